@@ -20,7 +20,7 @@ class MuonAdamW(torch.optim.Optimizer):
         if matrices:
             muon = torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
             self._parts.append(muon)
-        decayed, plain = [p for p in others if p.ndim > 1], [p for p in others if p.ndim <= 1]
+        decayed, plain = [p for p in others if p.ndim == 4], [p for p in others if p.ndim != 4]  # 4: convolutions
         groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
         adam = torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=(0.9, 0.98))
         self._parts.append(adam)

@@ -71,6 +71,10 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
             return None
         hint = next(h for h in typing.get_args(hint) if h is not type(None))
         return _convert(hint, value, name)
+    if origin is typing.Literal:
+        if value not in typing.get_args(hint):
+            raise ValueError(f"recipe key {name!r} is one of {', '.join(typing.get_args(hint))}, not {value!r}")
+        return value
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ValueError(f"recipe key {name!r} is a section, not {value!r}")

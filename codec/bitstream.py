@@ -1,0 +1,100 @@
+"""payload <-> blob: a header of 6 bytes that says which codec wrote it, at which quality, and whether it arrived whole.
+
+    byte  bits  field
+    0     7-4   format version, 1
+    0     3-0   quality, 0-15
+    1-2         first two bytes of the codec's fingerprint
+    3-5         check: CRC-32 (IEEE 802.3) of the codec's whole fingerprint, bytes 0-2 and the payload, its low 24 bits, big-endian
+    6-          payload
+
+There is no length field: a blob is as long as it is, and a cut or longer one fails the check. The check covers all 32 bytes of the
+fingerprint, so a blob of another codec is refused even where the two bytes in the header happen to agree.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+VERSION = 1
+HEADER_BYTES = 6
+MAX_QUALITIES = 16
+MAX_BLOB_BYTES = 1 << 24
+"""A blob longer than this is refused before anything is allocated for it."""
+
+
+class BitstreamError(ValueError):
+    """The bytes are not a blob this codec can decode; the message says why."""
+
+
+class Blob(NamedTuple):
+    """What a header says: `fingerprint` is the codec's first two bytes, in hex."""
+
+    version: int
+    quality: int
+    fingerprint: str
+    payload: bytes
+
+
+def pack(payload: bytes, quality: int, fingerprint: bytes) -> bytes:
+    """payload -> blob.
+
+    Args:
+        payload: entropy-coded symbols of one image.
+        quality: rate index, 0 to 15.
+        fingerprint: 32 bytes, SHA-256 of the codec's tables and weights.
+
+    Raises:
+        ValueError: the quality or the fingerprint is out of range.
+    """
+    if not 0 <= quality < MAX_QUALITIES:
+        raise ValueError(f"quality {quality} is not in 0..{MAX_QUALITIES - 1}")
+    if len(fingerprint) != 32:
+        raise ValueError(f"a fingerprint has 32 bytes, not {len(fingerprint)}")
+    start = bytes([VERSION << 4 | quality]) + fingerprint[:2]
+    return start + _check(start, payload, fingerprint) + payload
+
+
+def inspect(blob: bytes) -> Blob:
+    """Read the header of a blob of any codec, without checking the payload.
+
+    Raises:
+        BitstreamError: not bytes, shorter than a header, longer than 16 MiB, or of another format version.
+    """
+    if not isinstance(blob, (bytes, bytearray, memoryview)):
+        raise BitstreamError(f"a blob is bytes, not {type(blob).__name__}")
+    blob = bytes(blob)
+    if not blob:
+        raise BitstreamError("the blob is empty")
+    if len(blob) < HEADER_BYTES:
+        raise BitstreamError(f"the blob has {len(blob)} bytes, fewer than its header of {HEADER_BYTES}")
+    if len(blob) > MAX_BLOB_BYTES:
+        raise BitstreamError(f"the blob has {len(blob)} bytes, more than the {MAX_BLOB_BYTES} a blob may have")
+    version = blob[0] >> 4
+    if version > VERSION:
+        raise BitstreamError(f"the blob is of format version {version}; this library reads version {VERSION}: update it")
+    if version < 1:
+        raise BitstreamError("these bytes are not a blob: format version 0 does not exist")
+    return Blob(version=version, quality=blob[0] & 15, fingerprint=blob[1:3].hex(), payload=blob[HEADER_BYTES:])
+
+
+def unpack(blob: bytes, fingerprint: bytes) -> Blob:
+    """blob -> payload and quality, checked against the codec's fingerprint.
+
+    Raises:
+        BitstreamError: as `inspect`, or the blob is of another codec, or it is damaged.
+    """
+    read = inspect(blob)
+    if read.fingerprint != fingerprint[:2].hex():
+        raise BitstreamError(
+            f"the blob was written by another codec: its fingerprint starts with {read.fingerprint}, "
+            f"this codec's with {fingerprint[:2].hex()}"
+        )
+    blob = bytes(blob)
+    if blob[3:HEADER_BYTES] != _check(blob[:3], read.payload, fingerprint):
+        raise BitstreamError("the blob is damaged: its checksum does not match (cut, altered, or of another codec)")
+    return read
+
+
+def _check(start: bytes, payload: bytes, fingerprint: bytes) -> bytes:
+    return (zlib.crc32(fingerprint + start + payload) & 0xFFFFFF).to_bytes(3, "big")

@@ -1,0 +1,79 @@
+"""The facts a codec is built from, as the `config.json` of its checkpoint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from codec.bitstream import MAX_QUALITIES
+from codec.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """Shape of a codec.
+
+    Attributes:
+        name: what the codec is called in messages and tables.
+        task: what the tail answers.
+        backbone: where the model that was cut is: a folder inside the checkpoint, a shipped name, or a hub id.
+        k: the cut is after this many blocks.
+        encoder: `student` (small convolutional encoder) or `blocks` (the backbone's own blocks and a linear map).
+        side: side of the latent's square, M = side * side positions.
+        n_channels: C of the latent.
+        n_qualities: rate indices, 0 = smallest.
+        default_quality: the one used where the caller names none.
+        student_widths, student_depths: see `StudentAnalysis`.
+        synthesis_depth: transformer blocks of the synthesis.
+        adapter_rank: rank of the adapters in the tail, 0 for none.
+        preprocess: constants of the pictures' preprocessing.
+    """
+
+    name: str
+    backbone: str
+    k: int
+    encoder: Literal["student", "blocks"]
+    side: int
+    n_channels: int
+    n_qualities: int
+    default_quality: int
+    preprocess: Preprocess
+    student_widths: tuple[int, ...] = ()
+    student_depths: tuple[int, ...] = ()
+    synthesis_depth: int = 1
+    adapter_rank: int = 0
+    task: str = "image-classification"
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ("student", "blocks"):
+            raise ValueError(f"encoder is 'student' or 'blocks', not {self.encoder!r}")
+        if not 1 <= self.n_qualities <= MAX_QUALITIES:
+            raise ValueError(f"a codec has 1 to {MAX_QUALITIES} qualities, not {self.n_qualities}")
+        if not 0 <= self.default_quality < self.n_qualities:
+            raise ValueError(f"default quality {self.default_quality} is not in 0..{self.n_qualities - 1}")
+        if self.encoder == "student" and self.side << len(self.student_widths) != self.preprocess.size:
+            raise ValueError(
+                f"{len(self.student_widths)} student stages bring {self.preprocess.size} pixels to "
+                f"{self.preprocess.size / 2 ** len(self.student_widths):g}, not to a latent of side {self.side}"
+            )
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> CodecConfig:
+        """The inverse of `to_json`, for parsed JSON.
+
+        Raises:
+            ValueError: a key is missing or unknown.
+        """
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"config.json holds unknown keys: {', '.join(unknown)}; update the library")
+        try:
+            preprocess = Preprocess.from_dict(values["preprocess"])
+            widths = {key: tuple(values[key]) for key in ("student_widths", "student_depths") if key in values}
+            return cls(**{**values, **widths, "preprocess": preprocess})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"config.json is not a codec's: {error}") from error

@@ -1,0 +1,226 @@
+"""python -m training.train RECIPE [key=value ...]: trains a codec at the cut of a backbone, and freezes it into a checkpoint.
+
+Stage 1, match: the synthesis reproduces the backbone's tokens after block k (normalised distortion + rate).
+Stage 2, answer: rate + KL divergence to the uncut model's outputs; on the server side synthesis and adapters adapt (Matsubara et al. 2022,
+arXiv 2108.11898, sec. 4, for the two stages; Hinton et al. 2015, arXiv 1503.02531, for the divergence).
+Every batch holds every quality: sample b is coded at quality b mod Q.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from codec.checkpoint import find_backbone
+from codec.config import CodecConfig
+from codec.model import FeatureCodec, load_backbone
+from codec.prior import MAX_SYMBOLS, Density, Histogram, freeze
+from codec.preprocess import Preprocess
+from codec.split import split
+from training.card import write_codec_card
+from training.data import Images, augment, normalise, uniform
+from training.loop import Schedule, train
+from training.recipe import read_recipe
+
+
+@dataclass(frozen=True)
+class CodecRecipe:
+    """Everything a codec depends on.
+
+    Attributes:
+        backbone: folder, shipped name or hub id of the model that is cut after block `k`.
+        data: folder or hub name; `train_split` is fitted on, `validation_split` picks the default quality.
+        rate_weights: lambda of each quality in nats per bit, largest (smallest blobs) first; their number is the number of qualities.
+        match_weight: weight of the normalised token distortion against the rate in stage 1.
+        max_drop: the default quality is the smallest one whose drop on the validation split is at most this, in points.
+        count_limit: images whose symbols are counted for the frozen tables.
+    """
+
+    name: str
+    backbone: str
+    data: str
+    train_split: str
+    validation_split: str
+    k: int
+    encoder: Literal["student", "blocks"]
+    side: int
+    n_channels: int
+    rate_weights: tuple[float, ...]
+    match: Schedule
+    answer: Schedule
+    student_widths: tuple[int, ...] = ()
+    student_depths: tuple[int, ...] = ()
+    synthesis_depth: int = 1
+    adapter_rank: int = 16
+    match_weight: float = 0.3
+    max_drop: float = 0.4
+    shift: int = 4
+    count_limit: int = 20000
+    limit: int | None = None
+
+    def config(self, preprocess: Preprocess) -> CodecConfig:
+        """The shape of the codec this recipe trains."""
+        return CodecConfig(
+            name=self.name,
+            backbone=self.backbone,
+            k=self.k,
+            encoder=self.encoder,
+            side=self.side,
+            n_channels=self.n_channels,
+            n_qualities=len(self.rate_weights),
+            default_quality=len(self.rate_weights) - 1,
+            preprocess=preprocess,
+            student_widths=self.student_widths,
+            student_depths=self.student_depths,
+            synthesis_depth=self.synthesis_depth,
+            adapter_rank=self.adapter_rank,
+        )
+
+
+class CodecTask(nn.Module):
+    """The codec in training: a batch -> loss, for stage `match` or `answer`."""
+
+    def __init__(self, codec: FeatureCodec, density: Density, uncut: nn.Module, recipe: CodecRecipe) -> None:
+        super().__init__()
+        self.codec, self.density, self.recipe = codec, density, recipe
+        self._uncut = [uncut.eval().requires_grad_(False)]  # in a list: not part of the checkpoint
+        self._head = [split(uncut, recipe.k).head]
+        self.adapters = [p for p in codec.tail.parameters() if p.requires_grad]
+        self.stage = "match"
+        self.register_buffer("rate_weights", torch.tensor(recipe.rate_weights), persistent=False)
+
+    def set_stage(self, stage: Literal["match", "answer"]) -> None:
+        """Only the stage's own parameters want gradients: in `match` the adapters rest."""
+        self.stage = stage
+        for p in self.adapters:
+            p.requires_grad_(stage == "answer")
+
+    def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
+        codec, q = self.codec, len(self.recipe.rate_weights)
+        x = normalise(augment(pixels, keys, self.recipe.shift), codec.config.preprocess)
+        x = x.contiguous(memory_format=torch.channels_last)
+        quality = torch.arange(len(x), device=x.device) % q
+        scaled = codec.scale(codec.encoder(x).float(), quality)
+        noise = uniform(keys, scaled[0].numel(), stream=1).view_as(scaled) - 0.5
+        bits = self.density.bits(scaled + noise)
+        rounded = scaled + (scaled.round() - scaled).detach()  # straight through; the rate sees noise (Minnen, Singh 2020, 2007.08739)
+        tokens = codec.synthesise(rounded, quality)
+        task = self._match(tokens, x) if self.stage == "match" else self._answer(tokens, x)
+        loss = (task + self.rate_weights[quality] * bits).mean()
+        per_quality = bits.detach().unflatten(0, (-1, q)).mean(0), task.detach().unflatten(0, (-1, q)).mean(0)
+        log = {f"bytes_q{i}": b / 8 for i, b in enumerate(per_quality[0])} | {f"task_q{i}": t for i, t in enumerate(per_quality[1])}
+        return {"loss": loss} | log
+
+    def _match(self, tokens: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Squared error of the tokens over their variance, per channel: (B,)."""
+        with torch.no_grad():
+            target = self._head[0](x).float()
+            spread = target.var(dim=(0, 1)) + 1e-6
+        error = (tokens.float() - target).square() / spread
+        return self.recipe.match_weight * error.mean(dim=(1, 2))
+
+    def _answer(self, tokens: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """KL divergence from the uncut model's answer to the tail's, in nats: (B,)."""
+        with torch.no_grad():
+            target = self._uncut[0](x).logits.float().log_softmax(-1)
+        answer = self.codec.tail(tokens).logits.float().log_softmax(-1)
+        return F.kl_div(answer, target, log_target=True, reduction="none").sum(-1)
+
+
+@torch.inference_mode()
+def freeze_codec(codec: FeatureCodec, density: Density | None, data: Images, limit: int, batch_size: int = 500) -> None:
+    """End of training: count the symbols of training images at every quality and fix the tables."""
+    codec.eval()
+    codec.round_weights()
+    histograms = [Histogram(codec.config.n_channels) for _ in codec.qualities]
+    indices = np.linspace(0, len(data) - 1, min(limit, len(data))).astype(int)
+    for start in range(0, len(indices), batch_size):
+        pixels = torch.stack([data[i][0] for i in indices[start : start + batch_size]])
+        x = normalise(pixels.to(codec.log_gain.device), codec.config.preprocess)
+        for q, histogram in zip(codec.qualities, histograms, strict=True):
+            histogram.add(codec.symbols(x, q))
+    half = MAX_SYMBOLS // 2
+    pmf = density.pmf(-half, half - 1) if density is not None else [None] * len(histograms)
+    codec.set_tables([freeze(h, p) for h, p in zip(histograms, pmf, strict=True)])
+
+
+@torch.inference_mode()
+def validate(codec: FeatureCodec, uncut: nn.Module, data: Images, batch_size: int = 500) -> list[dict[str, float]]:
+    """Real blobs of held-out images at every quality: mean bytes, score and drop in points, agreement in percent."""
+    totals = np.zeros((codec.config.n_qualities, 3))
+    right = 0
+    for start in range(0, len(data), batch_size):
+        samples = [data[i] for i in range(start, min(start + batch_size, len(data)))]
+        x = normalise(torch.stack([s[0] for s in samples]), codec.config.preprocess).to(codec.log_gain.device)
+        labels = torch.tensor([s[1] for s in samples])
+        reference = uncut(x).logits.argmax(-1).cpu()
+        right += int((reference == labels).sum())
+        for q in codec.qualities:
+            blobs = codec.encode(x, q)
+            answer = codec.tail(codec.decode(blobs)).logits.argmax(-1).cpu()
+            totals[q] += sum(map(len, blobs)), int((answer == labels).sum()), int((answer == reference).sum())
+    n, uncut_score = len(data), 100 * right / len(data)
+    return [
+        {"bytes": t[0] / n, "score": 100 * t[1] / n, "drop": uncut_score - 100 * t[1] / n, "agreement": 100 * t[2] / n} for t in totals
+    ]
+
+
+def build(recipe: CodecRecipe) -> tuple[FeatureCodec, nn.Module]:
+    """The untrained codec of a recipe, and the uncut model it is held against."""
+    place = Path(find_backbone(recipe.backbone, Path()))
+    if place.is_dir():
+        preprocess = Preprocess.from_processor(place / "preprocessor_config.json")
+    else:
+        from huggingface_hub import hf_hub_download
+
+        preprocess = Preprocess.from_processor(hf_hub_download(recipe.backbone, "preprocessor_config.json"))
+    backbone, uncut = (load_backbone(recipe.backbone, Path()) for _ in range(2))
+    torch.manual_seed(recipe.match.seed)
+    return FeatureCodec(recipe.config(preprocess), backbone), uncut
+
+
+def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
+    """Train by the recipe into `out`, resuming where a run was stopped; the finished checkpoint is `out/final`."""
+    codec, uncut = build(recipe)
+    data = Images(recipe.data, recipe.train_split, codec.config.preprocess, recipe.limit, recipe.match.seed)
+    task = CodecTask(codec, Density(recipe.n_channels, len(recipe.rate_weights)), uncut, recipe)
+    for module in (codec.synthesis, codec.tail, uncut, task._head[0]):
+        module.compile(dynamic=False)
+    task.set_stage("match")
+    train(task, data, recipe.match, out / "match")
+    task.set_stage("answer")
+    train(task, data, recipe.answer, out / "answer")
+    if torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
+        return codec
+    task.to("cpu")
+    freeze_codec(codec, task.density, data, recipe.count_limit)
+    validation = Images(recipe.data, recipe.validation_split, codec.config.preprocess, recipe.limit)
+    rows = validate(codec, uncut.to("cpu"), validation)
+    good = [q for q, row in enumerate(rows) if row["drop"] <= recipe.max_drop]
+    codec.config = replace(codec.config, default_quality=min(good, default=len(rows) - 1))
+    codec.save_pretrained(out / "final")
+    write_codec_card(codec, recipe, rows, len(validation), out / "final")
+    for q, row in enumerate(rows):
+        print(f"quality {q}: " + ", ".join(f"{key} {value:.2f}" for key, value in row.items()), flush=True)
+    return codec
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", help="YAML file, or the name of one in training/recipes")
+    parser.add_argument("overrides", nargs="*", help="key=value, dots for sections")
+    parser.add_argument("--out", type=Path, help="default: runs/<name>")
+    args = parser.parse_args()
+    recipe = read_recipe(CodecRecipe, args.recipe, args.overrides)
+    run(recipe, args.out or Path("runs") / recipe.name)
+
+
+if __name__ == "__main__":
+    main()
