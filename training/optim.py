@@ -1,4 +1,4 @@
-"""Muon for the matrices inside the blocks, AdamW for everything else, as one optimizer that Trainer can drive."""
+"""Muon for the matrices and convolutions inside the blocks, AdamW for everything else, as one optimizer that Trainer can drive."""
 
 from __future__ import annotations
 
@@ -9,28 +9,33 @@ from torch import nn
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """`torch.optim.Muon` on the given matrices and `torch.optim.AdamW` on the other parameters.
+    """`torch.optim.Muon` on the given weights and `torch.optim.AdamW` on the other parameters.
 
-    One learning rate serves both (`adjust_lr_fn="match_rms_adamw"`, Liu et al. 2025, arXiv 2502.16982): on a small ViT it needs
-    about half the steps of AdamW alone. Schedulers see the groups of both.
+    One learning rate serves both (`adjust_lr_fn="match_rms_adamw"`, Liu et al. 2025, arXiv 2502.16982). A convolution's weight is taken
+    as the matrix (out, in * height * width), through an alias that shares its memory. Schedulers see the groups of both.
     """
 
     def __init__(self, matrices: list[nn.Parameter], others: list[nn.Parameter], lr: float, weight_decay: float) -> None:
         self._parts: list[torch.optim.Optimizer] = []
+        self._aliases = [(nn.Parameter(p.data.view(len(p), -1)), p) for p in matrices]
         if matrices:
-            muon = torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
-            self._parts.append(muon)
-        decayed, plain = [p for p in others if p.ndim == 4], [p for p in others if p.ndim != 4]  # 4: convolutions
-        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        adam = torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=(0.9, 0.98))
-        self._parts.append(adam)
+            flat = [alias for alias, _ in self._aliases]
+            self._parts.append(torch.optim.Muon(flat, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+        self._parts.append(torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.0))
         super().__init__([*matrices, *others], {"lr": lr})
         self.param_groups = [group for part in self._parts for group in part.param_groups]
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
+        for alias, p in self._aliases:
+            alias.grad = None if p.grad is None else p.grad.reshape(alias.shape)
         for part in self._parts:
             part.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for alias, p in self._aliases:
+            alias.grad = p.grad = None
+        self._parts[-1].zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
         return {"parts": [part.state_dict() for part in self._parts]}
@@ -42,8 +47,8 @@ class MuonAdamW(torch.optim.Optimizer):
 
 
 def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> MuonAdamW:
-    """Muon for every trainable matrix inside a list of layers (its name holds a number), AdamW for the rest."""
+    """Muon for every trainable matrix and convolution inside a list of layers (its name holds a number), AdamW for the rest."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    inside = {id(p) for name, p in named if p.ndim == 2 and any(part.isdigit() for part in name.split("."))}
+    inside = {id(p) for name, p in named if p.ndim in (2, 4) and any(part.isdigit() for part in name.split("."))}
     matrices = [p for _, p in named if id(p) in inside]
     return MuonAdamW(matrices, [p for _, p in named if id(p) not in inside], lr, weight_decay)
