@@ -63,13 +63,13 @@ def inspect(blob: bytes) -> Blob:
     """
     if not isinstance(blob, (bytes, bytearray, memoryview)):
         raise BitstreamError(f"a blob is bytes, not {type(blob).__name__}")
-    blob = bytes(blob)
-    if not blob:
+    if not len(blob):
         raise BitstreamError("the blob is empty")
     if len(blob) < HEADER_BYTES:
         raise BitstreamError(f"the blob has {len(blob)} bytes, fewer than its header of {HEADER_BYTES}")
     if len(blob) > MAX_BLOB_BYTES:
         raise BitstreamError(f"the blob has {len(blob)} bytes, more than the {MAX_BLOB_BYTES} a blob may have")
+    blob = bytes(blob)
     version = blob[0] >> 4
     if version > VERSION:
         raise BitstreamError(f"the blob is of format version {version}; this library reads version {VERSION}: update it")

@@ -122,7 +122,7 @@ def token_grid(model: nn.Module) -> TokenGrid:
 def _base(model: nn.Module) -> Any:
     """The vision tower inside a task model, or the model itself where it is plain."""
     base = getattr(model, getattr(model, "base_model_prefix", "") or "-", model)
-    if not hasattr(base, "embeddings") or _find_layers(base) is None:
+    if not hasattr(getattr(base, "embeddings", None), "patch_embeddings") or _find_layers(base) is None:
         raise ValueError(f"cannot split {type(model).__name__}: expected a ViT, DeiT or DINOv2 model of transformers")
     return base
 

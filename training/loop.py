@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from training.data import Images, collate
 from training.optim import build_optimizer
@@ -25,7 +27,7 @@ class Schedule:
         epochs: passes over the training split; fractions allowed.
         batch_size: images per step and process.
         lr: peak learning rate, reached after `warmup` of the steps, then held until `decay` of the steps are left, then linear to 0.
-        save_minutes: a checkpoint is written this often, and at the end.
+        save_steps: a checkpoint is written this often, and at the end; the last two are kept.
     """
 
     epochs: float
@@ -95,6 +97,24 @@ class _StageTrainer(Trainer):
         super().log(logs, *args, **kwargs)
 
 
+def last_whole_checkpoint(out: Path) -> str | None:
+    """The newest checkpoint in `out` whose every file can be read; one that a kill or a full disk cut short is passed over."""
+    folders = sorted(out.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)
+    return next((str(folder) for folder in folders if _is_whole(folder)), None)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        json.loads((folder / "trainer_state.json").read_text())
+        with safe_open(folder / "model.safetensors", framework="pt") as weights:
+            weights.keys()
+        for name in ("optimizer.pt", "scheduler.pt"):
+            torch.load(folder / name, map_location="cpu", weights_only=True)
+    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, UnpicklingError):
+        return False
+    return True
+
+
 def train(module: nn.Module, data: Images, schedule: Schedule, out: Path, report: Callable[[str], None] = print) -> None:
     """Train `module` in place, resuming from the last whole checkpoint in `out` where there is one.
 
@@ -133,7 +153,7 @@ def train(module: nn.Module, data: Images, schedule: Schedule, out: Path, report
         callbacks=[_StopOnNaN(), _Progress(module)],
     )
     trainer.schedule = schedule
-    last = get_last_checkpoint(str(out)) if out.is_dir() else None
+    last = last_whole_checkpoint(out)
     if last:
         report(f"resuming from {last}")
     trainer.train(resume_from_checkpoint=last)

@@ -95,6 +95,14 @@ class CodecTask(nn.Module):
         self.adapters = [p for p in codec.tail.parameters() if p.requires_grad]
         self.stage = "match"
         self.register_buffer("rate_weights", torch.tensor(recipe.rate_weights), persistent=False)
+        self.register_buffer("spread", torch.ones(codec.synthesis.grid.width))
+
+    @torch.no_grad()
+    def measure_spread(self, data: Images, n: int = 256) -> None:
+        """Variance of each channel of the tokens over the first `n` pictures: the unit of the distortion in stage 1."""
+        pixels = torch.stack([data[i][0] for i in range(min(n, len(data)))])
+        tokens = self._head[0](normalise(pixels, self.codec.config.preprocess))
+        self.spread.copy_(tokens.var(dim=(0, 1)) + 1e-6)
 
     def set_stage(self, stage: Literal["match", "answer"]) -> None:
         """Only the stage's own parameters want gradients: in `match` the adapters rest."""
@@ -122,8 +130,7 @@ class CodecTask(nn.Module):
         """Squared error of the tokens over their variance, per channel: (B,)."""
         with torch.no_grad():
             target = self._head[0](x).float()
-            spread = target.var(dim=(0, 1)) + 1e-6
-        error = (tokens.float() - target).square() / spread
+        error = (tokens.float() - target).square() / self.spread
         return self.recipe.match_weight * error.mean(dim=(1, 2))
 
     def _answer(self, tokens: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -193,6 +200,7 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
     task = CodecTask(codec, Density(recipe.n_channels, len(recipe.rate_weights)), uncut, recipe)
     for module in (codec.synthesis, codec.tail, uncut, task._head[0]):
         module.compile(dynamic=False)
+    task.measure_spread(data)
     task.set_stage("match")
     train(task, data, recipe.match, out / "match")
     task.set_stage("answer")

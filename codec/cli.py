@@ -1,0 +1,470 @@
+"""the `codec` command: pictures -> blob files -> answers or tokens, and what there is to know about codecs and blobs.
+
+What is asked for goes to stdout, as tables or as JSON; errors and progress go to stderr. Torch is imported inside the commands
+that need it, so that `codec --help` and `codec list` are quick.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from typer.core import TyperGroup
+
+import codec
+from codec import checkpoint
+from codec.bitstream import HEADER_BYTES, MAX_BLOB_BYTES, BitstreamError, inspect, unpack
+
+if TYPE_CHECKING:
+    from codec.model import FeatureCodec
+
+
+class _OneLineErrors(TyperGroup):
+    """Turns what goes wrong into one line on stderr and exit code 2, and Ctrl-C into a quiet 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # `codec list | head`: typer's business
+            raise
+        except (ValueError, OSError) as error:
+            _complain(_one_line(error))
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as stop:
+            raise typer.Exit(130) from stop
+
+
+app = typer.Typer(
+    cls=_OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Quality = Annotated[int | None, typer.Option("--quality", "-q", help="Rate index, 0 = smallest. Default: the codec's.")]
+
+
+def main() -> None:
+    """Entry point of the `codec` command."""
+    try:
+        app()
+    except KeyboardInterrupt:  # outside of a command
+        sys.exit(130)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """Sends what a model needs instead of what a person sees: a picture becomes a few dozen bytes."""
+    if version:
+        typer.echo(f"codec {codec.__version__}")
+        raise typer.Exit
+
+
+@app.command("list")
+def list_codecs(as_json: Json = False) -> None:
+    """The codecs that ship with the library."""
+    rows = [_facts(checkpoint.shipped_root() / name) for name in checkpoint.shipped_names()]
+    if as_json:
+        _print_json(rows)
+        return
+    if not rows:
+        typer.echo("no codec ships with this installation")
+        return
+    table = _table("codec", "task", "backbone", ">cut", "encoder", ">latent", ">qualities", ">device parameters", ">on disk")
+    for row in rows:
+        qualities = f"0-{row['n_qualities'] - 1}, default {row['default_quality']}"
+        parameters = "?" if row["device_params"] is None else f"{row['device_params']:,}"
+        latent, size = " x ".join(map(str, row["latent"])), _kilobytes(row["n_bytes"])
+        _add(table, row["name"], row["task"], row["backbone"], row["k"], row["encoder"], latent, qualities, parameters, size)
+    Console().print(table)
+
+
+@app.command()
+def info(
+    what: Annotated[str, typer.Argument(metavar="NAME|BLOB", help="A codec's name or folder, or a blob file.")],
+    as_json: Json = False,
+) -> None:
+    """What there is to know about a codec or about a blob."""
+    file = Path(what)
+    facts = _blob_facts(file) if file.is_file() or file.suffix == ".blob" else _codec_facts(what)
+    if as_json:
+        _print_json(facts)
+    else:
+        table = _table(show_header=False)
+        for key, value in facts.items():
+            _add(table, key.replace("_", " ").replace("n bytes", "bytes"), _shown(value))
+        Console().print(table)
+    if facts.get("whole") is False:
+        raise BitstreamError(f"{what}: the blob is damaged: its checksum does not match, or it is of another codec")
+
+
+@app.command()
+def encode(
+    name: Annotated[str, typer.Argument(help="A codec's name or folder.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder the blobs are written to.")] = Path(),
+    quality: Quality = None,
+    as_json: Json = False,
+) -> None:
+    """Pictures -> blobs, one file <stem>.blob each. A bad picture is reported and the others go on (exit code 2)."""
+    from codec.pipeline import Device
+
+    with _progress("loading"):
+        device = Device(_load(name))
+    of = device.codec.config
+    if quality is not None and quality not in device.codec.qualities:
+        raise ValueError(f"quality {quality} is not one of {of.name}'s 0..{of.n_qualities - 1}")
+    out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    with _progress("encoding", len(images)) as step:
+        for image, path in zip(images, _free_paths(images, out, ".blob"), strict=True):
+            try:
+                blob = device(image, quality)
+                _write_whole(path, blob)
+                n_before = image.stat().st_size
+                sizes = {"n_bytes": len(blob), "image_n_bytes": n_before, "ratio": n_before / len(blob)}
+                rows.append({"image": str(image), "blob": str(path), **sizes})
+            except (ValueError, OSError) as error:
+                failed.append(_failure("image", image, error))
+            step()
+    if as_json:
+        used = of.default_quality if quality is None else quality
+        _print_json({"codec": of.name, "quality": used, "blobs": rows, "failed": failed})
+    elif rows:
+        table = _table("image", "blob", ">bytes", ">file", ">ratio")
+        for row in rows:
+            _add(table, row["image"], row["blob"], row["n_bytes"], f"{row['image_n_bytes']:,}", f"{row['ratio']:.1f}")
+        Console().print(table)
+    _finish(failed)
+
+
+@app.command()
+def decode(
+    blobs: Annotated[list[Path], typer.Argument(metavar="BLOB...", help="Blob files.")],
+    answer: Annotated[bool, typer.Option("--answer", help="Print the answers, instead of writing tokens.")] = False,
+    name: Annotated[
+        str | None, typer.Option("--codec", help="Codec's name or folder. Default: found by the fingerprint.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder the tokens are written to. Default: beside each blob.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Blobs -> answers, or tokens as <stem>.npy, float32 (N, D). A bad blob is reported and the others go on (exit code 2)."""
+    from codec.pipeline import Server
+
+    if answer and out is not None:
+        raise ValueError("--out is where tokens are written; --answer writes none")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    with _progress("loading"):
+        codecs = _Codecs(name)
+    rows: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    with _progress("decoding", len(blobs)) as step:
+        for file, path in zip(blobs, _free_paths(blobs, out, ".npy"), strict=True):
+            try:
+                blob = _read_blob(file)
+                of = codecs.find(blob)
+                row: dict[str, Any] = {"blob": str(file), "codec": of.config.name, "quality": inspect(blob).quality}
+                if answer:
+                    row["answer"] = Server(of)(blob)
+                else:
+                    tokens = of.decode(blob)[0].numpy()
+                    _write_whole(path, _as_npy(tokens))
+                    row |= {"tokens": str(path), "shape": list(tokens.shape)}
+                rows.append(row)
+            except (ValueError, OSError) as error:
+                failed.append(_failure("blob", file, error))
+            step()
+    if as_json:
+        _print_json({"blobs": rows, "failed": failed})
+    elif rows:
+        table = _table("blob", "answer", ">score", "then") if answer else _table("blob", "tokens", ">shape")
+        for row in rows:
+            if answer:
+                first, *others = row["answer"]
+                then = ", ".join(f"{other['label']} {other['score']:.3f}" for other in others)
+                _add(table, row["blob"], first["label"], f"{first['score']:.3f}", then)
+            else:
+                _add(table, row["blob"], row["tokens"], " x ".join(map(str, row["shape"])))
+        Console().print(table)
+    _finish(failed)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Picture that is written.")] = Path("demo.png"),
+    name: Annotated[str, typer.Option("--codec", help="A codec's name or folder.")] = "vit-tiny-cifar10",
+    limit: Annotated[int | None, typer.Option(min=1, help="Take the first so many pictures only.")] = None,
+) -> None:
+    """Send the bundled pictures through a codec: answers, times, bytes beside PNG, WebP and JPEG, and a picture of it all."""
+    from codec import demo as show
+
+    show.check_out(out)
+    samples = show.bundled_samples(limit)
+    with _progress("loading"):
+        of = _load(name)
+    with _progress("sending", len(samples)) as step:
+        sent = show.send(of, samples, step)
+    Console().print(show.table(sent))
+    with _progress("drawing"):
+        curve = show.rate_curve(of, samples)
+        sweep = show.read_sweep(of)
+        show.draw(of, sent, curve, sweep, out)
+    if not sweep:
+        typer.echo(f"no sweep of the test split ships with {of.config.name}: the curve is of these {len(sent)} images alone")
+    typer.echo(str(out))
+
+
+class _Codecs:
+    """The codecs a blob can be of: the named one, or the shipped ones, each loaded when first needed."""
+
+    def __init__(self, name: str | None) -> None:
+        self.names = checkpoint.shipped_names() if name is None else [name]
+        self.named = name is not None
+        self.loaded: dict[str, FeatureCodec] = {name: _load(name)} if name is not None else {}
+
+    def find(self, blob: bytes) -> FeatureCodec:
+        """The codec that wrote a blob, or the one whose fingerprint starts alike where none fits whole.
+
+        Raises:
+            BitstreamError: not a blob, or of no codec that ships.
+        """
+        start = inspect(blob).fingerprint
+        alike = None
+        for name in self.names:
+            if name not in self.loaded:
+                self.loaded[name] = _load(name)
+            of = self.loaded[name]
+            if self.named or _is_of(blob, of):
+                return of
+            if of.fingerprint[:2].hex() == start:
+                alike = of
+        if alike is None:
+            raise BitstreamError(f"no shipped codec has a fingerprint that starts with {start}: name the codec with --codec")
+        return alike
+
+
+def _is_of(blob: bytes, of: FeatureCodec) -> bool:
+    """Whether a blob is whole and of this codec."""
+    try:
+        unpack(blob, of.fingerprint)
+    except BitstreamError:
+        return False
+    return True
+
+
+def _blob_facts(file: Path) -> dict[str, Any]:
+    blob = _read_blob(file)
+    read = inspect(blob)
+    facts: dict[str, Any] = {
+        "blob": str(file),
+        "version": read.version,
+        "quality": read.quality,
+        "fingerprint": read.fingerprint,
+    }
+    facts |= {"payload_n_bytes": len(read.payload), "header_n_bytes": HEADER_BYTES, "n_bytes": len(blob)}
+    try:
+        with _progress("loading"):
+            of = _Codecs(None).find(blob)
+    except BitstreamError:
+        return facts | {"codec": None, "whole": None}
+    return facts | {"codec": of.config.name, "whole": _is_of(blob, of)}
+
+
+def _codec_facts(name: str) -> dict[str, Any]:
+    folder = checkpoint.find_checkpoint(name)
+    with _progress("loading"):
+        fingerprint = _load(name).fingerprint.hex()
+    card = folder / "README.md"
+    facts = _facts(folder) | {"fingerprint": fingerprint, "tables": _table_sizes(folder)}
+    return facts | {"model_card": str(card) if card.is_file() else None, "config": asdict(_config(folder))}
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What `codec list` says of a checkpoint, read from its files alone."""
+    config = _config(folder)
+    return {
+        "name": config.name,
+        "task": config.task,
+        "backbone": config.backbone,
+        "k": config.k,
+        "encoder": config.encoder,
+        "latent": [config.side, config.side, config.n_channels],
+        "n_qualities": config.n_qualities,
+        "default_quality": config.default_quality,
+        "device_params": _n_device_params(config, folder),
+        "n_bytes": sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()),
+    }
+
+
+def _config(folder: Path) -> Any:
+    from codec.config import CodecConfig
+
+    return CodecConfig.from_dict(json.loads((folder / "config.json").read_text()))
+
+
+def _n_device_params(config: Any, folder: Path) -> int | None:
+    """Parameters of the encoder, from the headers of the checkpoint's files; None where the backbone is on the hub."""
+    shapes = _shapes(folder / "codec.safetensors")
+    n_params = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("encoder."))
+    if config.encoder == "student":
+        return n_params
+    backbone = Path(checkpoint.find_backbone(config.backbone, folder)) / "model.safetensors"
+    if not backbone.is_file():
+        return None
+    for name, shape in _shapes(backbone).items():
+        block = re.search(r"\.layers?\.(\d+)\.", name)
+        if int(block[1]) < config.k if block else ".embeddings." in name:
+            n_params += math.prod(shape)
+    return n_params
+
+
+def _table_sizes(folder: Path) -> list[dict[str, int]]:
+    shapes = _shapes(folder / "codec.safetensors")
+    qualities = range(sum(name.endswith(".cdf") for name in shapes))
+    tables = [[math.prod(s) for name, s in shapes.items() if name.startswith(f"tables.{q}.")] for q in qualities]
+    return [{"quality": q, "n_channels": shapes[f"tables.{q}.cdf"][0], "n_bytes": 4 * sum(tables[q])} for q in qualities]
+
+
+def _shapes(file: Path) -> dict[str, list[int]]:
+    """Shapes of the tensors in a safetensors file, from its header alone."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+
+
+def _load(name: str) -> FeatureCodec:
+    """`FeatureCodec.from_pretrained`, without the progress bars and warnings of the libraries below."""
+    warnings.simplefilter("ignore")
+    checkpoint.find_checkpoint(name)  # says so at once where there is none
+    from transformers.utils import logging
+
+    from codec.model import FeatureCodec
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    return FeatureCodec.from_pretrained(name)
+
+
+def _read_blob(file: Path) -> bytes:
+    if not file.is_file():
+        raise FileNotFoundError(f"no blob at {file}")
+    with file.open("rb") as opened:
+        return opened.read(MAX_BLOB_BYTES + 1)
+
+
+def _as_npy(array: Any) -> bytes:
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _free_paths(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[Path]:
+    """A path for each input, in `out` or beside it: <stem><suffix>, or <stem>-<n><suffix> where another input has that."""
+    taken = {os.path.abspath(path).casefold() for path in inputs}
+    paths = []
+    for file in inputs:
+        folder = file.parent if out is None else out
+        path, n = folder / f"{file.stem}{suffix}", 0
+        while os.path.abspath(path).casefold() in taken:
+            n += 1
+            path = folder / f"{file.stem}-{n}{suffix}"
+        taken.add(os.path.abspath(path).casefold())
+        paths.append(path)
+    return paths
+
+
+def _failure(kind: str, path: Path, error: Exception) -> dict[str, str]:
+    reason = _one_line(error)
+    return {kind: str(path), "error": reason if str(path) in reason else f"{path}: {reason}"}
+
+
+def _finish(failed: list[dict[str, str]]) -> None:
+    for failure in failed:
+        _complain(failure["error"])
+    if failed:
+        raise typer.Exit(2)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _complain(reason: str) -> None:
+    typer.echo(f"codec: error: {reason}", err=True)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def _table(*columns: str, show_header: bool = True) -> Table:
+    """A table; `>` in front of a column's name aligns it to the right."""
+    table = Table(box=box.SIMPLE_HEAD if show_header else None, show_header=show_header, header_style="bold")
+    for column in columns:
+        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    return table
+
+
+def _add(table: Table, *cells: Any) -> None:
+    table.add_row(*(escape(str(cell)) for cell in cells))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "\n".join(_shown(entry) for entry in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {_shown(entry)}" for key, entry in value.items())
+    if isinstance(value, (list, tuple)):
+        return " x ".join(map(str, value))
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
+    return str(value)
+
+
+def _kilobytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1000:,.0f} kB"
+
+
+@contextmanager
+def _progress(what: str, total: int | None = None) -> Iterator[Any]:
+    """A progress bar on stderr, where that is a terminal; gives the function that moves it on by one."""
+    console = Console(stderr=True)
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    bar = Progress(*(columns if total else [SpinnerColumn(), *columns[:1]]), console=console, transient=True)
+    bar.disable = not console.is_terminal
+    with bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)

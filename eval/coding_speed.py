@@ -1,0 +1,109 @@
+"""python -m eval.coding_speed: how long symbols <-> payload takes here and in compressai, on one thread.
+
+An image has 197 x 32 symbols of about 1.3 bits (tokens of a ViT-B/16 with 32 channels), Laplacian with another scale in each
+channel. Both coders have tables fitted to such symbols. They take turns in each repetition; medians are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+
+from codec.prior import Histogram, freeze
+from codec.rangecoder import Tables, decode, decode_portable, encode, encode_portable
+from eval.baselines import fit_bottleneck
+
+N_POSITIONS, N_CHANNELS = 197, 32
+FIT_IMAGES = 200
+
+
+class Workload(NamedTuple):
+    """One image's symbols (C, M) int32, and two coders' tables for such symbols."""
+
+    symbols: NDArray[np.int32]
+    tables: Tables
+    bottleneck: Any
+
+
+def workload(seed: int = 0) -> Workload:
+    """Symbols of one image, and tables fitted to those of 200 others."""
+    rng = np.random.default_rng(seed)
+    scales = np.geomspace(0.1, 1.45, N_CHANNELS)[:, None]
+    draws = np.rint(rng.laplace(scale=scales, size=(FIT_IMAGES + 1, N_CHANNELS, N_POSITIONS))).astype(np.int32)
+    histogram = Histogram(N_CHANNELS)
+    histogram.add(draws[1:].transpose(0, 2, 1))
+    return Workload(draws[0], freeze(histogram), fit_bottleneck(draws[1:]))
+
+
+def coders(load: Workload) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
+    """(encode, decode) of one image, without arguments, by name; each decodes what it encodes.
+
+    Raises:
+        RuntimeError: one does not give the symbols back.
+    """
+    symbols, tables, bottleneck = load
+    batch = torch.from_numpy(symbols)[None].float()
+    payload, strings = encode(symbols, tables), bottleneck.compress(batch)
+    pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+        "ours": (lambda: encode(symbols, tables), lambda: decode(payload, tables, N_POSITIONS)),
+        "portable": (lambda: encode_portable(symbols, tables), lambda: decode_portable(payload, tables, N_POSITIONS)),
+        "compressai": (lambda: bottleneck.compress(batch), lambda: bottleneck.decompress(strings, (N_POSITIONS,))),
+    }
+    for name, (_, back) in pairs.items():
+        if not np.array_equal(np.asarray(back()).reshape(symbols.shape), symbols):
+            raise RuntimeError(f"{name} does not give the symbols back")
+    return pairs
+
+
+def measure(
+    pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]], n_repetitions: int
+) -> dict[str, tuple[float, float]]:
+    """Median milliseconds of (encode, decode) by name; within a repetition the coders take turns."""
+    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in pairs}
+    for _ in track(range(n_repetitions), description="coding"):
+        for direction in (0, 1):
+            for name, pair in pairs.items():
+                start = time.perf_counter()
+                pair[direction]()
+                times[name][direction].append(1000 * (time.perf_counter() - start))
+    return {name: (statistics.median(both[0]), statistics.median(both[1])) for name, both in times.items()}
+
+
+@torch.inference_mode()
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="eval.coding_speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repetitions", type=int, default=300, help="default: %(default)s")
+    args = parser.parse_args(argv)
+    if args.repetitions < 1:
+        parser.error("--repetitions is at least 1")
+    torch.set_num_threads(1)
+    load = workload()
+    ideal = load.tables.bits(load.symbols)
+    sizes = (
+        len(encode(load.symbols, load.tables)),
+        len(load.bottleneck.compress(torch.from_numpy(load.symbols)[None].float())[0]),
+    )
+    shape = f"{N_POSITIONS} x {N_CHANNELS} symbols"
+    print(f"{shape}, {ideal / load.symbols.size:.2f} bits a symbol under our tables, ideally {ideal / 8:.1f} bytes")
+    print(f"bytes: ours {sizes[0]}, compressai {sizes[1]}")
+    medians = measure(coders(load), args.repetitions)
+    for direction, place in (("encode", 0), ("decode", 1)):
+        ours, portable, theirs = (medians[name][place] for name in ("ours", "portable", "compressai"))
+        ratio = f"{theirs / ours:.1f} times as fast" if ours <= theirs else f"{ours / theirs:.1f} times as slow"
+        print(f"{direction}: ours {ours:.3f} ms, compressai {theirs:.3f} ms: {ratio}; portable {portable:.2f} ms")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

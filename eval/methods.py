@@ -1,0 +1,109 @@
+"""pixels -> blobs -> logits: the common shape of everything a sweep measures, for codecs and for the uncut model."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from codec.bitstream import unpack
+from codec.model import FeatureCodec
+from codec.preprocess import Preprocess
+from codec.rangecoder import decode
+from eval.rows import UNCUT
+from training.data import normalise
+
+
+class DecodeError(Exception):
+    """Something that was encoded did not decode to what it was made of."""
+
+
+class Cost(NamedTuple):
+    """Parameters and multiply-accumulates of the network that runs on the device, for one image."""
+
+    params: int
+    macs: int
+
+
+class Method(Protocol):
+    """Uncut model, codec or baseline at one quality: what is measured.
+
+    `encode` takes pixels (B, 3, S, S) uint8 and gives one blob an image; `decode` takes these and gives logits (B, L);
+    `check`, which is not timed, raises DecodeError where a blob does not hold what was encoded, and gives the ideal code
+    lengths' sum in bits, None without an entropy model.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def quality(self) -> int | None: ...
+
+    @property
+    def cost(self) -> Cost: ...
+
+    def encode(self, pixels: torch.Tensor) -> list[bytes]: ...
+
+    def decode(self, blobs: list[bytes]) -> torch.Tensor: ...
+
+    def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float | None: ...
+
+
+class Uncut:
+    """The uncut model on raw pixels."""
+
+    def __init__(self, model: nn.Module, preprocess: Preprocess) -> None:
+        self.name, self.quality, self.cost = UNCUT, None, Cost(0, 0)
+        self.model, self.preprocess = model, preprocess
+
+    def encode(self, pixels: torch.Tensor) -> list[bytes]:
+        return [image.tobytes() for image in pixels.numpy()]
+
+    def decode(self, blobs: list[bytes]) -> torch.Tensor:
+        size = self.preprocess.size
+        pixels = np.stack([np.frombuffer(blob, dtype=np.uint8).reshape(3, size, size) for blob in blobs])
+        logits: torch.Tensor = self.model(normalise(torch.from_numpy(pixels), self.preprocess)).logits
+        return logits
+
+    def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float | None:
+        return None
+
+
+class Coded:
+    """A codec at one of its qualities."""
+
+    def __init__(self, codec: FeatureCodec, quality: int, cost: Cost) -> None:
+        self.name, self.quality, self.cost = codec.config.name, quality, cost
+        self.codec = codec
+
+    def encode(self, pixels: torch.Tensor) -> list[bytes]:
+        return self.codec.encode(normalise(pixels, self.codec.config.preprocess), self.quality)
+
+    def decode(self, blobs: list[bytes]) -> torch.Tensor:
+        logits: torch.Tensor = self.codec.tail(self.codec.decode(blobs)).logits
+        return logits
+
+    def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float:
+        codec = self.codec
+        tables, n_positions = codec.tables[self.quality], codec.config.side**2
+        bits = 0.0
+        for symbols, blob in zip(codec.symbols(normalise(pixels, codec.config.preprocess), self.quality), blobs, strict=True):
+            if not np.array_equal(decode(unpack(blob, codec.fingerprint).payload, tables, n_positions), symbols.T):
+                raise DecodeError(f"{self.name}, quality {self.quality}: a blob does not hold the symbols that were encoded")
+            bits += tables.bits(symbols.T)
+        return bits
+
+
+@torch.no_grad()
+def device_cost(network: nn.Module, size: int) -> Cost:
+    """Cost of `network` on one image (1, 3, size, size): half the FLOPs of its convolutions and matrix products."""
+    with (
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):  # the MATH backend is made of countable products
+        network(torch.zeros(1, 3, size, size))
+    return Cost(sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2)

@@ -1,0 +1,195 @@
+"""python -m eval.sweep: codecs and baselines on the same labelled images -> bytes, score, drop and time, as JSON lines.
+
+What is counted and timed is said in `eval.measure`, what the keys mean in `eval.rows.Row`. Exit code 2: codec, data or
+split is not there; 1: something did not decode, or real payloads take over 1% + 2 bytes more than the ideal code length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import nn
+
+from codec.bitstream import HEADER_BYTES
+from codec.model import FeatureCodec
+from codec.preprocess import Preprocess
+from codec.split import split
+from eval.baselines import PICTURES, Factorised, Picture, QuantisedTokens, Tokens, fit_bottleneck
+from eval.measure import BATCH_SIZE, overspent, sweep, table_of
+from eval.methods import Coded, Cost, DecodeError, Method, Uncut, device_cost
+from eval.rows import BASELINES, write_rows
+from training.data import Images, normalise
+
+FIT_LIMIT = 2000
+"""Images the factorised prior is fitted to."""
+
+
+def load_codecs(names: Sequence[str]) -> list[FeatureCodec]:
+    """Codecs that can share a table: of different names, made for one backbone and one preprocessing.
+
+    Raises:
+        FileNotFoundError, ValueError: one cannot be loaded, or they cannot share a table.
+    """
+    codecs = [FeatureCodec.from_pretrained(name) for name in names]
+    called = [codec.config.name for codec in codecs]
+    if len(set(called)) < len(called):
+        raise ValueError(f"two of the codecs have the same name ({', '.join(called)}): their rows could not be told apart")
+    if len({(codec.backbone_digest, codec.config.preprocess, codec.config.task) for codec in codecs}) > 1:
+        raise ValueError("the codecs belong to different backbones: sweep each backbone's codecs on their own")
+    return codecs
+
+
+def load_images(data: str, name: str, preprocess: Preprocess, limit: int | None, n_labels: int) -> Images:
+    """A labelled split.
+
+    Raises:
+        ValueError: no such data or split, or labels that are missing or not the model's.
+    """
+    images = Images(data, name, preprocess, limit)
+    if images.label_column is None or min(images.labels) < 0:
+        raise ValueError(f"split {name!r} of {data!r} has no labels")
+    if max(images.labels) >= n_labels:
+        raise ValueError(f"split {name!r} of {data!r} has label {max(images.labels)}; the model answers 0..{n_labels - 1}")
+    return images
+
+
+def load_fit_images(data: str, name: str, images: Images, console: Console) -> Images | range:
+    """Images to fit baselines to: split `name` where there is one, else, as a range, the first half of `images`."""
+    try:
+        return Images(data, name, images.preprocess, FIT_LIMIT)
+    except (ValueError, OSError):
+        half = range(min((len(images) + 1) // 2, FIT_LIMIT))
+        console.print(
+            f"note: no split {name!r} to fit the factorised prior to; it gets {len(half)} of the measured images", markup=False
+        )
+        return half
+
+
+@torch.inference_mode()
+def fitted(codec: FeatureCodec, pixels: torch.Tensor, cost: Cost, name: str, console: Console) -> list[Method]:
+    """The factorised baseline of a codec at each quality, fitted to pixels (n, 3, S, S)."""
+    methods: list[Method] = []
+    with Progress(console=console, transient=True) as progress:
+        for q in progress.track(codec.qualities, description=f"fitting the factorised prior to {len(pixels)} images"):
+            batches = [codec.symbols(normalise(x, codec.config.preprocess), q) for x in torch.split(pixels, BATCH_SIZE)]
+            methods.append(Factorised(codec, q, cost, fit_bottleneck(np.concatenate(batches).transpose(0, 2, 1)), name))
+    return methods
+
+
+def collect(
+    codecs: list[FeatureCodec], uncut: nn.Module, baselines: Sequence[str], fit: torch.Tensor | None, console: Console
+) -> list[Method]:
+    """Every method of a sweep, the uncut model first."""
+    preprocess = codecs[0].config.preprocess
+    costs = [device_cost(codec.encoder, preprocess.size) for codec in codecs]
+    methods: list[Method] = [Uncut(uncut, preprocess)]
+    for codec, cost in zip(codecs, costs, strict=True):
+        methods += [Coded(codec, q, cost) for q in codec.qualities]
+        if "factorised" in baselines and fit is not None:
+            name = "factorised" if len(codecs) == 1 else f"factorised ({codec.config.name})"
+            methods += fitted(codec, fit, cost, name, console)
+    for name, tokens in (("tokens-fp16", Tokens), ("tokens-int8-zstd", QuantisedTokens)):
+        for k in sorted({codec.config.k for codec in codecs}) if name in baselines else ():
+            methods.append(tokens(uncut, k, device_cost(split(uncut, k).head, preprocess.size), preprocess))
+    for name, (_, qualities, _) in PICTURES.items():
+        methods += [Picture(name, q, uncut, preprocess) for q in qualities if name in baselines]
+    return methods
+
+
+def read_baselines(text: str) -> tuple[str, ...]:
+    """`all`, `none` or a comma-separated list -> names of baselines.
+
+    Raises:
+        ValueError: a name that is none.
+    """
+    if text in ("all", "none"):
+        return BASELINES if text == "all" else ()
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if unknown := [name for name in names if name not in BASELINES]:
+        raise ValueError(f"no baseline {unknown[0]!r}; there are: {', '.join(BASELINES)}")
+    return names
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """The command's work; 1 where a check failed, else 0.
+
+    Raises:
+        ValueError, OSError, ImportError: a codec, the data or a baseline is not there.
+    """
+    names = [name for text in args.codec for name in text.split(",") if name]
+    baselines = read_baselines(args.baselines)
+    if args.limit is not None and args.limit < 1:
+        raise ValueError(f"--limit is at least 1, not {args.limit}")
+    if args.out.is_dir():
+        raise ValueError(f"{args.out} is a folder; --out is a file")
+    with console.status("loading the codecs"):
+        codecs = load_codecs(names)
+        uncut = codecs[0].load_uncut()
+    config = codecs[0].config
+    with console.status("reading the pictures"):
+        n_labels = uncut.config.num_labels  # type: ignore[union-attr]
+        images = load_images(args.data, args.split, config.preprocess, args.limit, n_labels)  # type: ignore[arg-type]
+        fit = None
+        if "factorised" in baselines:
+            source = load_fit_images(args.data, args.fit_split, images, console)
+            pictures = images if isinstance(source, range) else source
+            fit = torch.stack([pictures[i][0] for i in range(len(source))])
+    methods = collect(codecs, uncut, baselines, fit, console)
+    data = f"{Path(args.data).resolve().name}:{args.split}"
+    try:
+        measured = sweep(methods, images, config.task, data, console)
+    except DecodeError as error:
+        print(f"eval.sweep: {error}", file=sys.stderr)
+        return 1
+    write_rows([m.row for m in measured], args.out)
+    console.print(table_of(measured))
+    own = [m for m, method in zip(measured, methods, strict=True) if isinstance(method, Coded)]
+    for row, margin in own:
+        interval = f"95% {row.drop - margin:+.2f} to {row.drop + margin:+.2f}"
+        print(f"{row.codec} quality {row.quality}: {row.bytes_mean:.1f} bytes, drop {row.drop:+.2f} points ({interval})")
+    failed = [m.row for m in own if overspent(m.row)]
+    for row in failed:
+        ideal, real = (row.bits_estimated or 0) / 8, row.bytes_mean - HEADER_BYTES
+        message = f"payloads of {real:.1f} bytes where {ideal:.1f} are ideal"
+        print(f"eval.sweep: {row.codec} quality {row.quality}: {message}, over 1% + 2 bytes more", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="eval.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--codec", action="append", required=True, help="shipped name, folder or hub id; repeated or comma-separated"
+    )
+    parser.add_argument("--data", required=True, help="folder or hub id of a labelled image data set")
+    parser.add_argument("--split", default="test", help="slices allowed: test[:1000]; default: %(default)s")
+    parser.add_argument("--limit", type=int, help="the first so many images only")
+    parser.add_argument(
+        "--baselines", default="all", help=f"all, none, or some of {','.join(BASELINES)}; default: %(default)s"
+    )
+    parser.add_argument(
+        "--fit-split", default="train[:2000]", help="images the factorised prior is fitted to; default: %(default)s"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="file of JSON lines")
+    args = parser.parse_args(argv)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=180)
+    try:
+        return run(args, console)
+    except (ValueError, OSError, ImportError) as error:
+        text = str(error).splitlines()
+        print(f"eval.sweep: {text[0] if text else type(error).__name__}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

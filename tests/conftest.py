@@ -1,0 +1,119 @@
+"""Fixtures of all tests: a tiny random backbone and a tiny codec cut from it. Random weights, no network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from codec.config import CodecConfig
+from codec.model import FeatureCodec, load_backbone
+from codec.preprocess import Preprocess
+from codec.prior import Histogram, freeze
+
+LABELS = ("cat", "dog", "ship", "truck")
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random ViT for 32 x 32 pixels: 16 tokens and CLS, 32 wide, 3 blocks, 4 labels."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    torch.manual_seed(1)
+    config = ViTConfig(
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=64,
+        image_size=32,
+        patch_size=8,
+        num_labels=len(LABELS),
+        id2label=dict(enumerate(LABELS)),
+        label2id={name: i for i, name in enumerate(LABELS)},
+    )
+    model = ViTForImageClassification(config).eval()
+    with torch.no_grad():
+        model.classifier.weight.mul_(40)  # answers that depend on the picture
+    folder = tmp_path_factory.mktemp("tiny") / "backbone"
+    model.save_pretrained(folder)
+    processor = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 2}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_codec(tiny_backbone: Path) -> Callable[..., FeatureCodec]:
+    """Function (seed, **changes of the configuration) -> a random codec with tables, its symbols spread over many integers."""
+
+    def make(seed: int = 2, **changes: object) -> FeatureCodec:
+        torch.manual_seed(seed)
+        values: dict[str, object] = {
+            "name": "tiny",
+            "backbone": str(tiny_backbone),
+            "k": 1,
+            "encoder": "student",
+            "side": 4,
+            "n_channels": 6,
+            "n_qualities": 3,
+            "default_quality": 1,
+            "preprocess": Preprocess.from_processor(tiny_backbone / "preprocessor_config.json"),
+            "student_widths": (8, 8, 8),
+            "student_depths": (1, 0, 0),
+            "adapter_rank": 2,
+        }
+        config = CodecConfig(**(values | changes))  # type: ignore[arg-type]
+        codec = FeatureCodec(config, load_backbone(str(tiny_backbone), Path()))
+        with torch.no_grad():
+            codec.encoder.project.weight.mul_(4)  # type: ignore[union-attr,operator]
+            codec.synthesis.prefix.normal_()
+        codec.round_weights()  # the tables are of the weights that are stored
+        tables = []
+        for quality in codec.qualities:
+            histogram = Histogram(config.n_channels)
+            histogram.add(codec.symbols(torch.randn(64, 3, 32, 32), quality))
+            tables.append(freeze(histogram))
+        codec.set_tables(tables)
+        return codec
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_codec_folder(make_codec: Callable[..., FeatureCodec], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random codec of 3 qualities, with its backbone inside, as `save_pretrained` writes it."""
+    folder = tmp_path_factory.mktemp("codecs") / "tiny"
+    make_codec().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_codec(tiny_codec_folder: Path) -> FeatureCodec:
+    """The codec in `tiny_codec_folder`, loaded. Shared: a test that changes it loads its own."""
+    return FeatureCodec.from_pretrained(tiny_codec_folder)
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., Image.Image]:
+    """Function (seed, width, height) -> a smooth colourful RGB picture."""
+
+    def make(seed: int = 0, width: int = 32, height: int = 32) -> Image.Image:
+        coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+        return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+    return make
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, tiny_codec_folder: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """An installation that ships one codec, `tiny`: `root` is the folder of the shipped codecs."""
+    root = tmp_path / "pretrained"
+    root.mkdir()
+    (root / "tiny").symlink_to(tiny_codec_folder, target_is_directory=True)
+    monkeypatch.setattr("codec.checkpoint.shipped_root", lambda: root)
+    return SimpleNamespace(root=root)

@@ -1,0 +1,106 @@
+"""The container: what is packed comes back, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codec.bitstream import HEADER_BYTES, MAX_BLOB_BYTES, VERSION, BitstreamError, inspect, pack, unpack
+
+OURS, THEIRS = bytes(range(32)), bytes(range(1, 33))
+
+
+@given(payload=st.binary(max_size=300), quality=st.integers(0, 15))
+def test_what_is_packed_comes_back(payload: bytes, quality: int) -> None:
+    blob = pack(payload, quality, OURS)
+    read = unpack(blob, OURS)
+    assert (read.payload, read.quality, read.version) == (payload, quality, VERSION)
+    assert len(blob) - len(payload) == HEADER_BYTES <= 8
+
+
+@settings(max_examples=30)
+@given(payload=st.binary(min_size=1, max_size=60), quality=st.integers(0, 15))
+def test_a_blob_with_any_bit_flipped_is_refused(payload: bytes, quality: int) -> None:
+    blob = pack(payload, quality, OURS)
+    for bit in range(8 * len(blob)):
+        damaged = bytearray(blob)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(BitstreamError):
+            unpack(bytes(damaged), OURS)
+
+
+@settings(max_examples=30)
+@given(payload=st.binary(min_size=1, max_size=200))
+def test_a_blob_cut_at_any_byte_is_refused(payload: bytes) -> None:
+    blob = pack(payload, 3, OURS)
+    for n in range(len(blob)):
+        with pytest.raises(BitstreamError):
+            unpack(blob[:n], OURS)
+
+
+@settings(max_examples=50)
+@given(payload=st.binary(max_size=60), extra=st.binary(min_size=1, max_size=9))
+def test_a_blob_longer_than_it_was_is_refused(payload: bytes, extra: bytes) -> None:
+    with pytest.raises(BitstreamError, match="checksum"):
+        unpack(pack(payload, 0, OURS) + extra, OURS)
+
+
+def test_a_blob_of_another_codec_is_refused_by_name() -> None:
+    with pytest.raises(BitstreamError, match="written by another codec: its fingerprint starts with 0102, this codec's with 0001"):
+        unpack(pack(b"abc", 0, THEIRS), OURS)
+
+
+def test_a_codec_whose_fingerprint_starts_alike_is_still_refused() -> None:
+    with pytest.raises(BitstreamError, match="checksum"):
+        unpack(pack(b"abc", 0, OURS[:2] + THEIRS[2:]), OURS)
+
+
+def test_a_blob_of_a_future_version_asks_for_an_update() -> None:
+    blob = bytearray(pack(b"abc", 0, OURS))
+    blob[0] = (VERSION + 1) << 4
+    with pytest.raises(BitstreamError, match="version 2; this library reads version 1: update"):
+        unpack(bytes(blob), OURS)
+
+
+@pytest.mark.parametrize(
+    ("blob", "reason"),
+    [
+        (b"", "empty"),
+        (b"\x10\x00\x01", "3 bytes, fewer than its header"),
+        (bytes(40), "version 0"),
+        ("text", "is bytes, not str"),
+        (None, "is bytes, not NoneType"),
+    ],
+)
+def test_what_is_no_blob_is_refused_with_the_reason(blob: object, reason: str) -> None:
+    with pytest.raises(BitstreamError, match=reason):
+        inspect(blob)  # type: ignore[arg-type]
+
+
+def test_an_enormous_blob_is_refused_before_memory_is_taken_for_it() -> None:
+    huge = memoryview(bytearray(b"\x10") + bytearray(MAX_BLOB_BYTES))
+    tracemalloc.start()
+    with pytest.raises(BitstreamError, match="more than"):
+        unpack(huge, OURS)  # type: ignore[arg-type]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+@given(junk=st.binary(max_size=100))
+def test_junk_is_refused_and_nothing_else_is_raised(junk: bytes) -> None:
+    with pytest.raises(BitstreamError):
+        unpack(junk, OURS)
+
+
+@pytest.mark.parametrize(("quality", "fingerprint"), [(16, OURS), (-1, OURS), (0, b"short")])
+def test_packing_refuses_what_the_header_cannot_hold(quality: int, fingerprint: bytes) -> None:
+    with pytest.raises(ValueError, match="quality|fingerprint"):
+        pack(b"", quality, fingerprint)
+
+
+def test_blobs_are_the_bytes_they_always_were() -> None:
+    assert pack(b"payload", 2, OURS).hex() == "120001db1b807061796c6f6164"

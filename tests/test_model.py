@@ -1,0 +1,209 @@
+"""FeatureCodec: pixels -> blobs -> tokens, and checkpoints that are whole or refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from codec import BitstreamError, FeatureCodec
+from codec.bitstream import HEADER_BYTES, inspect
+from codec.rangecoder import decode as decode_payload
+from codec.rangecoder import decode_portable, encode_portable
+
+
+@pytest.fixture
+def pixels() -> torch.Tensor:
+    return torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def test_blobs_hold_the_symbols_and_decode_to_tokens_for_the_tail(tiny_codec: FeatureCodec, pixels: torch.Tensor) -> None:
+    for quality in tiny_codec.qualities:
+        symbols = tiny_codec.symbols(pixels, quality)
+        blobs = tiny_codec.encode(pixels, quality)
+        assert len(np.unique(symbols)) > 2, "the test needs symbols that differ"
+        for image, blob in zip(symbols, blobs, strict=True):
+            read = inspect(blob)
+            assert read.quality == quality
+            back = decode_payload(read.payload, tiny_codec.tables[quality], image.shape[0])
+            np.testing.assert_array_equal(back.T, image)
+        tokens = tiny_codec.decode(blobs)
+        assert tokens.shape == (5, 17, 32)
+        assert tokens.dtype == torch.float32
+        expected = tiny_codec.synthesise(torch.from_numpy(symbols).float(), torch.full((5,), quality))
+        assert torch.equal(tokens, expected)
+        assert tiny_codec.tail(tokens).logits.shape == (5, 4)
+
+
+def test_the_numpy_only_path_writes_and_reads_the_same_payloads(tiny_codec: FeatureCodec, pixels: torch.Tensor) -> None:
+    for quality in tiny_codec.qualities:
+        tables = tiny_codec.tables[quality]
+        for image, blob in zip(tiny_codec.symbols(pixels, quality), tiny_codec.encode(pixels, quality), strict=True):
+            payload = inspect(blob).payload
+            assert encode_portable(image.T, tables) == payload
+            np.testing.assert_array_equal(decode_portable(payload, tables, len(image)).T, image)
+
+
+def test_real_bytes_stay_within_one_percent_and_two_bytes_of_the_estimate(tiny_codec: FeatureCodec, pixels: torch.Tensor) -> None:
+    for quality in tiny_codec.qualities:
+        for image, blob in zip(tiny_codec.symbols(pixels, quality), tiny_codec.encode(pixels, quality), strict=True):
+            estimate = tiny_codec.tables[quality].bits(image.T) / 8
+            assert len(blob) - HEADER_BYTES <= 1.01 * estimate + 2
+
+
+def test_a_batch_of_mixed_qualities_decodes_as_its_blobs_alone(tiny_codec: FeatureCodec, pixels: torch.Tensor) -> None:
+    blobs = [tiny_codec.encode(pixels[i : i + 1], i % 3)[0] for i in range(5)]
+    together = tiny_codec.decode(blobs)
+    for i, blob in enumerate(blobs):
+        torch.testing.assert_close(tiny_codec.decode(blob)[0], together[i])
+
+
+def test_a_higher_quality_spends_more_bytes(tiny_codec: FeatureCodec, pixels: torch.Tensor) -> None:
+    sizes = [sum(map(len, tiny_codec.encode(pixels, q))) for q in tiny_codec.qualities]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+
+
+def test_no_picture_can_make_encoding_fail_while_its_pixels_are_finite(tiny_codec: FeatureCodec) -> None:
+    generator = torch.Generator().manual_seed(2)
+    noise = torch.randn(1, 3, 32, 32, generator=generator)
+    for x in (1e6 * noise, torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), -1e4), 1e3 * noise.sign()):
+        symbols = tiny_codec.symbols(x)
+        blob = tiny_codec.encode(x)[0]
+        back = decode_payload(inspect(blob).payload, tiny_codec.tables[1], 16)
+        np.testing.assert_array_equal(back.T, symbols[0])
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (torch.zeros(0, 3, 32, 32), "empty batch"),
+        (torch.full((1, 3, 32, 32), float("nan")), "NaN"),
+        (torch.full((1, 3, 32, 32), float("inf")), "infinity"),
+        (torch.full((1, 3, 32, 32), 3e38), "not finite"),
+        (torch.zeros(1, 3, 31, 32), r"shape \(B, 3, 32, 32\), not \(1, 3, 31, 32\)"),
+        (torch.zeros(3, 32, 32), "shape"),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), "float tensor"),
+        (np.zeros((1, 3, 32, 32)), "float tensor"),
+    ],
+)
+def test_pixels_of_another_kind_are_refused_with_the_reason(tiny_codec: FeatureCodec, bad: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        tiny_codec.encode(bad)
+
+
+@pytest.mark.parametrize("quality", [-1, 3, 1.0, True, "1"])
+def test_a_quality_the_codec_lacks_is_refused_with_the_range(tiny_codec: FeatureCodec, pixels: torch.Tensor, quality: Any) -> None:
+    with pytest.raises(ValueError, match=r"not an integer in 0\.\.2"):
+        tiny_codec.encode(pixels, quality)
+
+
+def test_a_damaged_blob_among_many_is_named(tiny_codec: FeatureCodec, pixels: torch.Tensor) -> None:
+    blobs = tiny_codec.encode(pixels)
+    blobs[2] = blobs[2][:-1]
+    with pytest.raises(BitstreamError, match="blob 3 of 5: the blob is damaged"):
+        tiny_codec.decode(blobs)
+    with pytest.raises(ValueError, match="no blobs"):
+        tiny_codec.decode([])
+
+
+def test_a_quality_the_header_claims_but_the_codec_lacks_is_refused(tiny_codec: FeatureCodec) -> None:
+    from codec.bitstream import pack
+
+    with pytest.raises(BitstreamError, match=r"quality 9 is not one of this codec's 0\.\.2"):
+        tiny_codec.decode(pack(b"", 9, tiny_codec.fingerprint))
+
+
+def test_what_is_saved_loads_to_the_same_bytes_and_tokens(tiny_codec: FeatureCodec, pixels: torch.Tensor, tmp_path: Path) -> None:
+    tiny_codec.save_pretrained(tmp_path / "again")
+    loaded = FeatureCodec.from_pretrained(tmp_path / "again")
+    assert loaded.fingerprint == tiny_codec.fingerprint
+    blobs = tiny_codec.encode(pixels)
+    assert loaded.encode(pixels) == blobs
+    assert torch.equal(loaded.decode(blobs), tiny_codec.decode(blobs))
+    assert torch.equal(loaded.tail(loaded.decode(blobs)).logits, tiny_codec.tail(tiny_codec.decode(blobs)).logits)
+
+
+def test_a_saved_codec_holds_its_backbone_and_can_be_moved(tiny_codec_folder: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny_codec_folder, moved)
+    assert json.loads((moved / "config.json").read_text())["backbone"] == "backbone"
+    codec = FeatureCodec.from_pretrained(moved)
+    assert codec.load_uncut()(torch.zeros(1, 3, 32, 32)).logits.shape == (1, 4)
+
+
+def test_blobs_of_a_codec_with_other_weights_are_refused(tiny_codec_folder: Path, pixels: torch.Tensor) -> None:
+    ours, other = (FeatureCodec.from_pretrained(tiny_codec_folder) for _ in range(2))
+    with torch.no_grad():
+        next(iter(other.own_parameters().values())).add_(0.5)
+    other.set_tables(other.tables)
+    with pytest.raises(BitstreamError, match="another codec"):
+        ours.decode(other.encode(pixels))
+
+
+@pytest.mark.parametrize("file", ["codec.safetensors", "config.json", "backbone/model.safetensors", "backbone/config.json"])
+def test_an_altered_or_missing_file_is_named(tiny_codec_folder: Path, tmp_path: Path, file: str) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_codec_folder, folder)
+    content = bytearray((folder / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / file).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{file} was altered"):
+        FeatureCodec.from_pretrained(folder)
+    (folder / file).unlink()
+    with pytest.raises(FileNotFoundError, match=Path(file).name):
+        FeatureCodec.from_pretrained(folder)
+
+
+def test_a_truncated_checkpoint_without_a_manifest_is_refused(tiny_codec_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_codec_folder, folder)
+    (folder / "manifest.json").unlink()
+    weights = folder / "codec.safetensors"
+    weights.write_bytes(weights.read_bytes()[:200])
+    with pytest.raises(ValueError, match="cannot be read"):
+        FeatureCodec.from_pretrained(folder)
+
+
+def test_an_unknown_codec_says_which_exist(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no codec 'vit-huge'; shipped are: .*vit-tiny-cifar10"):
+        FeatureCodec.from_pretrained("vit-huge")
+    with pytest.raises(FileNotFoundError, match=r"config\.json and codec\.safetensors"):
+        FeatureCodec.from_pretrained(tmp_path)
+
+
+def test_a_codec_in_training_refuses_to_code(tiny_codec_folder: Path, pixels: torch.Tensor) -> None:
+    loaded = FeatureCodec.from_pretrained(tiny_codec_folder)
+    fresh = FeatureCodec(loaded.config, loaded.load_uncut())
+    with pytest.raises(ValueError, match="no tables yet"):
+        fresh.encode(pixels)
+
+
+def test_pushing_uploads_what_saving_writes(tiny_codec: FeatureCodec, monkeypatch: pytest.MonkeyPatch) -> None:
+    uploaded: dict[str, Any] = {}
+
+    class Hub:
+        def __init__(self, token: str | None = None) -> None:
+            uploaded["token"] = token
+
+        def create_repo(self, repo_id: str, exist_ok: bool) -> None:
+            uploaded["repo"] = repo_id
+
+        def upload_folder(self, repo_id: str, folder_path: str, **kwargs: Any) -> str:
+            uploaded["codec"] = FeatureCodec.from_pretrained(folder_path).fingerprint
+            uploaded |= kwargs
+            return f"commit in {repo_id}"
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    assert tiny_codec.push_to_hub("me/mine", token="t", commit_message="first") == "commit in me/mine"
+    assert uploaded == {"token": "t", "repo": "me/mine", "codec": tiny_codec.fingerprint, "commit_message": "first"}
+
+
+def test_a_hub_id_is_downloaded(tiny_codec_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name: str(tiny_codec_folder) if name == "me/mine" else None)
+    assert FeatureCodec.from_pretrained("me/mine").config.name == "tiny"

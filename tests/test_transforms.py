@@ -1,0 +1,85 @@
+"""Analysis, synthesis and adapters: shapes, what depends on what, and what is left alone at the start."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from transformers import ViTConfig, ViTForImageClassification
+
+from codec.split import TokenGrid, split, token_grid
+from codec.transforms import BlocksAnalysis, LowRank, StudentAnalysis, Synthesis, add_adapters
+
+GRID = TokenGrid(n_prefix=1, side=4, width=32)
+
+
+def vit() -> ViTForImageClassification:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
+    return ViTForImageClassification(ViTConfig(**sizes, image_size=32, patch_size=8, num_labels=4)).eval()
+
+
+def test_both_analyses_give_a_latent_of_the_same_shape() -> None:
+    model = vit()
+    x = torch.randn(2, 3, 32, 32)
+    student = StudentAnalysis((8, 16, 16, 16), (1, 0, 1, 0), n_channels=5)
+    blocks = BlocksAnalysis(split(model, 2).head, token_grid(model), side=2, n_channels=5)
+    assert student(x).shape == blocks(x).shape == (2, 4, 5)
+
+
+def test_the_blocks_analysis_trains_its_map_and_not_the_backbone() -> None:
+    model = vit()
+    analysis = BlocksAnalysis(split(model, 2).head, token_grid(model), side=4, n_channels=5)
+    trained = {name for name, p in analysis.named_parameters() if p.requires_grad}
+    assert trained == {"norm.weight", "norm.bias", "project.weight", "project.bias"}
+
+
+def test_synthesis_puts_each_position_where_its_tokens_are() -> None:
+    torch.manual_seed(0)
+    synthesis = Synthesis(GRID, side=2, n_channels=3, depth=0, n_qualities=2)
+    latent = torch.zeros(1, 4, 3)
+    base = synthesis(latent, torch.tensor([0]))
+    latent[0, 1] = 5.0  # the upper right quarter
+    moved = (synthesis(latent, torch.tensor([0])) - base).abs().sum(-1)[0, 1:].view(4, 4) > 1e-6
+    expected = torch.zeros(4, 4, dtype=torch.bool)
+    expected[:2, 2:] = True
+    assert torch.equal(moved, expected)
+
+
+def test_synthesis_attends_over_all_positions() -> None:
+    torch.manual_seed(0)
+    synthesis = Synthesis(GRID, side=2, n_channels=3, depth=1, n_qualities=2)
+    latent = torch.zeros(1, 4, 3)
+    base = synthesis(latent, torch.tensor([0]))
+    latent[0, 1] = 5.0
+    assert ((synthesis(latent, torch.tensor([0])) - base).abs().sum(-1) > 0).all()
+
+
+def test_adapters_change_nothing_until_they_are_trained() -> None:
+    model = vit()
+    tail = split(copy.deepcopy(model), 1).tail
+    x = split(model, 1).head(torch.randn(2, 3, 32, 32))
+    before = split(model, 1).tail(x).logits
+    adapters = add_adapters(tail, rank=2)
+    assert len(adapters) == 2 * 6
+    torch.testing.assert_close(tail(x).logits, before)
+    trained = [name for name, p in tail.named_parameters() if p.requires_grad]
+    assert trained
+    assert all(name.endswith((".up", ".down")) for name in trained)
+    with torch.no_grad():
+        for module in adapters.values():
+            assert isinstance(module, LowRank)
+            module.up.add_(0.1)
+    assert not torch.allclose(tail(x).logits, before, atol=1e-3)
+
+
+@pytest.mark.parametrize("side", [3, 8, 0])
+def test_a_latent_that_does_not_divide_the_grid_is_refused(side: int) -> None:
+    with pytest.raises(ValueError, match="does not divide a token grid of side 4"):
+        Synthesis(GRID, side=side, n_channels=3, depth=0, n_qualities=1)
+
+
+def test_a_student_with_other_depths_than_widths_is_refused() -> None:
+    with pytest.raises(ValueError, match="as many depths as widths"):
+        StudentAnalysis((8, 8), (1,), 4)
