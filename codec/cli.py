@@ -50,9 +50,7 @@ class _OneLineErrors(TyperGroup):
             raise typer.Exit(130) from stop
 
 
-app = typer.Typer(
-    cls=_OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
-)
+app = typer.Typer(cls=_OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Quality = Annotated[int | None, typer.Option("--quality", "-q", help="Rate index, 0 = smallest. Default: the codec's.")]
@@ -159,9 +157,7 @@ def encode(
 def decode(
     blobs: Annotated[list[Path], typer.Argument(metavar="BLOB...", help="Blob files.")],
     answer: Annotated[bool, typer.Option("--answer", help="Print the answers, instead of writing tokens.")] = False,
-    name: Annotated[
-        str | None, typer.Option("--codec", help="Codec's name or folder. Default: found by the fingerprint.")
-    ] = None,
+    name: Annotated[str | None, typer.Option("--codec", help="Codec's name or folder. Default: found by the fingerprint.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder the tokens are written to. Default: beside each blob.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -355,15 +351,11 @@ def _shapes(file: Path) -> dict[str, list[int]]:
 
 
 def _load(name: str) -> FeatureCodec:
-    """`FeatureCodec.from_pretrained`, without the progress bars and warnings of the libraries below."""
+    """`FeatureCodec.from_pretrained`, without the warnings of the libraries below."""
     warnings.simplefilter("ignore")
     checkpoint.find_checkpoint(name)  # says so at once where there is none
-    from transformers.utils import logging
-
     from codec.model import FeatureCodec
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     return FeatureCodec.from_pretrained(name)
 
 

@@ -73,7 +73,7 @@ class CodecConfig:
             raise ValueError(f"config.json holds unknown keys: {', '.join(unknown)}; update the library")
         try:
             preprocess = Preprocess.from_dict(values["preprocess"])
-            widths = {key: tuple(values[key]) for key in ("student_widths", "student_depths") if key in values}
+            widths: dict[str, Any] = {key: tuple(values[key]) for key in ("student_widths", "student_depths") if key in values}
             return cls(**{**values, **widths, "preprocess": preprocess})
         except (KeyError, TypeError) as error:
             raise ValueError(f"config.json is not a codec's: {error}") from error

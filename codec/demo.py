@@ -1,12 +1,13 @@
 """bundled pictures -> blobs -> answers, the whole way, beside what the pictures cost as PNG, WebP and JPEG.
 
-Each picture goes alone, through its real bytes: preprocessing and encoding on the device side, decoding and tail on the server's.
+Each picture goes alone and through real bytes: preprocessing, encoding on the device side; decoding, tail on the server side.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -119,25 +120,29 @@ def read_sweep(codec: FeatureCodec) -> list[dict[str, Any]]:
     """Rows of the sweep on the test split that lies beside the codec's checkpoint; [] where there is none.
 
     Raises:
-        ValueError: the file is not JSON lines.
+        ValueError: the file does not hold such rows.
     """
     file = codec.folder / "sweep.jsonl"
     if not file.is_file():
         return []
     try:
-        return [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+        rows = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not JSON lines: {error}") from error
+    if not all(isinstance(row, dict) and row.keys() >= {"codec", "bytes_mean", "score", "score_uncut"} for row in rows):
+        raise ValueError(f"{file} does not hold rows of a sweep")
+    return rows
 
 
 def table(sent: Sequence[Sent]) -> Table:
     """A row a picture, then all together: accuracies, agreement, mean bytes and their ratio to the blob's, mean times."""
-    shown = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0))
+    shown = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), caption_justify="left")
+    shown.caption = "last rows: mean bytes, median times; ≠ marks an answer that is not the uncut model's"
     shown.add_column("#", justify="right", style="dim")
     for name in ("true", "uncut", "coded"):
         shown.add_column(name, no_wrap=True)
-    for name in ("blob", *FORMATS, "device ms", "server ms"):
-        shown.add_column(name, justify="right")
+    for name in ("blob", *FORMATS, "device\nms", "server\nms"):
+        shown.add_column(name, justify="right", no_wrap=True)
     for place, row in enumerate(sent):
         coded = f"[green]{row.coded}[/]" if row.coded == row.uncut else f"[bold red]{row.coded} ≠[/]"
         uncut = row.uncut if row.uncut == row.sample.label else f"[yellow]{row.uncut}[/]"
@@ -145,15 +150,13 @@ def table(sent: Sequence[Sent]) -> Table:
         times = f"{row.device_ms:.1f}", f"{row.server_ms:.1f}"
         shown.add_row(str(place), row.sample.label, uncut, coded, f"[bold]{row.n_bytes}[/]", *sizes, *times)
     shown.add_section()
-    uncut_score, coded_score, agreement = _scores(sent)
+    uncut_score, coded_score, agreement = (f"{score:.1f}%" for score in _scores(sent))
     means = [_mean_bytes(sent, name) for name in FORMATS]
     own = _mean_bytes(sent)
-    times = [f"{np.mean([getattr(row, side) for row in sent]):.1f}" for side in ("device_ms", "server_ms")]
-    scores = f"{len(sent)} pictures", f"{uncut_score:.1f}% right", f"{coded_score:.1f}% right"
-    shown.add_row("", *scores, f"{own:.1f}", *(f"{mean:,.0f}" for mean in means), *times, style="bold")
-    shown.add_row(
-        "", "", "", f"{agreement:.1f}% as uncut", "1 x", *(f"{mean / own:.1f} x" for mean in means), "", "", style="bold"
-    )
+    medians = [f"{np.median([getattr(row, side) for row in sent]):.1f}" for side in ("device_ms", "server_ms")]
+    sizes = [f"{mean:,.0f}" for mean in means]
+    shown.add_row("", "accuracy", uncut_score, coded_score, f"{own:.1f}", *sizes, *medians, style="bold")
+    shown.add_row("", "agreement", "", agreement, "1x", *(f"{mean / own:.1f}x" for mean in means), "", "", style="bold")
     return shown
 
 
@@ -172,18 +175,16 @@ def check_out(out: Path) -> None:
         raise FileNotFoundError(f"no folder {out.parent} to write {out.name} into")
 
 
-def draw(
-    codec: FeatureCodec, sent: Sequence[Sent], curve: Sequence[Point], sweep: Sequence[dict[str, Any]], out: Path
-) -> None:
+def draw(codec: FeatureCodec, sent: Sequence[Sent], curve: Sequence[Point], sweep: Sequence[dict[str, Any]], out: Path) -> None:
     """Draw the pictures with answers and bytes, and the rate-score curve, into the file `out`."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    n_columns = min(8, max(2, round(len(sent) ** 0.5)))
-    n_rows = -(-len(sent) // n_columns)
+    n_columns = 8
+    n_rows = max(6, math.ceil(len(sent) / n_columns))
     with rc_context({"font.family": "DejaVu Sans", "font.size": 11, "text.color": _INK, "axes.edgecolor": _PALE}):
-        figure = Figure(figsize=(18, 10), facecolor="white")
+        figure = Figure(figsize=(18, 11.5), facecolor="white")
         FigureCanvasAgg(figure)
         own, png = _mean_bytes(sent), _mean_bytes(sent, "PNG")
         uncut, coded, agreement = _scores(sent)
@@ -192,13 +193,14 @@ def draw(
         below = (
             f"{config.name}, quality {config.default_quality} of 0-{config.n_qualities - 1}: {coded:.1f}% right after the "
             f"trip, {uncut:.1f}% uncut; {agreement:.1f}% of the answers are the uncut model's"
+            + (", the red ones are not" if agreement < 100 else "")
         )
-        figure.text(0.025, 0.957, title, fontsize=25, fontweight="bold", va="center")
-        figure.text(0.025, 0.912, below, fontsize=14, color="#555555", va="center")
-        grid = figure.add_gridspec(n_rows, n_columns, left=0.025, right=0.585, top=0.875, bottom=0.05, wspace=0.1, hspace=0.42)
+        figure.text(0.025, 0.955, title, fontsize=27, fontweight="bold", va="center")
+        figure.text(0.025, 0.908, below, fontsize=14.5, color="#555555", va="center")
+        grid = figure.add_gridspec(n_rows, n_columns, left=0.025, right=0.605, top=0.865, bottom=0.06, wspace=0.06, hspace=0.62)
         for place, row in enumerate(sent):
             _draw_sent(figure.add_subplot(grid[place // n_columns, place % n_columns]), row)
-        _draw_curve(figure.add_axes((0.655, 0.11, 0.325, 0.725)), codec, curve, sweep, len(sent), uncut)
+        _draw_curve(figure.add_axes((0.665, 0.085, 0.315, 0.745)), config.name, curve, sweep, len(sent), uncut)
         temporary = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
         try:
             figure.savefig(temporary, dpi=110)
@@ -210,21 +212,20 @@ def draw(
 def _draw_sent(ax: Any, row: Sent) -> None:
     agrees = row.coded == row.uncut
     colour = _GREEN if agrees else _RED
-    ax.imshow(np.asarray(_opened(row.sample).convert("RGB")), interpolation="nearest")
-    ax.set(xticks=[], yticks=[])
+    ax.imshow(np.asarray(_opened(row.sample)), interpolation="nearest")
+    ax.set(xticks=[], yticks=[], anchor="NW")
     for spine in ax.spines.values():
-        spine.set(color=colour, linewidth=0.8 if agrees else 3)
-    ax.text(0, -0.05, row.coded, transform=ax.transAxes, va="top", color=colour, fontweight="bold", fontsize=10.5)
-    ax.text(1, -0.06, f"{row.n_bytes} B", transform=ax.transAxes, va="top", ha="right", color="#555555", fontsize=9.5)
+        spine.set(color=_PALE if agrees else _RED, linewidth=0.6 if agrees else 3.5)
+    below = [(row.coded, {"color": colour, "fontsize": 11, "fontweight": "bold"})]
     if not agrees:
-        ax.text(0, -0.21, f"uncut: {row.uncut}", transform=ax.transAxes, va="top", color=_RED, fontsize=9)
+        below.append((f"uncut: {row.uncut}", {"color": colour, "fontsize": 9.5}))
+    below.append((f"{row.n_bytes} bytes", {"color": "#666666", "fontsize": 9.5}))
+    for line, (text, style) in enumerate(below):
+        place = {"xytext": (0, -4 - 13 * line), "textcoords": "offset points"}
+        ax.annotate(text, (0, 0), xycoords="axes fraction", va="top", annotation_clip=False, **place, **style)
 
 
-def _draw_curve(
-    ax: Any, codec: FeatureCodec, curve: Sequence[Point], sweep: Sequence[dict[str, Any]], n_sent: int, uncut: float
-) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
+def _draw_curve(ax: Any, name: str, curve: Sequence[Point], sweep: Sequence[dict[str, Any]], n_sent: int, uncut: float) -> None:
     from codec.plot import draw_rate_score
 
     if sweep:
@@ -232,30 +233,25 @@ def _draw_curve(
         n_images = sweep[0].get("n_images")
         ax.set_title(f"accuracy and bytes on the {n_images:,} test images" if n_images else "accuracy and bytes", loc="left")
     else:
-        ax.axhline(
-            uncut, color="#444444", linestyle=(0, (5, 4)), linewidth=1.4, label=f"uncut model, these {_pictures(n_sent)}"
-        )
-        ax.set_xscale("log")
+        ax.axhline(uncut, color="#444444", linestyle=(0, (5, 4)), linewidth=1.4, label=f"uncut model, these {_pictures(n_sent)}")
         ax.set(xlabel="bytes per image, header included", ylabel="top-1 accuracy, %", ylim=(-3, 103))
+        ax.set_xlim(0, 1.15 * max(point.bytes_mean for point in curve))
         ax.grid(color="#e6e6e6", linewidth=0.8)
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda n_bytes, _: f"{n_bytes:,.0f}"))
-        ax.xaxis.set_minor_formatter(
-            FuncFormatter(lambda n_bytes, _: f"{n_bytes:,.0f}") if len(curve) < 9 else NullFormatter()
-        )
         ax.spines[["top", "right"]].set_visible(False)
-        ax.set_title(f"accuracy and bytes (no sweep of the test split ships with {codec.config.name})", loc="left")
+        ax.set_title(f"accuracy and bytes on these {_pictures(n_sent)} alone:\nno sweep of the test split ships with {name}", loc="left")
     hollow = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgecolor": "#00798c", "markeredgewidth": 1.8}
     x, y = [point.bytes_mean for point in curve], [point.score for point in curve]
     ax.plot(x, y, linestyle="none", zorder=6, label=f"these {_pictures(n_sent)}", **hollow)
-    ax.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none")
+    ax.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
 
 
 def _opened(sample: Sample) -> Image.Image:
     try:
         with Image.open(sample.path) as opened:
-            return opened.convert("RGB")
+            picture: Image.Image = opened.convert("RGB")
     except OSError as error:
         raise ValueError(f"{sample.path} is not a picture that can be read") from error
+    return picture
 
 
 def _n_bytes_as(picture: Image.Image, form: str, options: dict[str, Any]) -> int:

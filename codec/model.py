@@ -1,7 +1,7 @@
 """FeatureCodec: image -> blob and blob -> tokens, the whole way, from the parts in the other files.
 
-    image --encoder--> latent --gain, round--> symbols --rangecoder--> payload --bitstream--> blob
-    blob --bitstream--> payload --rangecoder--> symbols --gain--> latent --synthesis--> tokens --tail--> answer
+image --encoder--> latent --gain, round--> symbols --rangecoder--> payload --bitstream--> blob
+blob --bitstream--> payload --rangecoder--> symbols --gain--> latent --synthesis--> tokens --tail--> answer
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class FeatureCodec(nn.Module):
     """A learned codec at the cut of a split backbone.
 
     `encoder` (device) makes a latent (B, M, C) of the pixels; per-quality, per-channel gains scale it before rounding, so that one
-    checkpoint holds several rates (Cui et al. 2021, arXiv 2003.02012, eq. 3); frozen integer tables code the symbols; `synthesis` and
+    checkpoint holds several rates (Cui et al. 2021, arXiv 2003.02012); frozen integer tables code the symbols; `synthesis` and
     `tail` (server) make tokens and the answer of what arrived. The tail's adapters belong to the codec, everything else in head and
     tail to the backbone.
 
@@ -270,14 +270,21 @@ def load_backbone(reference: str, folder: Path) -> nn.Module:
         FileNotFoundError, ValueError: it is not there, or a file of it was altered.
     """
     from transformers import AutoModelForImageClassification
+    from transformers.utils import logging
 
     place = find_backbone(reference, folder)
     if Path(place).is_dir():
         check_manifest(Path(place))
+    silent = logging.is_progress_bar_enabled() and Path(place).is_dir()
     try:
+        if silent:  # a bar for reading one small local file is noise
+            logging.disable_progress_bar()
         model = AutoModelForImageClassification.from_pretrained(place, dtype=torch.float32)
     except OSError as error:
         raise FileNotFoundError(f"no backbone {reference!r}: {str(error).splitlines()[0]}") from error
+    finally:
+        if silent:
+            logging.enable_progress_bar()
     return model.eval()  # type: ignore[no-any-return]
 
 

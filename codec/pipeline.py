@@ -30,7 +30,7 @@ class Device:
         return cls(FeatureCodec.from_pretrained(name))
 
     @overload
-    def __call__(self, images: ImageLike, quality: int | None = None) -> bytes: ...
+    def __call__(self, images: ImageLike, quality: int | None = None) -> bytes: ...  # type: ignore[overload-overlap]
 
     @overload
     def __call__(self, images: Sequence[ImageLike], quality: int | None = None) -> list[bytes]: ...

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-ImageLike = Union[Image.Image, str, Path, NDArray[Any]]
+ImageLike: TypeAlias = Image.Image | str | Path | NDArray[Any]
 """A PIL image, the path of one, or an array (H, W), (H, W, 3) or (H, W, 4) uint8."""
 
 MAX_PIXELS = 1 << 28

@@ -122,8 +122,10 @@ def decode(payload: bytes, tables: Tables, n_positions: int) -> NDArray[np.int32
 def encode_portable(symbols: NDArray[np.integer[Any]], tables: Tables) -> bytes:
     """`encode` in Python integers: the same bytes, nothing but numpy needed."""
     index, escaped = _checked(symbols, tables)
-    low, width, n_words = 0, (1 << 64) - 1, 0
+    settled, n_words = 0, 0  # what lies above the 64-bit window; a carry out of the window is a plain addition to it
+    low, width = 0, (1 << 64) - 1
     for row, cdf in _passes(index, escaped, tables):
+        n_new = 0
         for i in row:
             start = cdf[i]
             scale = width >> PRECISION
@@ -132,8 +134,11 @@ def encode_portable(symbols: NDArray[np.integer[Any]], tables: Tables) -> bytes:
             if width < 0x100000000:
                 width <<= 32
                 low <<= 32
-                n_words += 1
-    return _shortest(low, width, 32 * n_words + 64)
+                n_new += 1
+        settled = (settled << 32 * n_new) + (low >> 64)
+        low &= 0xFFFFFFFFFFFFFFFF
+        n_words += n_new
+    return _shortest((settled << 64) + low, width, 32 * n_words + 64)
 
 
 def decode_portable(payload: bytes, tables: Tables, n_positions: int) -> NDArray[np.int32]:
@@ -176,9 +181,7 @@ def _decode_row(state: _State, cdf: list[int], n: int) -> list[int]:
     return out
 
 
-def _passes(
-    index: NDArray[np.int32], escaped: NDArray[np.int32], tables: Tables
-) -> Iterator[tuple[list[int], list[int]]]:
+def _passes(index: NDArray[np.int32], escaped: NDArray[np.int32], tables: Tables) -> Iterator[tuple[list[int], list[int]]]:
     yield from zip(index.tolist(), tables.rows, strict=True)
     if len(escaped):
         yield _escape_bytes(escaped).tolist(), _RAW.tolist()

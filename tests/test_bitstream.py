@@ -61,7 +61,7 @@ def test_a_codec_whose_fingerprint_starts_alike_is_still_refused() -> None:
 def test_a_blob_of_a_future_version_asks_for_an_update() -> None:
     blob = bytearray(pack(b"abc", 0, OURS))
     blob[0] = (VERSION + 1) << 4
-    with pytest.raises(BitstreamError, match="version 2; this library reads version 1: update"):
+    with pytest.raises(BitstreamError, match=r"version 2; this library reads version 1: update"):
         unpack(bytes(blob), OURS)
 
 
@@ -98,7 +98,7 @@ def test_junk_is_refused_and_nothing_else_is_raised(junk: bytes) -> None:
 
 @pytest.mark.parametrize(("quality", "fingerprint"), [(16, OURS), (-1, OURS), (0, b"short")])
 def test_packing_refuses_what_the_header_cannot_hold(quality: int, fingerprint: bytes) -> None:
-    with pytest.raises(ValueError, match="quality|fingerprint"):
+    with pytest.raises(ValueError, match=r"quality|fingerprint"):
         pack(b"", quality, fingerprint)
 
 

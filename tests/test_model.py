@@ -171,7 +171,7 @@ def test_a_truncated_checkpoint_without_a_manifest_is_refused(tiny_codec_folder:
 
 
 def test_an_unknown_codec_says_which_exist(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no codec 'vit-huge'; shipped are: .*vit-tiny-cifar10"):
+    with pytest.raises(FileNotFoundError, match=r"no codec 'vit-huge'; shipped are: .*vit-tiny-cifar10"):
         FeatureCodec.from_pretrained("vit-huge")
     with pytest.raises(FileNotFoundError, match=r"config\.json and codec\.safetensors"):
         FeatureCodec.from_pretrained(tmp_path)
@@ -196,7 +196,7 @@ def test_pushing_uploads_what_saving_writes(tiny_codec: FeatureCodec, monkeypatc
 
         def upload_folder(self, repo_id: str, folder_path: str, **kwargs: Any) -> str:
             uploaded["codec"] = FeatureCodec.from_pretrained(folder_path).fingerprint
-            uploaded |= kwargs
+            uploaded.update(kwargs)
             return f"commit in {repo_id}"
 
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)

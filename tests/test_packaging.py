@@ -84,7 +84,7 @@ def working_uv() -> str | None:
 
 
 def install_alone(wheel: Path, venv: Path) -> Path:
-    """Install `wheel` and what it needs to run, at the versions of the lock, into a new environment; returns its bin folder."""
+    """Install `wheel` and what it needs to run, at the versions of the lock, into a new environment; returns its bin."""
     python, uv = venv / "bin" / "python", working_uv()
     if uv is None:
         run(sys.executable, "-m", "venv", venv)

@@ -21,7 +21,7 @@ from codec.bitstream import HEADER_BYTES
 from codec.preprocess import Preprocess
 from training.backbone import BackboneRecipe
 from training.data import Images, augment, uniform
-from training.loop import LossIsNaN, Schedule, last_whole_checkpoint, train
+from training.loop import LossIsNaNError, Schedule, last_whole_checkpoint, train
 from training.recipe import RECIPES, read_recipe
 from training.train import CodecRecipe, run
 
@@ -93,7 +93,7 @@ def test_training_ends_in_a_codec_whose_blobs_decode(recipe: CodecRecipe, encode
 
 
 def test_a_killed_run_continues_to_the_numbers_of_an_uninterrupted_one(recipe: CodecRecipe, tmp_path: Path) -> None:
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     run(recipe, tmp_path / "whole")
@@ -105,10 +105,10 @@ def test_a_killed_run_continues_to_the_numbers_of_an_uninterrupted_one(recipe: C
         if type(self).__name__ == "CodecTask":
             calls += 1
             if calls == 8:
-                raise Killed
+                raise KilledError
         return original(self, *args, **kwargs)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):  # noqa: PT012
         patch.setattr(torch.nn.Module, "__call__", count)
         run(recipe, tmp_path / "cut")
     assert last_whole_checkpoint(tmp_path / "cut" / "match")
@@ -148,15 +148,13 @@ class Exploding(torch.nn.Module):
 def test_a_nan_loss_stops_and_leaves_the_checkpoint_before_it(pictures: Path, tmp_path: Path) -> None:
     data = Images(str(pictures), "train", Preprocess(32))
     schedule = Schedule(epochs=2, batch_size=4, bf16=False, save_steps=3, log_steps=1)
-    with pytest.raises(LossIsNaN, match="at step 7"):
+    with pytest.raises(LossIsNaNError, match="at step 7"):
         train(Exploding(), data, schedule, tmp_path)
     last = last_whole_checkpoint(tmp_path)
     assert last == str(tmp_path / "checkpoint-6")
 
 
-def test_a_full_disk_leaves_the_checkpoint_before_it(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_checkpoint_before_it(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = Images(str(pictures), "train", Preprocess(32))
     save = torch.save
 
@@ -202,7 +200,12 @@ def test_the_real_backbone_trains_on_the_same_path(tmp_path: Path) -> None:
         place = tmp_path / "pictures" / "train" / "abcdef"[i] / "x.png"
         place.parent.mkdir(parents=True)
         Image.fromarray(rng.integers(0, 255, (200, 260, 3)).astype(np.uint8)).save(place)
-    overrides = [f"backbone={tmp_path / 'vit-base'}", f"data={tmp_path / 'pictures'}", "train_split=train[:4]", "validation_split=train[4:]"]
+    overrides = [
+        f"backbone={tmp_path / 'vit-base'}",
+        f"data={tmp_path / 'pictures'}",
+        "train_split=train[:4]",
+        "validation_split=train[4:]",
+    ]
     for stage in ("match", "answer"):
         overrides += [f"{stage}.epochs=1", f"{stage}.batch_size=4", f"{stage}.num_workers=0", f"{stage}.log_steps=1"]
     codec = run(read_recipe(CodecRecipe, "vit-base-imagenet-student", overrides), tmp_path / "out")

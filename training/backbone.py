@@ -44,6 +44,7 @@ class BackboneRecipe:
             window sees neighbours as they are and costs little more than half.
         window_until: end of that part, as a share of the steps.
         shift: largest random shift of the pictures, in pixels.
+        note: a sentence for the model card.
     """
 
     name: str
@@ -64,6 +65,7 @@ class BackboneRecipe:
     shift: int = 4
     label_smoothing: float = 0.1
     limit: int | None = None
+    note: str = ""
 
 
 class TeacherTask(nn.Module):
@@ -83,9 +85,7 @@ class TeacherTask(nn.Module):
 class BackboneTask(nn.Module):
     """Labels and the teacher's outputs on augmented pictures; on a window of the tokens at first."""
 
-    def __init__(
-        self, model: nn.Module, preprocess: Preprocess, recipe: BackboneRecipe, teacher: nn.Module | None
-    ) -> None:
+    def __init__(self, model: nn.Module, preprocess: Preprocess, recipe: BackboneRecipe, teacher: nn.Module | None) -> None:
         super().__init__()
         self.model, self.preprocess, self.recipe = model, preprocess, recipe
         self._teacher = [teacher.eval().requires_grad_(False)] if teacher is not None else []  # not a child: not saved
@@ -108,9 +108,7 @@ class BackboneTask(nn.Module):
             with torch.no_grad():
                 target = self._teacher[0](x).float()
             t, w = self.recipe.teacher.temperature, self.recipe.teacher.weight
-            kl = F.kl_div(
-                (logits / t).log_softmax(1), (target / t).log_softmax(1), log_target=True, reduction="batchmean"
-            )
+            kl = F.kl_div((logits / t).log_softmax(1), (target / t).log_softmax(1), log_target=True, reduction="batchmean")
             loss = (1 - w) * loss + w * t * t * kl
         return {"loss": loss, "train_accuracy": (logits.argmax(1) == labels).float().mean()}
 
@@ -143,7 +141,7 @@ def _batches(data: Images, size: int) -> Iterator[tuple[torch.Tensor, torch.Tens
 
 def build_vit(recipe: BackboneRecipe, labels: list[str]) -> ViTForImageClassification:
     """A ViT of the recipe's size with the convolutional initialisation."""
-    config = ViTConfig(
+    config = ViTConfig(  # type: ignore[call-arg]
         hidden_size=recipe.hidden_size,
         num_hidden_layers=recipe.n_layers,
         num_attention_heads=recipe.n_heads,

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from codec.model import FeatureCodec
 
 
-def write_backbone(
-    model: PreTrainedModel, preprocess: Preprocess, recipe: Any, scores: dict[str, float], n_test: int, out: Path
-) -> None:
+def write_backbone(model: PreTrainedModel, preprocess: Preprocess, recipe: Any, scores: dict[str, float], n_test: int, out: Path) -> None:
     """Save a backbone in float16 with its image processor's configuration and a model card."""
     out.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(out)
@@ -47,8 +45,7 @@ def write_backbone(
 |---|---|
 {rows}
 
-Trained on `{recipe.train_split}`. The data of the shipped weights is CIFAR-10 (JPEG copy): the images of CIFAR-10, once compressed as JPEG at
-quality 75. Nothing was chosen on the test images.
+Trained on `{recipe.train_split}`, seed {recipe.schedule.seed}; nothing was chosen on the test images. {recipe.note}
 """
     (out / "README.md").write_text(text + _recipe_text(recipe))
     write_manifest(out)
@@ -58,13 +55,12 @@ def write_codec_card(codec: FeatureCodec, recipe: Any, rows: list[dict[str, floa
     """Write the model card of a codec, with its figures on the validation split."""
     c = codec.config
     n_device = sum(p.numel() for p in codec.encoder.parameters())
-    table = "\n".join(
-        f"| {q} | {r['bytes']:.1f} | {r['score']:.2f} | {r['drop']:.2f} | {r['agreement']:.2f} |" for q, r in enumerate(rows)
-    )
+    table = "\n".join(f"| {q} | {r['bytes']:.1f} | {r['score']:.2f} | {r['drop']:.2f} | {r['agreement']:.2f} |" for q, r in enumerate(rows))
     text = f"""# {c.name}: a task-oriented codec
 
-Cuts `{c.backbone}` after block {c.k}; `{c.encoder}` encoder with {n_device:,} parameters on the device; latent {c.side} x {c.side} x {c.n_channels};
-{c.n_qualities} qualities, default {c.default_quality}. Trained by `python -m training.train {recipe.name}`.
+Cuts `{_name(c.backbone)}` after block {c.k}; `{c.encoder}` encoder with {n_device:,} parameters on the device;
+latent {c.side} x {c.side} x {c.n_channels}; {c.n_qualities} qualities, default {c.default_quality}. {recipe.note}
+Trained by `python -m training.train {recipe.name}`.
 
 Real blobs of the {n_images:,} images of `{recipe.validation_split}`, which nothing was trained on (the default quality was chosen on them):
 
@@ -77,10 +73,15 @@ Real blobs of the {n_images:,} images of `{recipe.validation_split}`, which noth
 
 def _recipe_text(recipe: Any) -> str:
     values = dataclasses.asdict(recipe)
-    values["data"] = Path(values["data"]).name  # a name, not somebody's path
-    values["backbone"] = Path(values["backbone"]).name if "backbone" in values else None
+    for key in ("data", "backbone"):
+        values[key] = _name(values.get(key))
     shown = yaml.safe_dump(_plain({k: v for k, v in values.items() if v is not None}), sort_keys=False, width=120)
     return f"\n## Recipe\n\n```yaml\n{shown}```\n"
+
+
+def _name(reference: str | None) -> str | None:
+    """A hub id or shipped name as it is, a local folder by its last part: a card holds nobody's paths."""
+    return Path(reference).name if reference and Path(reference).is_dir() else reference
 
 
 def _plain(value: Any) -> Any:

@@ -43,7 +43,7 @@ class Schedule:
     num_workers: int = 0
 
 
-class LossIsNaN(RuntimeError):
+class LossIsNaNError(RuntimeError):
     """The loss is not finite any more; the last checkpoint is from before that."""
 
 
@@ -51,13 +51,13 @@ class _StopOnNaN(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
-            raise LossIsNaN(f"the loss is {loss} at step {state.global_step}; the last checkpoint in {args.output_dir} is whole")
+            raise LossIsNaNError(f"the loss is {loss} at step {state.global_step}; the last checkpoint in {args.output_dir} is whole")
 
 
 class _Progress(TrainerCallback):
     """Tells the dataset its epoch and the module how far the training is."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: Any) -> None:
         self.module = module
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -69,6 +69,7 @@ class _StageTrainer(Trainer):
     """Trainer with this project's optimizer; logs the parts of the loss that the module reports."""
 
     schedule: Schedule
+    model: Any
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -83,10 +84,10 @@ class _StageTrainer(Trainer):
                 done = step / num_training_steps
                 return min(1.0, (done + 1 / num_training_steps) / s.warmup, (1 - done) / s.decay)
 
-            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.create_optimizer(), factor)
         return self.lr_scheduler
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         out = model(**inputs)
         self._parts = {name: value for name, value in out.items() if name != "loss"}
         return (out["loss"], out) if return_outputs else out["loss"]
@@ -122,7 +123,7 @@ def train(module: nn.Module, data: Images, schedule: Schedule, out: Path, report
     any Trainer; logs for TensorBoard lie in `out/runs`.
 
     Raises:
-        LossIsNaN: training stops there; the checkpoint before stays.
+        LossIsNaNError: training stops there; the checkpoint before stays.
     """
     torch.manual_seed(schedule.seed)
     arguments = TrainingArguments(
@@ -149,7 +150,7 @@ def train(module: nn.Module, data: Images, schedule: Schedule, out: Path, report
         model=module,
         args=arguments,
         train_dataset=data,
-        data_collator=collate,
+        data_collator=collate,  # type: ignore[arg-type]
         callbacks=[_StopOnNaN(), _Progress(module)],
     )
     trainer.schedule = schedule

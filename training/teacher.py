@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -17,7 +19,7 @@ class ConvNet(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(_conv(3, widths[0]), nn.GELU())
         stages: list[nn.Module] = []
-        for n_in, n_out in zip(widths, widths[1:], strict=False):
+        for n_in, n_out in pairwise(widths):
             stages += [_conv(n_in, n_out), nn.MaxPool2d(2), nn.GELU(), _Residual(n_out)]
         self.stages = nn.Sequential(*stages)
         self.classifier = nn.Linear(widths[-1], n_labels)

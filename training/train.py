@@ -21,8 +21,8 @@ from torch import nn
 from codec.checkpoint import find_backbone
 from codec.config import CodecConfig
 from codec.model import FeatureCodec, load_backbone
-from codec.prior import MAX_SYMBOLS, Density, Histogram, freeze
 from codec.preprocess import Preprocess
+from codec.prior import MAX_SYMBOLS, Density, Histogram, freeze
 from codec.split import split
 from training.card import write_codec_card
 from training.data import Images, augment, normalise, uniform
@@ -40,6 +40,7 @@ class CodecRecipe:
         rate_weights: lambda of each quality in nats per bit, largest (smallest blobs) first; their number is the number of qualities.
         match_weight: weight of the normalised token distortion against the rate in stage 1.
         max_drop: the default quality is the smallest one whose drop on the validation split is at most this, in points.
+        note: a sentence for the model card.
         count_limit: images whose symbols are counted for the frozen tables.
     """
 
@@ -64,6 +65,7 @@ class CodecRecipe:
     shift: int = 4
     count_limit: int = 20000
     limit: int | None = None
+    note: str = ""
 
     def config(self, preprocess: Preprocess) -> CodecConfig:
         """The shape of the codec this recipe trains."""
@@ -94,6 +96,8 @@ class CodecTask(nn.Module):
         self._head = [split(uncut, recipe.k).head]
         self.adapters = [p for p in codec.tail.parameters() if p.requires_grad]
         self.stage = "match"
+        self.rate_weights: torch.Tensor
+        self.spread: torch.Tensor
         self.register_buffer("rate_weights", torch.tensor(recipe.rate_weights), persistent=False)
         self.register_buffer("spread", torch.ones(codec.synthesis.grid.width))
 
@@ -174,9 +178,7 @@ def validate(codec: FeatureCodec, uncut: nn.Module, data: Images, batch_size: in
             answer = codec.tail(codec.decode(blobs)).logits.argmax(-1).cpu()
             totals[q] += sum(map(len, blobs)), int((answer == labels).sum()), int((answer == reference).sum())
     n, uncut_score = len(data), 100 * right / len(data)
-    return [
-        {"bytes": t[0] / n, "score": 100 * t[1] / n, "drop": uncut_score - 100 * t[1] / n, "agreement": 100 * t[2] / n} for t in totals
-    ]
+    return [{"bytes": t[0] / n, "score": 100 * t[1] / n, "drop": uncut_score - 100 * t[1] / n, "agreement": 100 * t[2] / n} for t in totals]
 
 
 def build(recipe: CodecRecipe) -> tuple[FeatureCodec, nn.Module]:

@@ -1,6 +1,7 @@
 """Start a ViT as a convolution: heads that look at the neighbouring patches, so that little data is enough.
 
-After Zheng et al. 2024, "Structured Initialization for Vision Transformers" (arXiv 2404.01139) and d'Ascoli et al. 2021 (ConViT), here
+After Zheng et al. 2024, "Structured Initialization for Attention in Vision Transformers" (arXiv 2404.01139)
+and d'Ascoli et al. 2021 (ConViT), here
 with exact shifts: the position embedding holds sines and cosines of the patch's place, on which a shift is a rotation, so that a key
 projection which rotates makes a head's attention peak at a fixed offset. Nothing is frozen; training moves all of it.
 """
@@ -9,8 +10,9 @@ from __future__ import annotations
 
 import math
 
+from typing import Any
+
 import torch
-from transformers import ViTForImageClassification
 
 CROSS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 DIAGONALS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
@@ -18,8 +20,8 @@ SHARPNESS = 1.6
 
 
 @torch.no_grad()
-def convolutional_init(model: ViTForImageClassification) -> None:
-    """Set position embeddings and the first four heads' query and key projections of every block, in place.
+def convolutional_init(model: Any) -> None:
+    """Set a ViTForImageClassification's position embeddings and the first four heads' query and key projections of every block, in place.
 
     Blocks look at the four direct and the four diagonal neighbours in turn; further heads keep their random start.
 

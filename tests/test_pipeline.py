@@ -1,0 +1,152 @@
+"""codec.pipeline: whatever form a picture comes in, the bytes are those of the picture; blobs become ranked answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from codec import BitstreamError, FeatureCodec
+from codec.pipeline import Device, Server
+
+Picture = Callable[..., Image.Image]
+
+
+@pytest.fixture(scope="module")
+def device(tiny_codec: FeatureCodec) -> Device:
+    return Device(tiny_codec)
+
+
+@pytest.fixture(scope="module")
+def server(tiny_codec: FeatureCodec) -> Server:
+    return Server(tiny_codec)
+
+
+def converted(image: Image.Image, mode: str) -> Image.Image:
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16))
+    return image.quantize(16) if mode == "P" else image.convert(mode)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 17), (5, 90), (1, 1)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "P", "RGBA", "CMYK", "1", "I;16"])
+def test_a_picture_of_any_mode_and_size_gives_the_bytes_of_the_converted_one(
+    device: Device, picture: Picture, tmp_path: Path, mode: str, size: tuple[int, int]
+) -> None:
+    image = converted(picture(1, *size), mode)
+    assert image.mode == mode
+    blob = device(image)
+    assert device(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)) == blob
+    path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
+    image.save(path)
+    assert device(path) == blob
+    assert device(str(path)) == blob
+
+
+def test_an_array_gives_the_bytes_of_its_picture(device: Device, picture: Picture) -> None:
+    image = picture(2, 40, 30)
+    rgb = np.asarray(image)
+    assert device(rgb) == device(image)
+    assert device(np.dstack([rgb, np.full(rgb.shape[:2], 9, np.uint8)])) == device(image)
+    assert device(np.asarray(image.convert("L"))) == device(image.convert("L"))
+
+
+def test_different_pictures_give_different_bytes(device: Device, picture: Picture) -> None:
+    assert len({device(picture(seed)) for seed in range(8)}) == 8
+
+
+@pytest.mark.parametrize("quality", [None, 0, 1, 2])
+def test_a_batch_is_the_same_as_one_by_one(device: Device, server: Server, picture: Picture, quality: int | None) -> None:
+    images = [picture(seed, 32 + seed, 40) for seed in range(5)]
+    blobs = device(images, quality)
+    assert blobs == [device(image, quality) for image in images]
+    assert all(isinstance(blob, bytes) for blob in blobs)
+    stacked = np.stack([np.asarray(image.resize((36, 36))) for image in images])
+    assert device(stacked, quality) == [device(image, quality) for image in stacked]
+    together = server.probabilities(blobs)
+    alone = np.concatenate([server.probabilities([blob]) for blob in blobs])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_one_picture_gives_bytes_and_a_list_gives_a_list(device: Device, server: Server, picture: Picture) -> None:
+    blob, blobs = device(picture(3)), device([picture(3)])
+    assert blobs == [blob]
+    assert server(blobs) == [server(blob)]
+
+
+def test_the_default_quality_is_the_configured_one(device: Device, picture: Picture, tiny_codec: FeatureCodec) -> None:
+    assert device(picture(4)) == device(picture(4), tiny_codec.config.default_quality) != device(picture(4), 0)
+
+
+def test_answers_have_the_form_of_transformers_pipelines(device: Device, server: Server, picture: Picture) -> None:
+    answer = server(device(picture(5)))
+    assert [set(entry) for entry in answer] == [{"label", "score"}] * 4
+    assert {entry["label"] for entry in answer} == {"cat", "dog", "ship", "truck"}
+    scores = [entry["score"] for entry in answer]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(1, abs=1e-5)
+    assert all(type(score) is float for score in scores)
+    assert server(device(picture(5)), top_k=2) == answer[:2]
+
+
+def test_the_answer_is_the_tails_of_the_decoded_tokens(device: Device, server: Server, picture: Picture, tiny_codec: FeatureCodec) -> None:
+    blob = device(picture(6), 2)
+    with torch.no_grad():
+        expected = tiny_codec.tail(tiny_codec.decode(blob)).logits.softmax(-1)[0]
+    first = server(blob, top_k=1)[0]
+    assert first["label"] == server.labels[int(expected.argmax())]
+    assert first["score"] == pytest.approx(float(expected.max()))
+
+
+def test_qualities_may_be_mixed_in_a_batch(device: Device, server: Server, picture: Picture) -> None:
+    blobs = [device(picture(7), quality) for quality in (2, 0, 1)]
+    for one, both in zip((server(blob) for blob in blobs), server(blobs), strict=True):
+        assert one[0]["label"] == both[0]["label"]
+        assert one[0]["score"] == pytest.approx(both[0]["score"], abs=1e-5)
+
+
+@pytest.mark.parametrize("empty", [[], (), np.zeros((0, 32, 32, 3), np.uint8)])
+def test_an_empty_batch_of_pictures_is_refused(device: Device, empty: object) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        device(empty)  # type: ignore[call-overload]
+
+
+def test_no_blobs_are_refused(server: Server) -> None:
+    with pytest.raises(ValueError, match="no blobs"):
+        server([])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_pixels_that_are_not_finite_are_refused(tiny_codec: FeatureCodec, bad: float) -> None:
+    values = torch.zeros(2, 3, 32, 32)
+    values[1, 2, 5, 7] = bad
+    with pytest.raises(ValueError, match="NaN"):
+        tiny_codec.encode(values)
+
+
+@pytest.mark.parametrize("quality", [3, -1, True, 1.0, "1"])
+def test_a_quality_the_codec_lacks_is_refused(device: Device, picture: Picture, quality: object) -> None:
+    with pytest.raises(ValueError, match="quality"):
+        device(picture(8), quality)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("top_k", [0, -1, True, 1.5])
+def test_a_senseless_top_k_is_refused(device: Device, server: Server, picture: Picture, top_k: object) -> None:
+    with pytest.raises(ValueError, match="top_k"):
+        server(device(picture(9)), top_k=top_k)  # type: ignore[call-overload]
+
+
+def test_a_damaged_blob_in_a_batch_is_named(device: Device, server: Server, picture: Picture) -> None:
+    blobs = device([picture(seed) for seed in range(3)])
+    with pytest.raises(BitstreamError, match="blob 2 of 3"):
+        server([blobs[0], blobs[1][:-1], blobs[2]])
+
+
+def test_both_halves_load_by_folder(tiny_codec_folder: Path, device: Device, server: Server, picture: Picture) -> None:
+    blob = Device.from_pretrained(tiny_codec_folder)(picture(10))
+    assert blob == device(picture(10))
+    assert Server.from_pretrained(tiny_codec_folder)(blob) == server(blob)
