@@ -64,14 +64,17 @@ def main() -> None:
         sys.exit(130)
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
-) -> None:
-    """Sends what a model needs instead of what a person sees: a picture becomes a few dozen bytes."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"codec {codec.__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """Sends what a model needs instead of what a person sees: a picture becomes a few dozen bytes."""
 
 
 @app.command("list")
@@ -104,9 +107,9 @@ def info(
     if as_json:
         _print_json(facts)
     else:
-        table = _table(show_header=False)
+        table = _table("", "", show_header=False)
         for key, value in facts.items():
-            _add(table, key.replace("_", " ").replace("n bytes", "bytes"), _shown(value))
+            _add(table, _words(key), _shown(value))
         Console().print(table)
     if facts.get("whole") is False:
         raise BitstreamError(f"{what}: the blob is damaged: its checksum does not match, or it is of another codec")
@@ -434,13 +437,17 @@ def _add(table: Table, *cells: Any) -> None:
     table.add_row(*(escape(str(cell)) for cell in cells))
 
 
+def _words(key: str) -> str:
+    return key.replace("n_bytes", "bytes").removeprefix("n_").replace("_", " ")
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return "\n".join(_shown(entry) for entry in value)
     if isinstance(value, dict):
-        return ", ".join(f"{key.replace('_', ' ')} {_shown(entry)}" for key, entry in value.items())
+        return ", ".join(f"{_words(key)} {_shown(entry)}" for key, entry in value.items())
     if isinstance(value, (list, tuple)):
-        return " x ".join(map(str, value))
+        return (" x " if all(isinstance(entry, int) for entry in value) else ", ").join(map(str, value))
     if value is None or isinstance(value, bool):
         return {None: "-", True: "yes", False: "no"}[value]
     return str(value)
@@ -460,3 +467,7 @@ def _progress(what: str, total: int | None = None) -> Iterator[Any]:
     with bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
+
+
+if __name__ == "__main__":
+    main()

@@ -136,11 +136,11 @@ def read_sweep(codec: FeatureCodec) -> list[dict[str, Any]]:
 
 def table(sent: Sequence[Sent]) -> Table:
     """A row a picture, then all together: accuracies, agreement, mean bytes and their ratio to the blob's, mean times."""
-    shown = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), caption_justify="left")
+    shown = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=0, show_edge=False, caption_justify="left")
     shown.caption = "last rows: mean bytes, median times; ≠ marks an answer that is not the uncut model's"
     shown.add_column("#", justify="right", style="dim")
     for name in ("true", "uncut", "coded"):
-        shown.add_column(name, no_wrap=True)
+        shown.add_column(name, no_wrap=True, min_width=11)
     for name in ("blob", *FORMATS, "device\nms", "server\nms"):
         shown.add_column(name, justify="right", no_wrap=True)
     for place, row in enumerate(sent):

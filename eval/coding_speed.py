@@ -64,9 +64,7 @@ def coders(load: Workload) -> dict[str, tuple[Callable[[], Any], Callable[[], An
     return pairs
 
 
-def measure(
-    pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]], n_repetitions: int
-) -> dict[str, tuple[float, float]]:
+def measure(pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]], n_repetitions: int) -> dict[str, tuple[float, float]]:
     """Median milliseconds of (encode, decode) by name; within a repetition the coders take turns."""
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in pairs}
     for _ in track(range(n_repetitions), description="coding"):
@@ -80,9 +78,7 @@ def measure(
 
 @torch.inference_mode()
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="eval.coding_speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="eval.coding_speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=300, help="default: %(default)s")
     args = parser.parse_args(argv)
     if args.repetitions < 1:

@@ -23,9 +23,7 @@ def plot(rows: list[dict[str, Any]], out: Path, max_drop: float) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(
-        {"font.size": 14, "axes.labelsize": 16, "legend.fontsize": 12, "xtick.labelsize": 13, "ytick.labelsize": 13}
-    ):
+    with plt.rc_context({"font.size": 14, "axes.labelsize": 16, "legend.fontsize": 12, "xtick.labelsize": 13, "ytick.labelsize": 13}):
         figure, ax = plt.subplots(figsize=(11, 6.5), layout="constrained")
         draw_rate_score(ax, rows, max_drop)
         ax.set_title(f"{rows[0]['data']}, {rows[0]['n_images']:,} images", loc="left", fontsize=14, color="#555555")
@@ -38,9 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="eval.plot", description=__doc__)
     parser.add_argument("rows", type=Path, help="file of eval.sweep")
     parser.add_argument("--out", type=Path, required=True, help="picture to write: .png, .svg or .pdf")
-    parser.add_argument(
-        "--max-drop", type=float, default=12.0, help="points below the uncut score that are shown; default: %(default)g"
-    )
+    parser.add_argument("--max-drop", type=float, default=12.0, help="points below the uncut score that are shown; default: %(default)g")
     args = parser.parse_args(argv)
     try:
         if args.max_drop <= 0:

@@ -7,6 +7,7 @@ split is not there; 1: something did not decode, or real payloads take over 1% +
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
-from codec.bitstream import HEADER_BYTES
+from codec.bitstream import HEADER_BYTES, BitstreamError
 from codec.model import FeatureCodec
 from codec.preprocess import Preprocess
 from codec.split import split
@@ -66,9 +67,7 @@ def load_fit_images(data: str, name: str, images: Images, console: Console) -> I
         return Images(data, name, images.preprocess, FIT_LIMIT)
     except (ValueError, OSError):
         half = range(min((len(images) + 1) // 2, FIT_LIMIT))
-        console.print(
-            f"note: no split {name!r} to fit the factorised prior to; it gets {len(half)} of the measured images", markup=False
-        )
+        console.print(f"note: no split {name!r} to fit the factorised prior to; it gets {len(half)} of the measured images", markup=False)
         return half
 
 
@@ -124,11 +123,16 @@ def run(args: argparse.Namespace, console: Console) -> int:
         ValueError, OSError, ImportError: a codec, the data or a baseline is not there.
     """
     names = [name for text in args.codec for name in text.split(",") if name]
+    if not names:
+        raise ValueError("--codec names no codec")
     baselines = read_baselines(args.baselines)
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit is at least 1, not {args.limit}")
     if args.out.is_dir():
         raise ValueError(f"{args.out} is a folder; --out is a file")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(args.out.parent, os.W_OK):
+        raise ValueError(f"{args.out.parent} cannot be written to")
     with console.status("loading the codecs"):
         codecs = load_codecs(names)
         uncut = codecs[0].load_uncut()
@@ -145,7 +149,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     data = f"{Path(args.data).resolve().name}:{args.split}"
     try:
         measured = sweep(methods, images, config.task, data, console)
-    except DecodeError as error:
+    except (DecodeError, BitstreamError) as error:
         print(f"eval.sweep: {error}", file=sys.stderr)
         return 1
     write_rows([m.row for m in measured], args.out)
@@ -163,21 +167,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="eval.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--codec", action="append", required=True, help="shipped name, folder or hub id; repeated or comma-separated"
-    )
+    parser = argparse.ArgumentParser(prog="eval.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--codec", action="append", required=True, help="shipped name, folder or hub id; repeated or comma-separated")
     parser.add_argument("--data", required=True, help="folder or hub id of a labelled image data set")
     parser.add_argument("--split", default="test", help="slices allowed: test[:1000]; default: %(default)s")
     parser.add_argument("--limit", type=int, help="the first so many images only")
-    parser.add_argument(
-        "--baselines", default="all", help=f"all, none, or some of {','.join(BASELINES)}; default: %(default)s"
-    )
-    parser.add_argument(
-        "--fit-split", default="train[:2000]", help="images the factorised prior is fitted to; default: %(default)s"
-    )
+    parser.add_argument("--baselines", default="all", help=f"all, none, or some of {','.join(BASELINES)}; default: %(default)s")
+    parser.add_argument("--fit-split", default="train[:2000]", help="images the factorised prior is fitted to; default: %(default)s")
     parser.add_argument("--out", type=Path, required=True, help="file of JSON lines")
     args = parser.parse_args(argv)
     console = Console()

@@ -261,9 +261,7 @@ def test_what_is_not_there_is_said_in_one_line(
     assert not out.exists()
 
 
-def test_two_codecs_of_one_name_are_refused(
-    tiny_eval_codec: TinyEval, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_codecs_of_one_name_are_refused(tiny_eval_codec: TinyEval, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     codec = str(tiny_eval_codec.codec)
     out = tmp_path / "rows.jsonl"
     assert sweep.main(["--codec", f"{codec},{codec}", "--data", str(tiny_eval_codec.data), "--out", str(out)]) == 2
@@ -296,9 +294,7 @@ def test_plot_writes_a_picture(swept: list[dict[str, Any]], tmp_path: Path, caps
 
 
 @pytest.mark.parametrize("text", [None, "", "\n", "{}", "not json", "[1]", '"codec"', json.dumps(made_up("jpeg", -1, 0))])
-def test_a_file_that_holds_no_rows_is_refused_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None
-) -> None:
+def test_a_file_that_holds_no_rows_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None) -> None:
     file = tmp_path / "rows.jsonl"
     if text is not None:
         file.write_text(text)
@@ -318,9 +314,7 @@ def test_the_report_interpolates_bytes_at_a_drop_on_a_log_scale() -> None:
     assert 100 <= report.rate_at(noisy, 0.5).n_bytes <= 200
 
 
-def test_the_report_prints_a_table_and_how_many_times_more_bytes_pictures_need(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_report_prints_a_table_and_how_many_times_more_bytes_pictures_need(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [made_up("uncut", 3072, 0, None), made_up("ours", 10, 1.0), made_up("ours", 40, 0.0)]
     rows += [made_up("jpeg", 100, 1.0), made_up("jpeg", 400, 0.0), made_up("webp", 90, 3), made_up("webp", 300, 1)]
     file = tmp_path / "rows.jsonl"

@@ -1,0 +1,95 @@
+"""The shipped codecs: their blobs are the bytes they always were, and they do on real pictures what the README says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from codec import BitstreamError, FeatureCodec
+from codec.bitstream import HEADER_BYTES, unpack
+from codec.checkpoint import shipped_names, shipped_root
+from codec.pipeline import Device, Server
+from codec.rangecoder import decode, decode_portable, encode, encode_portable
+
+GOLDEN = Path(__file__).parent / "golden"
+NAMES = shipped_names()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def codec(request: pytest.FixtureRequest) -> FeatureCodec:
+    return FeatureCodec.from_pretrained(request.param)
+
+
+def golden(codec: FeatureCodec) -> list[dict[str, Any]]:
+    return json.loads((GOLDEN / f"{codec.config.name}.json").read_text())
+
+
+def test_the_codec_of_the_readme_ships() -> None:
+    assert "vit-tiny-cifar10" in NAMES
+
+
+def test_golden_blobs_decode_to_the_symbols_they_held(codec: FeatureCodec) -> None:
+    for row in golden(codec):
+        read = unpack(bytes.fromhex(row["blob"]), codec.fingerprint)
+        assert read.quality == row["quality"]
+        tables = codec.tables[read.quality]
+        symbols = decode(read.payload, tables, codec.config.side**2)
+        assert hashlib.sha256(symbols.T.astype("<i4").tobytes()).hexdigest() == row["symbols"]
+        np.testing.assert_array_equal(decode_portable(read.payload, tables, codec.config.side**2), symbols)
+        assert encode(symbols, tables) == encode_portable(symbols, tables) == read.payload
+
+
+def test_golden_blobs_get_the_answers_they_got(codec: FeatureCodec) -> None:
+    rows = golden(codec)
+    answers = Server(codec)([bytes.fromhex(row["blob"]) for row in rows])
+    assert [answer[0]["label"] for answer in answers] == [row["label"] for row in rows]
+
+
+def test_golden_pictures_still_encode_to_almost_the_same_blobs(codec: FeatureCodec) -> None:
+    device = Device(codec)
+    pictures = shipped_root() / "samples" / "cifar10"
+    for row in golden(codec):
+        blob = device(pictures / row["picture"], row["quality"])
+        assert abs(len(blob) - len(row["blob"]) // 2) <= 2  # another machine's floats may round a symbol another way
+
+
+def test_a_golden_blob_cut_or_flipped_anywhere_is_refused(codec: FeatureCodec) -> None:
+    blob = bytes.fromhex(golden(codec)[0]["blob"])
+    for n in range(len(blob)):
+        with pytest.raises(BitstreamError):
+            codec.decode(blob[:n])
+    for bit in range(8 * len(blob)):
+        damaged = bytearray(blob)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(BitstreamError):
+            codec.decode(bytes(damaged))
+
+
+def test_bundled_pictures_are_answered_as_by_the_uncut_model_in_few_bytes(codec: FeatureCodec) -> None:
+    device = Device(codec)
+    pictures = sorted((shipped_root() / "samples" / "cifar10").glob("*.png"))
+    x = device.preprocess(pictures)
+    blobs = codec.encode(x)
+    with torch.inference_mode():
+        uncut = codec.load_uncut()(x).logits.argmax(-1)
+        coded = codec.tail(codec.decode(blobs)).logits.argmax(-1)
+    assert (uncut == coded).float().mean() > 0.85
+    for q in codec.qualities:
+        symbols, sent = codec.symbols(x, q), codec.encode(x, q)
+        estimate = sum(codec.tables[q].bits(image.T) for image in symbols) / 8 / len(sent)
+        assert abs(sum(map(len, sent)) / len(sent) - HEADER_BYTES - estimate) <= 0.01 * estimate + 2
+
+
+def test_noise_and_flat_pictures_are_sent_too(codec: FeatureCodec) -> None:
+    generator = np.random.default_rng(0)
+    size = codec.config.preprocess.size
+    wild = [generator.integers(0, 256, (size, size, 3)).astype(np.uint8), np.zeros((5, 9), np.uint8), np.full((300, 2, 3), 255, np.uint8)]
+    answers = Server(codec)(Device(codec)(wild))
+    assert len(answers) == 3
+    assert all(abs(sum(a["score"] for a in answer)) <= 1.001 for answer in answers)
