@@ -26,6 +26,7 @@ TOTAL = 1 << PRECISION
 LIMIT = 32767
 """Symbols are integers in -32767..32767; encoders clip to that before they call."""
 
+_NONE = np.empty(0, dtype=np.int32)
 _RAW = np.arange(257, dtype=np.int64) << (PRECISION - 8)  # cdf of a uniform byte, for escaped values
 
 
@@ -69,7 +70,7 @@ class Tables:
 
     def bits(self, symbols: NDArray[np.integer[Any]]) -> float:
         """Ideal code length in bits of symbols (C, M) under these tables, escapes included."""
-        index, escaped = _index(symbols, self)
+        index, escaped = _checked(symbols, self)
         frequency = np.diff(self.cdf.astype(np.int64), axis=1)
         chosen = np.take_along_axis(frequency, index.astype(np.int64), axis=1)
         return float(-np.log2(chosen / TOTAL).sum()) + 16.0 * len(escaped)
@@ -92,7 +93,7 @@ def encode(symbols: NDArray[np.integer[Any]], tables: Tables) -> bytes:
         coder.encode(_escape_bytes(escaped), _raw_model())
     n_words, (low, width) = coder.pos()
     n_bits = 32 * n_words + 64
-    sealed = b"".join(int(word).to_bytes(4, "big") for word in coder.get_compressed())
+    sealed = coder.get_compressed().astype(">u4").tobytes()
     point = int.from_bytes(sealed, "big") << (n_bits - 8 * len(sealed))
     return _shortest(point - ((point - low) % (1 << 64)), width, n_bits)
 
@@ -192,17 +193,22 @@ def _checked(symbols: NDArray[np.integer[Any]], tables: Tables) -> tuple[NDArray
         raise ValueError("symbols are an array of integers")
     if symbols.ndim != 2 or len(symbols) != tables.n_channels:
         raise ValueError(f"symbols of {tables.n_channels} channels have shape (C, M), not {symbols.shape}")
-    if symbols.size and (symbols.max() > LIMIT or symbols.min() < -LIMIT):
+    if symbols.dtype != np.int32:  # a wider type might wrap around into the tables
+        symbols = symbols.astype(np.int64).clip(-LIMIT - 1, LIMIT + 1)
+    index, escaped = _index(symbols.astype(np.int32, copy=False), tables)
+    if len(escaped) and not -LIMIT <= escaped.min() <= escaped.max() <= LIMIT:
         raise ValueError(f"symbols are in -{LIMIT}..{LIMIT}")
-    return _index(symbols, tables)
+    return index, escaped
 
 
-def _index(symbols: NDArray[np.integer[Any]], tables: Tables) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Symbols (C, M) -> places in the tables (C, M), and the values that have none, in coding order."""
-    shifted = symbols.astype(np.int32) - tables.offset[:, None]
+def _index(symbols: NDArray[np.int32], tables: Tables) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Symbols (C, M) int32 -> places in the tables (C, M), and the values that have none, in coding order."""
+    shifted = np.subtract(symbols, tables.offset[:, None], order="C")
     last = tables.n_symbols[:, None] - 1
-    outside = (shifted < 0) | (shifted >= last)
-    return np.where(outside, last, shifted).astype(np.int32), symbols[outside].astype(np.int32)
+    outside = shifted.view(np.uint32) >= last.view(np.uint32)  # below the table counts as far above it
+    if not outside.any():
+        return shifted, _NONE
+    return np.where(outside, last, shifted), symbols[outside].astype(np.int32)
 
 
 def _finish(index: NDArray[np.int32], raw: NDArray[np.int32], tables: Tables) -> NDArray[np.int32]:
