@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,9 @@ def recipe(pictures: Path, tiny_backbone: Path) -> CodecRecipe:
 
 
 @pytest.fixture(autouse=True)
-def _no_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch._dynamo.config, "disable", True)
+def _no_compilation() -> Iterator[None]:
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def losses(folder: Path) -> list[float]:
@@ -186,7 +188,7 @@ def test_two_processes_train_to_the_same_loss_as_one(recipe: CodecRecipe, tmp_pa
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     for stage in ("match", "answer"):
-        np.testing.assert_allclose(losses(tmp_path / "two" / stage), losses(tmp_path / "one" / stage), rtol=2e-3)
+        np.testing.assert_allclose(losses(tmp_path / "two" / stage), losses(tmp_path / "one" / stage), rtol=1e-2)
 
 
 def test_the_real_backbone_trains_on_the_same_path(tmp_path: Path) -> None:
@@ -217,7 +219,7 @@ def test_the_real_backbone_trains_on_the_same_path(tmp_path: Path) -> None:
 
 def test_every_shipped_recipe_can_be_read() -> None:
     for file in RECIPES.glob("*.yaml"):
-        kind: Any = CodecRecipe if "backbone:" in file.read_text() else BackboneRecipe
+        kind: Any = CodecRecipe if "\nbackbone:" in file.read_text() else BackboneRecipe
         assert read_recipe(kind, file.stem).name
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
+from torch.utils.data import DistributedSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from training.data import Images, collate
@@ -55,10 +56,14 @@ class _StopOnNaN(TrainerCallback):
 
 
 class _Progress(TrainerCallback):
-    """Tells the dataset its epoch and the module how far the training is."""
+    """Tells dataset and sampler their epoch, and the module how far the training is."""
 
-    def __init__(self, module: Any) -> None:
-        self.module = module
+    def __init__(self, module: Any, data: Images, sampler: DistributedSampler[Any]) -> None:
+        self.module, self.data, self.sampler = module, data, sampler
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.data.set_epoch(int(state.epoch))
+        self.sampler.set_epoch(int(state.epoch))
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if hasattr(self.module, "on_progress"):
@@ -69,7 +74,11 @@ class _StageTrainer(Trainer):
     """Trainer with this project's optimizer; logs the parts of the loss that the module reports."""
 
     schedule: Schedule
+    sampler: DistributedSampler[Any]
     model: Any
+
+    def _get_train_sampler(self, *_: Any) -> DistributedSampler[Any]:
+        return self.sampler
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -146,14 +155,15 @@ def train(module: nn.Module, data: Images, schedule: Schedule, out: Path, report
         ddp_find_unused_parameters=False,
         disable_tqdm=None if schedule.log_steps else True,
     )
+    sampler: DistributedSampler[Any] = DistributedSampler(data, num_replicas=1, rank=0, seed=schedule.seed)  # accelerate shares it out
     trainer = _StageTrainer(
         model=module,
         args=arguments,
         train_dataset=data,
         data_collator=collate,  # type: ignore[arg-type]
-        callbacks=[_StopOnNaN(), _Progress(module)],
+        callbacks=[_StopOnNaN(), _Progress(module, data, sampler)],
     )
-    trainer.schedule = schedule
+    trainer.schedule, trainer.sampler = schedule, sampler
     last = last_whole_checkpoint(out)
     if last:
         report(f"resuming from {last}")

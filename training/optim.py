@@ -28,6 +28,7 @@ class MuonAdamW(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         for alias, p in self._aliases:
+            alias.data = p.data.view(alias.shape)  # anew: wrapping a model for several processes may have moved its weights
             alias.grad = None if p.grad is None else p.grad.reshape(alias.shape)
         for part in self._parts:
             part.step()

@@ -9,7 +9,6 @@ projection which rotates makes a head's attention peak at a fixed offset. Nothin
 from __future__ import annotations
 
 import math
-
 from typing import Any
 
 import torch
