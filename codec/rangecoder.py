@@ -59,6 +59,11 @@ class Tables:
         return len(self.cdf)
 
     @functools.cached_property
+    def escape(self) -> NDArray[np.int32]:
+        """Place of each row's escape symbol, (C, 1)."""
+        return self.n_symbols[:, None] - 1
+
+    @functools.cached_property
     def rows(self) -> list[list[int]]:
         """The rows as Python integers, for the portable coder."""
         return [row[: n + 1].tolist() for row, n in zip(self.cdf, self.n_symbols, strict=True)]
@@ -92,10 +97,16 @@ def encode(symbols: NDArray[np.integer[Any]], tables: Tables) -> bytes:
     if len(escaped):
         coder.encode(_escape_bytes(escaped), _raw_model())
     n_words, (low, width) = coder.pos()
-    n_bits = 32 * n_words + 64
-    sealed = coder.get_compressed().astype(">u4").tobytes()
-    point = int.from_bytes(sealed, "big") << (n_bits - 8 * len(sealed))
-    return _shortest(point - ((point - low) % (1 << 64)), width, n_bits)
+    sealed = coder.get_compressed().astype(">u4").tobytes().ljust(4 * n_words + 8, b"\0")
+    split = max(len(sealed) - 32, 0)  # what the tail may change, but for a borrow or a carry out of it
+    for start in (split, 0):
+        point = int.from_bytes(sealed[start:], "big")
+        point -= (point - low) % (1 << 64)
+        n_bits = 8 * (len(sealed) - start)
+        if 0 <= point < (1 << n_bits) - width or not start:
+            tail = _shortest(point, width, n_bits)
+            return (sealed[:start] + tail) if tail else sealed[:start].rstrip(b"\0")
+    raise AssertionError("the second round takes the whole payload")
 
 
 def decode(payload: bytes, tables: Tables, n_positions: int) -> NDArray[np.int32]:
@@ -113,7 +124,7 @@ def decode(payload: bytes, tables: Tables, n_positions: int) -> NDArray[np.int32
     try:
         for row, model in zip(index, tables.models, strict=True):
             row[:] = coder.decode(model, n_positions)
-        n_escaped = int((index == tables.n_symbols[:, None] - 1).sum())
+        n_escaped = int((index == tables.escape).sum())
         raw = coder.decode(_raw_model(), 2 * n_escaped) if n_escaped else np.empty(0, dtype=np.int32)
     except AssertionError as error:  # what constriction raises for invalid data
         raise BitstreamError("the payload does not decode with this codec's tables") from error
@@ -149,7 +160,7 @@ def decode_portable(payload: bytes, tables: Tables, n_positions: int) -> NDArray
     index = np.empty((tables.n_channels, n_positions), dtype=np.int32)
     for row, cdf in zip(index, tables.rows, strict=True):
         row[:] = _decode_row(state, cdf, n_positions)
-    n_escaped = int((index == tables.n_symbols[:, None] - 1).sum())
+    n_escaped = int((index == tables.escape).sum())
     raw = _decode_row(state, _RAW.tolist(), 2 * n_escaped) if n_escaped else []
     return _finish(index, np.asarray(raw, dtype=np.int32), tables)
 
@@ -189,7 +200,7 @@ def _passes(index: NDArray[np.int32], escaped: NDArray[np.int32], tables: Tables
 
 
 def _checked(symbols: NDArray[np.integer[Any]], tables: Tables) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    if not isinstance(symbols, np.ndarray) or not np.issubdtype(symbols.dtype, np.integer):
+    if not isinstance(symbols, np.ndarray) or symbols.dtype.kind not in "iu":
         raise ValueError("symbols are an array of integers")
     if symbols.ndim != 2 or len(symbols) != tables.n_channels:
         raise ValueError(f"symbols of {tables.n_channels} channels have shape (C, M), not {symbols.shape}")
@@ -204,7 +215,7 @@ def _checked(symbols: NDArray[np.integer[Any]], tables: Tables) -> tuple[NDArray
 def _index(symbols: NDArray[np.int32], tables: Tables) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Symbols (C, M) int32 -> places in the tables (C, M), and the values that have none, in coding order."""
     shifted = np.subtract(symbols, tables.offset[:, None], order="C")
-    last = tables.n_symbols[:, None] - 1
+    last = tables.escape
     outside = shifted.view(np.uint32) >= last.view(np.uint32)  # below the table counts as far above it
     if not outside.any():
         return shifted, _NONE
@@ -215,7 +226,7 @@ def _finish(index: NDArray[np.int32], raw: NDArray[np.int32], tables: Tables) ->
     """Places in the tables (C, M) and the bytes of escaped values -> symbols (C, M)."""
     symbols = index + tables.offset[:, None]
     if len(raw):
-        symbols[index == tables.n_symbols[:, None] - 1] = (raw[0::2] << 8 | raw[1::2]) - (LIMIT + 1)
+        symbols[index == tables.escape] = (raw[0::2] << 8 | raw[1::2]) - (LIMIT + 1)
     return symbols.astype(np.int32)
 
 

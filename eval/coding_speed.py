@@ -93,7 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     shape = f"{N_POSITIONS} x {N_CHANNELS} symbols"
     print(f"{shape}, {ideal / load.symbols.size:.2f} bits a symbol under our tables, ideally {ideal / 8:.1f} bytes")
     print(f"bytes: ours {sizes[0]}, compressai {sizes[1]}")
-    medians = measure(coders(load), args.repetitions)
+    pairs = coders(load)
+    portable_pair = {"portable": pairs.pop("portable")}
+    medians = measure(pairs, args.repetitions) | measure(portable_pair, args.repetitions)
     for direction, place in (("encode", 0), ("decode", 1)):
         ours, portable, theirs = (medians[name][place] for name in ("ours", "portable", "compressai"))
         ratio = f"{theirs / ours:.1f} times as fast" if ours <= theirs else f"{ours / theirs:.1f} times as slow"
