@@ -60,7 +60,7 @@ def write_codec_card(codec: FeatureCodec, recipe: Any, rows: list[dict[str, floa
 
 Cuts `{_name(c.backbone)}` after block {c.k}; `{c.encoder}` encoder with {n_device:,} parameters on the device;
 latent {c.side} x {c.side} x {c.n_channels}; {c.n_qualities} qualities, default {c.default_quality}. {recipe.note}
-Trained by `python -m training.train {recipe.name}`.
+Trained by `python -m training.train` with the recipe below.
 
 Real blobs of the {n_images:,} images of `{recipe.validation_split}`, which nothing was trained on (the default quality was chosen on them):
 
