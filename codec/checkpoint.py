@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 MANIFEST = "manifest.json"
@@ -50,6 +52,17 @@ def find_backbone(reference: str, folder: Path) -> str:
     return reference
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, of the same suffix: what is written there takes its place if nothing was raised, else it goes."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_manifest(folder: Path) -> None:
     """Write the SHA-256 of every file under `folder` into its `manifest.json`."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (MANIFEST, "README.md"))
@@ -81,12 +94,7 @@ def check_manifest(folder: Path) -> None:
 
 def sha256(file: Path) -> str:
     """SHA-256 of a file, in hex."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(opened.read())
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _download(name: str) -> Path:

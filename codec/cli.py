@@ -378,12 +378,8 @@ def _as_npy(array: Any) -> bytes:
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with checkpoint.whole_file(path) as file:
+        file.write_bytes(data)
 
 
 def _free_paths(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[Path]:

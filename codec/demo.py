@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -201,12 +200,8 @@ def draw(codec: FeatureCodec, sent: Sequence[Sent], curve: Sequence[Point], swee
         for place, row in enumerate(sent):
             _draw_sent(figure.add_subplot(grid[place // n_columns, place % n_columns]), row)
         _draw_curve(figure.add_axes((0.665, 0.085, 0.315, 0.745)), config.name, curve, sweep, len(sent), uncut)
-        temporary = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
-        try:
-            figure.savefig(temporary, dpi=110)
-            temporary.replace(out)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with checkpoint.whole_file(out) as file:
+            figure.savefig(file, dpi=110)
 
 
 def _draw_sent(ax: Any, row: Sent) -> None:

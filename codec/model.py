@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from codec.bitstream import BitstreamError, pack, unpack
-from codec.checkpoint import check_manifest, find_backbone, find_checkpoint, shipped_root, write_manifest
+from codec.checkpoint import check_manifest, find_backbone, find_checkpoint, shipped_root, whole_file, write_manifest
 from codec.config import CodecConfig
 from codec.prior import tables_from_tensors, tables_to_tensors
 from codec.rangecoder import LIMIT, Tables, decode, encode
@@ -238,9 +238,8 @@ class FeatureCodec(nn.Module):
             config = replace(config, backbone="backbone")
         (out / "config.json").write_text(config.to_json())
         tensors = {name: p.detach().half().cpu().contiguous() for name, p in self.own_parameters().items()}
-        temporary = out / "codec.safetensors.tmp"
-        save_file(tensors | tables_to_tensors(self.tables), temporary)
-        temporary.replace(out / "codec.safetensors")
+        with whole_file(out / "codec.safetensors") as file:
+            save_file(tensors | tables_to_tensors(self.tables), file)
         write_manifest(out)
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:

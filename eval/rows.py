@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from codec.checkpoint import whole_file
 
 UNCUT = "uncut"
 """`codec` of the row that holds the uncut model's own score."""
@@ -54,12 +55,8 @@ KEYS = tuple(f.name for f in fields(Row))
 def write_rows(rows: list[Row], path: Path) -> None:
     """Write rows as JSON lines, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

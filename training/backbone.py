@@ -5,8 +5,6 @@ Two stages: a convolutional teacher on the labels, then the ViT on the labels an
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +15,9 @@ from transformers import ViTConfig, ViTForImageClassification
 
 from codec.preprocess import Preprocess
 from codec.split import split
-from training.data import Images, augment, normalise
+from training.data import Images, augment, batches, normalise
 from training.loop import Schedule, train
-from training.recipe import read_recipe
+from training.recipe import read_command
 from training.teacher import ConvNet
 from training.vit_init import convolutional_init
 
@@ -121,22 +119,16 @@ class BackboneTask(nn.Module):
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, data: Images, preprocess: Preprocess, batch_size: int = 500) -> float:
+def accuracy(model: nn.Module, data: Images, preprocess: Preprocess) -> float:
     """Share of right answers in percent, in float32."""
     model.eval()
     device = next(model.parameters()).device
     right = 0
-    for pixels, labels in _batches(data, batch_size):
+    for pixels, labels in batches(data):
         out = model(normalise(pixels.to(device), preprocess))
         logits = out if isinstance(out, torch.Tensor) else out.logits
         right += int((logits.argmax(1).cpu() == labels).sum())
     return 100 * right / len(data)
-
-
-def _batches(data: Images, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    for start in range(0, len(data), size):
-        samples = [data[i] for i in range(start, min(start + size, len(data)))]
-        yield torch.stack([s[0] for s in samples]), torch.tensor([s[1] for s in samples])
 
 
 def build_vit(recipe: BackboneRecipe, labels: list[str]) -> ViTForImageClassification:
@@ -181,15 +173,5 @@ def run(recipe: BackboneRecipe, out: Path) -> float:
     return scores["backbone"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recipe", help="YAML file, or the name of one in training/recipes")
-    parser.add_argument("overrides", nargs="*", help="key=value, dots for sections")
-    parser.add_argument("--out", type=Path, help="default: runs/<name>")
-    args = parser.parse_args()
-    recipe = read_recipe(BackboneRecipe, args.recipe, args.overrides)
-    run(recipe, args.out or Path("runs") / recipe.name)
-
-
 if __name__ == "__main__":
-    main()
+    run(*read_command(BackboneRecipe, __doc__))

@@ -6,7 +6,7 @@ on the number of processes that share it, and a resumed run sees what an uninter
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, TypedDict
 
 import numpy as np
@@ -77,6 +77,13 @@ def collate(samples: list[tuple[torch.Tensor, int, int]]) -> Batch:
     """Samples of `Images` -> one `Batch`."""
     pixels, labels, keys = zip(*samples, strict=True)
     return Batch(pixels=torch.stack(pixels), labels=torch.tensor(labels), keys=torch.tensor(keys))
+
+
+def batches(data: Images, size: int = 500) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The pictures in order and unaugmented: pixels (B, 3, S, S) uint8 and labels (B,) int64."""
+    for start in range(0, len(data), size):
+        batch = collate([data[i] for i in range(start, min(start + size, len(data)))])
+        yield batch["pixels"], batch["labels"]
 
 
 def load_rows(data: str, split: str, limit: int | None = None) -> Any:
@@ -152,8 +159,3 @@ def normalise(pixels: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:
     """uint8 pixels (B, 3, S, S) -> float32 `pixel_values`, as the processor would."""
     scale, shift = (torch.from_numpy(np.asarray(v)).view(3, 1, 1).to(pixels.device) for v in preprocess.affine())
     return pixels * scale - shift
-
-
-def is_local(data: str) -> bool:
-    """Whether `data` is on this machine's disk rather than a hub name."""
-    return Path(data).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import types
 import typing
@@ -47,6 +48,17 @@ def read_recipe(kind: type[T], path: str | Path, overrides: typing.Sequence[str]
                 raise ValueError(f"override {override!r}: {section!r} is not a section")
         place[last] = yaml.safe_load(value)
     return _build(kind, values, where="")
+
+
+def read_command(kind: type[T], doc: str | None) -> tuple[T, Path]:
+    """The command line `RECIPE [key=value ...] [--out DIR]` of a training script -> its recipe, and the folder it trains into."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", help="YAML file, or the name of one in training/recipes")
+    parser.add_argument("overrides", nargs="*", help="key=value, dots for sections")
+    parser.add_argument("--out", type=Path, help="default: runs/<name>")
+    args = parser.parse_args()
+    recipe: Any = read_recipe(kind, args.recipe, args.overrides)
+    return recipe, args.out or Path("runs") / recipe.name
 
 
 def _build(kind: Any, values: dict[str, Any], where: str) -> Any:

@@ -8,7 +8,6 @@ Every batch holds every quality: sample b is coded at quality b mod Q.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -25,9 +24,9 @@ from codec.preprocess import Preprocess
 from codec.prior import MAX_SYMBOLS, Density, Histogram, freeze
 from codec.split import split
 from training.card import write_codec_card
-from training.data import Images, augment, normalise, uniform
+from training.data import Images, augment, batches, normalise, uniform
 from training.loop import Schedule, train
-from training.recipe import read_recipe
+from training.recipe import read_command
 
 
 @dataclass(frozen=True)
@@ -163,14 +162,12 @@ def freeze_codec(codec: FeatureCodec, density: Density | None, data: Images, lim
 
 
 @torch.inference_mode()
-def validate(codec: FeatureCodec, uncut: nn.Module, data: Images, batch_size: int = 500) -> list[dict[str, float]]:
+def validate(codec: FeatureCodec, uncut: nn.Module, data: Images) -> list[dict[str, float]]:
     """Real blobs of held-out images at every quality: mean bytes, score and drop in points, agreement in percent."""
     totals = np.zeros((codec.config.n_qualities, 3))
     right = 0
-    for start in range(0, len(data), batch_size):
-        samples = [data[i] for i in range(start, min(start + batch_size, len(data)))]
-        x = normalise(torch.stack([s[0] for s in samples]), codec.config.preprocess).to(codec.log_gain.device)
-        labels = torch.tensor([s[1] for s in samples])
+    for pixels, labels in batches(data):
+        x = normalise(pixels, codec.config.preprocess).to(codec.log_gain.device)
         reference = uncut(x).logits.argmax(-1).cpu()
         right += int((reference == labels).sum())
         for q in codec.qualities:
@@ -222,15 +219,5 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
     return codec
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", help="YAML file, or the name of one in training/recipes")
-    parser.add_argument("overrides", nargs="*", help="key=value, dots for sections")
-    parser.add_argument("--out", type=Path, help="default: runs/<name>")
-    args = parser.parse_args()
-    recipe = read_recipe(CodecRecipe, args.recipe, args.overrides)
-    run(recipe, args.out or Path("runs") / recipe.name)
-
-
 if __name__ == "__main__":
-    main()
+    run(*read_command(CodecRecipe, __doc__))
