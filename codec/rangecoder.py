@@ -120,15 +120,14 @@ def decode(payload: bytes, tables: Tables, n_positions: int) -> NDArray[np.int32
         return decode_portable(payload, tables, n_positions)
     words = np.frombuffer(payload + bytes(-len(payload) % 4 + 8), dtype=">u4").astype(np.uint32)
     coder = constriction.stream.queue.RangeDecoder(words)
-    index = np.empty((tables.n_channels, n_positions), dtype=np.int32)
     try:
-        for row, model in zip(index, tables.models, strict=True):
-            row[:] = coder.decode(model, n_positions)
-        n_escaped = int((index == tables.escape).sum())
-        raw = coder.decode(_raw_model(), 2 * n_escaped) if n_escaped else np.empty(0, dtype=np.int32)
+        rows = [coder.decode(model, n_positions) for model in tables.models]
+        index = np.concatenate(rows).reshape(tables.n_channels, n_positions)
+        escapes = np.flatnonzero(index == tables.escape)
+        raw = coder.decode(_raw_model(), 2 * len(escapes)) if len(escapes) else _NONE
     except AssertionError as error:  # what constriction raises for invalid data
         raise BitstreamError("the payload does not decode with this codec's tables") from error
-    return _finish(index, raw, tables)
+    return _finish(index, escapes, raw, tables)
 
 
 def encode_portable(symbols: NDArray[np.integer[Any]], tables: Tables) -> bytes:
@@ -160,9 +159,9 @@ def decode_portable(payload: bytes, tables: Tables, n_positions: int) -> NDArray
     index = np.empty((tables.n_channels, n_positions), dtype=np.int32)
     for row, cdf in zip(index, tables.rows, strict=True):
         row[:] = _decode_row(state, cdf, n_positions)
-    n_escaped = int((index == tables.escape).sum())
-    raw = _decode_row(state, _RAW.tolist(), 2 * n_escaped) if n_escaped else []
-    return _finish(index, np.asarray(raw, dtype=np.int32), tables)
+    escapes = np.flatnonzero(index == tables.escape)
+    raw = _decode_row(state, _RAW.tolist(), 2 * len(escapes)) if len(escapes) else []
+    return _finish(index, escapes, np.asarray(raw, dtype=np.int32), tables)
 
 
 class _State:
@@ -207,32 +206,34 @@ def _checked(symbols: NDArray[np.integer[Any]], tables: Tables) -> tuple[NDArray
     if symbols.dtype != np.int32:  # a wider type might wrap around into the tables
         symbols = symbols.astype(np.int64).clip(-LIMIT - 1, LIMIT + 1)
     index, escaped = _index(symbols.astype(np.int32, copy=False), tables)
-    if len(escaped) and not -LIMIT <= escaped.min() <= escaped.max() <= LIMIT:
+    if len(escaped) and np.count_nonzero((escaped + LIMIT).view(np.uint32) > 2 * LIMIT):
         raise ValueError(f"symbols are in -{LIMIT}..{LIMIT}")
     return index, escaped
 
 
 def _index(symbols: NDArray[np.int32], tables: Tables) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Symbols (C, M) int32 -> places in the tables (C, M), and the values that have none, in coding order."""
-    shifted = np.subtract(symbols, tables.offset[:, None], order="C")
-    last = tables.escape
-    outside = shifted.view(np.uint32) >= last.view(np.uint32)  # below the table counts as far above it
-    if not outside.any():
-        return shifted, _NONE
-    return np.where(outside, last, shifted), symbols[outside].astype(np.int32)
+    index = np.subtract(symbols, tables.offset[:, None], order="C")
+    outside = index.view(np.uint32) >= tables.escape.view(np.uint32)  # below the table counts as far above it
+    places = outside.reshape(-1).nonzero()[0]
+    if not len(places):
+        return index, _NONE
+    flat, channels = index.reshape(-1), places // symbols.shape[1]
+    values = flat[places] + tables.offset[channels]
+    flat[places] = tables.n_symbols[channels] - 1
+    return index, values
 
 
-def _finish(index: NDArray[np.int32], raw: NDArray[np.int32], tables: Tables) -> NDArray[np.int32]:
-    """Places in the tables (C, M) and the bytes of escaped values -> symbols (C, M)."""
+def _finish(index: NDArray[np.int32], escapes: NDArray[np.intp], raw: NDArray[np.int32], tables: Tables) -> NDArray[np.int32]:
+    """Places in the tables (C, M), where among them the escapes are, and the bytes of their values -> symbols (C, M)."""
     symbols = index + tables.offset[:, None]
-    if len(raw):
-        symbols[index == tables.escape] = (raw[0::2] << 8 | raw[1::2]) - (LIMIT + 1)
-    return symbols.astype(np.int32)
+    if len(escapes):
+        symbols.reshape(-1)[escapes] = raw.astype(np.uint8).view(">u2").astype(np.int32) - (LIMIT + 1)
+    return symbols
 
 
 def _escape_bytes(values: NDArray[np.int32]) -> NDArray[np.int32]:
-    raised = values + (LIMIT + 1)
-    return np.stack([raised >> 8, raised & 255], axis=1).reshape(-1).astype(np.int32)
+    return (values + (LIMIT + 1)).astype(">u2").view(np.uint8).astype(np.int32)
 
 
 def _shortest(low: int, width: int, n_bits: int) -> bytes:

@@ -2,7 +2,7 @@
 
 Stage 1, match: the synthesis reproduces the backbone's tokens after block k (normalised distortion + rate).
 Stage 2, answer: rate + KL divergence to the uncut model's outputs; on the server side synthesis and adapters adapt (Matsubara et al. 2022,
-arXiv 2108.11898, sec. 4, for the two stages; Hinton et al. 2015, arXiv 1503.02531, for the divergence).
+arXiv 2108.11898, sec. 4, for the two stages; Hinton et al. 2015, arXiv 1503.02531, sec. 2, for the divergence and its mixture with labels).
 Every batch holds every quality: sample b is coded at quality b mod Q.
 """
 
@@ -38,6 +38,7 @@ class CodecRecipe:
         data: folder or hub name; `train_split` is fitted on, `validation_split` picks the default quality.
         rate_weights: lambda of each quality in nats per bit, largest (smallest blobs) first; their number is the number of qualities.
         match_weight: weight of the normalised token distortion against the rate in stage 1.
+        label_weight: share of the true label in the target of stage 2; the rest is the uncut model's answer. 0 needs no labels.
         max_drop: the default quality is the smallest one whose drop on the validation split is at most this, in points.
         note: a sentence for the model card.
         count_limit: images whose symbols are counted for the frozen tables.
@@ -60,6 +61,7 @@ class CodecRecipe:
     synthesis_depth: int = 1
     adapter_rank: int = 16
     match_weight: float = 0.3
+    label_weight: float = 0.0
     max_drop: float = 0.4
     shift: int = 4
     count_limit: int = 20000
@@ -123,7 +125,7 @@ class CodecTask(nn.Module):
         bits = self.density.bits(scaled + noise)
         rounded = scaled + (scaled.round() - scaled).detach()  # straight through; the rate sees noise (Minnen, Singh 2020, 2007.08739)
         tokens = codec.synthesise(rounded, quality)
-        task = self._match(tokens, x) if self.stage == "match" else self._answer(tokens, x)
+        task = self._match(tokens, x) if self.stage == "match" else self._answer(tokens, x, labels)
         loss = (task + self.rate_weights[quality] * bits).mean()
         per_quality = bits.detach().unflatten(0, (-1, q)).mean(0), task.detach().unflatten(0, (-1, q)).mean(0)
         log = {f"bytes_q{i}": b / 8 for i, b in enumerate(per_quality[0])} | {f"task_q{i}": t for i, t in enumerate(per_quality[1])}
@@ -136,12 +138,15 @@ class CodecTask(nn.Module):
         error = (tokens.float() - target).square() / self.spread
         return self.recipe.match_weight * error.mean(dim=(1, 2))
 
-    def _answer(self, tokens: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """KL divergence from the uncut model's answer to the tail's, in nats: (B,)."""
+    def _answer(self, tokens: torch.Tensor, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """KL divergence from the target, the uncut model's answer with a share of the true label, to the tail's, in nats: (B,)."""
+        share = self.recipe.label_weight
         with torch.no_grad():
-            target = self._uncut[0](x).logits.float().log_softmax(-1)
+            target = self._uncut[0](x).logits.float().softmax(-1)
+            if share:
+                target = (1 - share) * target + share * F.one_hot(labels, target.shape[-1])
         answer = self.codec.tail(tokens).logits.float().log_softmax(-1)
-        return F.kl_div(answer, target, log_target=True, reduction="none").sum(-1)
+        return F.kl_div(answer, target, reduction="none").sum(-1)
 
 
 @torch.inference_mode()
@@ -188,6 +193,7 @@ def build(recipe: CodecRecipe) -> tuple[FeatureCodec, nn.Module]:
 
         preprocess = Preprocess.from_processor(hf_hub_download(recipe.backbone, "preprocessor_config.json"))
     backbone, uncut = (load_backbone(recipe.backbone, Path()) for _ in range(2))
+    backbone.set_attn_implementation("eager")  # its backward takes half the time of sdpa's on a CPU
     torch.manual_seed(recipe.match.seed)
     return FeatureCodec(recipe.config(preprocess), backbone), uncut
 
@@ -199,6 +205,8 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
     task = CodecTask(codec, Density(recipe.n_channels, len(recipe.rate_weights)), uncut, recipe)
     for module in (codec.synthesis, codec.tail, uncut, task._head[0]):
         module.compile(dynamic=False)
+    if recipe.label_weight and min(data.labels) < 0:
+        raise ValueError(f"label_weight is {recipe.label_weight}, and the images of {recipe.data!r} have no labels")
     task.measure_spread(data)
     task.set_stage("match")
     train(task, data, recipe.match, out / "match")
@@ -207,6 +215,7 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
     if torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
         return codec
     task.to("cpu")
+    codec.tail.set_attn_implementation("sdpa")
     freeze_codec(codec, task.density, data, recipe.count_limit)
     validation = Images(recipe.data, recipe.validation_split, codec.config.preprocess, recipe.limit)
     rows = validate(codec, uncut.to("cpu"), validation)

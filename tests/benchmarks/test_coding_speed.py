@@ -24,13 +24,13 @@ def pairs() -> Iterator[Pairs]:
     torch.set_num_threads(n_threads)
 
 
-@pytest.mark.benchmark(group="encode one image", min_rounds=20, max_time=0.5)
+@pytest.mark.benchmark(group="encode 16 images, one at a time", min_rounds=20, max_time=0.5)
 @pytest.mark.parametrize("name", ["ours", "portable", "compressai"])
-def test_speed_of_encoding_one_image(benchmark: Any, pairs: Pairs, name: str) -> None:
+def test_speed_of_encoding_image_after_image(benchmark: Any, pairs: Pairs, name: str) -> None:
     benchmark(pairs[name][0])
 
 
-@pytest.mark.benchmark(group="decode one image", min_rounds=20, max_time=0.5)
+@pytest.mark.benchmark(group="decode 16 images, one at a time", min_rounds=20, max_time=0.5)
 @pytest.mark.parametrize("name", ["ours", "portable", "compressai"])
-def test_speed_of_decoding_one_image(benchmark: Any, pairs: Pairs, name: str) -> None:
+def test_speed_of_decoding_image_after_image(benchmark: Any, pairs: Pairs, name: str) -> None:
     benchmark(pairs[name][1])
