@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -117,3 +117,24 @@ def shipped(tmp_path: Path, tiny_codec_folder: Path, monkeypatch: pytest.MonkeyP
     (root / "tiny").symlink_to(tiny_codec_folder, target_is_directory=True)
     monkeypatch.setattr("codec.checkpoint.shipped_root", lambda: root)
     return SimpleNamespace(root=root)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 labelled pictures in folders, four colours of noise."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for i in range(48):
+        pixels = rng.integers(0, 90, (32, 32, 3)).astype(np.uint8)
+        pixels[..., i % 3] += 60 * (i % 4 > 0)
+        place = folder / "train" / f"kind{i % 4}" / f"{i:02}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place)
+    return folder
+
+
+@pytest.fixture
+def uncompiled() -> Iterator[None]:
+    """No compilation while a test trains: it would take longer than the training."""
+    with torch.compiler.set_stance("force_eager"):
+        yield

@@ -5,6 +5,7 @@ Two stages: a convolutional teacher on the labels, then the ViT on the labels an
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from transformers import ViTConfig, ViTForImageClassification
 
 from codec.preprocess import Preprocess
 from codec.split import split
+from training.command import run_command
 from training.data import Images, augment, batches, normalise
-from training.loop import Schedule, train
-from training.recipe import read_command
+from training.loop import Schedule, is_first_process, train
 from training.teacher import ConvNet
 from training.vit_init import convolutional_init
 
@@ -169,9 +170,10 @@ def run(recipe: BackboneRecipe, out: Path) -> float:
     train(BackboneTask(model, preprocess, recipe, teacher), data, recipe.schedule, out / "vit")
     scores["backbone"] = accuracy(model, test, preprocess)
     print(f"backbone: {scores['backbone']:.2f}% on {len(test)} test images", flush=True)
-    write_backbone(model, preprocess, recipe, scores, len(test), out / "final")
+    if is_first_process():
+        write_backbone(model, preprocess, recipe, scores, len(test), out / "final")
     return scores["backbone"]
 
 
 if __name__ == "__main__":
-    run(*read_command(BackboneRecipe, __doc__))
+    sys.exit(run_command(BackboneRecipe, run, __doc__))

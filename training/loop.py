@@ -107,6 +107,11 @@ class _StageTrainer(Trainer):
         super().log(logs, *args, **kwargs)
 
 
+def is_first_process() -> bool:
+    """Whether this process is the one, of those that train together, that writes what training ends in."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
 def last_whole_checkpoint(out: Path) -> str | None:
     """The newest checkpoint in `out` whose every file can be read; one that a kill or a full disk cut short is passed over."""
     folders = sorted(out.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)

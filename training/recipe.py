@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import types
 import typing
@@ -25,7 +24,7 @@ def read_recipe(kind: type[T], path: str | Path, overrides: typing.Sequence[str]
 
     Raises:
         FileNotFoundError: no such recipe; the message lists those that ship.
-        ValueError: an unknown or missing key, or a value of the wrong type; the message names the key.
+        ValueError: not YAML, an unknown or missing key, or a value of the wrong type; the message names the key.
     """
     file = Path(path)
     if not file.is_file():
@@ -33,7 +32,7 @@ def read_recipe(kind: type[T], path: str | Path, overrides: typing.Sequence[str]
     if not file.is_file():
         shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise FileNotFoundError(f"no recipe {str(path)!r}: give a YAML file or one of: {shipped}")
-    values = yaml.safe_load(file.read_text())
+    values = _yaml(file.read_text(), f"recipe {file}")
     if not isinstance(values, dict):
         raise ValueError(f"recipe {file} is not a mapping of keys to values")
     for override in overrides:
@@ -46,19 +45,15 @@ def read_recipe(kind: type[T], path: str | Path, overrides: typing.Sequence[str]
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
                 raise ValueError(f"override {override!r}: {section!r} is not a section")
-        place[last] = yaml.safe_load(value)
+        place[last] = _yaml(value, f"override {override!r}")
     return _build(kind, values, where="")
 
 
-def read_command(kind: type[T], doc: str | None) -> tuple[T, Path]:
-    """The command line `RECIPE [key=value ...] [--out DIR]` of a training script -> its recipe, and the folder it trains into."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", help="YAML file, or the name of one in training/recipes")
-    parser.add_argument("overrides", nargs="*", help="key=value, dots for sections")
-    parser.add_argument("--out", type=Path, help="default: runs/<name>")
-    args = parser.parse_args()
-    recipe: Any = read_recipe(kind, args.recipe, args.overrides)
-    return recipe, args.out or Path("runs") / recipe.name
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is not YAML: {error}") from error
 
 
 def _build(kind: Any, values: dict[str, Any], where: str) -> Any:

@@ -8,9 +8,10 @@ Every batch holds every quality: sample b is coded at quality b mod Q.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,9 +25,9 @@ from codec.preprocess import Preprocess
 from codec.prior import MAX_SYMBOLS, Density, Histogram, freeze
 from codec.split import split
 from training.card import write_codec_card
+from training.command import run_command
 from training.data import Images, augment, batches, normalise, uniform
-from training.loop import Schedule, train
-from training.recipe import read_command
+from training.loop import Schedule, is_first_process, train
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,10 @@ class CodecTask(nn.Module):
         self.spread: torch.Tensor
         self.register_buffer("rate_weights", torch.tensor(recipe.rate_weights), persistent=False)
         self.register_buffer("spread", torch.ones(codec.synthesis.grid.width))
+
+    def _apply(self, *args: Any, **kwargs: Any) -> CodecTask:
+        self._uncut[0]._apply(*args, **kwargs)  # it goes where the codec goes
+        return super()._apply(*args, **kwargs)
 
     @torch.no_grad()
     def measure_spread(self, data: Images, n: int = 256) -> None:
@@ -192,10 +197,10 @@ def build(recipe: CodecRecipe) -> tuple[FeatureCodec, nn.Module]:
         from huggingface_hub import hf_hub_download
 
         preprocess = Preprocess.from_processor(hf_hub_download(recipe.backbone, "preprocessor_config.json"))
-    backbone, uncut = (load_backbone(recipe.backbone, Path()) for _ in range(2))
+    backbone: Any = load_backbone(recipe.backbone, Path())
     backbone.set_attn_implementation("eager")  # its backward takes half the time of sdpa's on a CPU
     torch.manual_seed(recipe.match.seed)
-    return FeatureCodec(recipe.config(preprocess), backbone), uncut
+    return FeatureCodec(recipe.config(preprocess), backbone), load_backbone(recipe.backbone, Path())
 
 
 def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
@@ -212,13 +217,14 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
     train(task, data, recipe.match, out / "match")
     task.set_stage("answer")
     train(task, data, recipe.answer, out / "answer")
-    if torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
-        return codec
     task.to("cpu")
-    codec.tail.set_attn_implementation("sdpa")
+    if not is_first_process():
+        return codec
+    tail: Any = codec.tail
+    tail.set_attn_implementation("sdpa")  # as it is when loaded
     freeze_codec(codec, task.density, data, recipe.count_limit)
     validation = Images(recipe.data, recipe.validation_split, codec.config.preprocess, recipe.limit)
-    rows = validate(codec, uncut.to("cpu"), validation)
+    rows = validate(codec, uncut, validation)
     good = [q for q, row in enumerate(rows) if row["drop"] <= recipe.max_drop]
     codec.config = replace(codec.config, default_quality=min(good, default=len(rows) - 1))
     codec.save_pretrained(out / "final")
@@ -229,4 +235,4 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
 
 
 if __name__ == "__main__":
-    run(*read_command(CodecRecipe, __doc__))
+    sys.exit(run_command(CodecRecipe, run, __doc__))

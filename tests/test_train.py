@@ -1,4 +1,4 @@
-"""Training: recipes, randomness that belongs to the sample, resuming, several processes, and the real backbone's path."""
+"""Codec training: from pictures to a codec that codes, resumed, in several processes, and for a full-size backbone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,33 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from transformers import ViTConfig, ViTForImageClassification
 
 from codec import FeatureCodec
 from codec.bitstream import HEADER_BYTES
-from codec.preprocess import Preprocess
-from training.backbone import BackboneRecipe
-from training.data import Images, augment, uniform
-from training.loop import LossIsNaNError, Schedule, last_whole_checkpoint, train
-from training.recipe import RECIPES, read_recipe
-from training.train import CodecRecipe, run
+from codec.prior import Density
+from training.data import normalise
+from training.loop import Schedule, last_whole_checkpoint
+from training.recipe import read_recipe
+from training.train import CodecRecipe, CodecTask, build, run
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """48 labelled pictures in folders, four colours of noise."""
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for i in range(48):
-        pixels = rng.integers(0, 90, (32, 32, 3)).astype(np.uint8)
-        pixels[..., i % 3] += 60 * (i % 4 > 0)
-        place = folder / "train" / f"kind{i % 4}" / f"{i:02}.png"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(place)
-    return folder
+pytestmark = pytest.mark.usefixtures("uncompiled")
 
 
 @pytest.fixture
@@ -65,10 +51,10 @@ def recipe(pictures: Path, tiny_backbone: Path) -> CodecRecipe:
     )
 
 
-@pytest.fixture(autouse=True)
-def _no_compilation() -> Iterator[None]:
-    with torch.compiler.set_stance("force_eager"):
-        yield
+@pytest.fixture
+def task(recipe: CodecRecipe) -> CodecTask:
+    codec, uncut = build(recipe)
+    return CodecTask(codec, Density(recipe.n_channels, len(recipe.rate_weights)), uncut, recipe)
 
 
 def losses(folder: Path) -> list[float]:
@@ -92,6 +78,35 @@ def test_training_ends_in_a_codec_whose_blobs_decode(recipe: CodecRecipe, encode
     card = (tmp_path / "final" / "README.md").read_text()
     assert "| 0 |" in card
     assert str(tmp_path.parent) not in card
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_the_target_of_an_answer_is_the_uncut_models_with_a_share_of_the_label(task: CodecTask, share: float) -> None:
+    task.recipe = replace(task.recipe, label_weight=share)
+    x = normalise(torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8), task.codec.config.preprocess)
+    labels = torch.tensor([0, 1, 2, 3, 0, 1])
+    tokens = torch.randn(6, 17, 32)
+    with torch.no_grad():
+        loss = task._answer(tokens, x, labels)
+        answer = task.codec.tail(tokens).logits.log_softmax(-1)
+        target = (1 - share) * task.codec.load_uncut()(x).logits.softmax(-1) + share * F.one_hot(labels, 4)
+    entropy = -torch.xlogy(target, target).sum(-1)
+    torch.testing.assert_close(loss, -(target * answer).sum(-1) - entropy, rtol=1e-4, atol=1e-5)
+
+
+def test_a_share_of_labels_that_are_not_there_is_refused(recipe: CodecRecipe, tmp_path: Path) -> None:
+    place = tmp_path / "unlabelled" / "train"
+    place.mkdir(parents=True)
+    for i in range(4):
+        Image.new("RGB", (32, 32), (i, 0, 0)).save(place / f"{i}.png")
+    with pytest.raises(ValueError, match=r"label_weight is 0\.5, and the images of .* have no labels"):
+        run(replace(recipe, data=str(place.parent), train_split="train", label_weight=0.5), tmp_path / "out")
+
+
+def test_the_uncut_model_goes_where_the_codec_goes(task: CodecTask) -> None:
+    task.to("meta")
+    assert {p.device.type for p in task._uncut[0].parameters()} == {"meta"}
+    assert not any("uncut" in name for name in task.state_dict())
 
 
 def test_a_killed_run_continues_to_the_numbers_of_an_uninterrupted_one(recipe: CodecRecipe, tmp_path: Path) -> None:
@@ -119,57 +134,6 @@ def test_a_killed_run_continues_to_the_numbers_of_an_uninterrupted_one(recipe: C
         np.testing.assert_allclose(losses(tmp_path / "cut" / stage), losses(tmp_path / "whole" / stage), rtol=1e-5)
     first, second = (FeatureCodec.from_pretrained(tmp_path / name / "final") for name in ("whole", "cut"))
     assert first.fingerprint == second.fingerprint
-
-
-def test_a_checkpoint_cut_short_is_passed_over(recipe: CodecRecipe, tmp_path: Path) -> None:
-    run(recipe, tmp_path)
-    stage = tmp_path / "match"
-    newest = last_whole_checkpoint(stage)
-    assert newest == str(stage / "checkpoint-10")
-    for name in ("optimizer.pt", "model.safetensors", "trainer_state.json"):
-        file = Path(newest) / name
-        content = file.read_bytes()
-        file.write_bytes(content[: len(content) // 2])
-        assert last_whole_checkpoint(stage) == str(stage / "checkpoint-5"), f"half of {name} was taken for whole"
-        file.write_bytes(content)
-
-
-class Exploding(torch.nn.Module):
-    """Its loss becomes NaN at the seventh step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(3))
-        self.steps = 0
-
-    def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
-        self.steps += 1
-        return {"loss": (self.weight**2).sum() * (float("nan") if self.steps > 6 else 1.0)}
-
-
-def test_a_nan_loss_stops_and_leaves_the_checkpoint_before_it(pictures: Path, tmp_path: Path) -> None:
-    data = Images(str(pictures), "train", Preprocess(32))
-    schedule = Schedule(epochs=2, batch_size=4, bf16=False, save_steps=3, log_steps=1)
-    with pytest.raises(LossIsNaNError, match="at step 7"):
-        train(Exploding(), data, schedule, tmp_path)
-    last = last_whole_checkpoint(tmp_path)
-    assert last == str(tmp_path / "checkpoint-6")
-
-
-def test_a_full_disk_leaves_the_checkpoint_before_it(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = Images(str(pictures), "train", Preprocess(32))
-    save = torch.save
-
-    def full(value: Any, path: Any, *args: Any, **kwargs: Any) -> None:
-        if "checkpoint-4" in str(path):
-            Path(path).write_bytes(b"half a file")
-            raise OSError(28, "No space left on device")
-        save(value, path, *args, **kwargs)
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        train(Exploding(), data, Schedule(epochs=1, batch_size=8, bf16=False, save_steps=2, log_steps=1), tmp_path)
-    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
 
 
 def test_two_processes_train_to_the_same_loss_as_one(recipe: CodecRecipe, tmp_path: Path) -> None:
@@ -218,55 +182,3 @@ def test_the_real_backbone_trains_on_the_same_path(tmp_path: Path) -> None:
     tokens = codec.decode(codec.encode(x))
     assert tokens.shape == (1, 197, 768)
     assert codec.tail(tokens).logits.shape == (1, 1000)
-
-
-def test_every_shipped_recipe_can_be_read() -> None:
-    for file in RECIPES.glob("*.yaml"):
-        kind: Any = CodecRecipe if "\nbackbone:" in file.read_text() else BackboneRecipe
-        assert read_recipe(kind, file.stem).name
-
-
-@pytest.mark.parametrize(
-    ("override", "reason"),
-    [
-        ("k=two", "'k' wants int, not 'two'"),
-        ("match.epoch=3", "unknown recipe key 'match.epoch'"),
-        ("rate_weights=3", "'rate_weights' is a list"),
-        ("encoder=magic", "'encoder' is one of student, blocks"),
-        ("match=3", "'match' is a section"),
-        ("k", "not of the form key=value"),
-        ("k.x=1", "'k' is not a section"),
-    ],
-)
-def test_a_wrong_override_is_named(override: str, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        read_recipe(CodecRecipe, "vit-tiny-cifar10-student", [override])
-
-
-def test_an_unknown_recipe_says_which_ship() -> None:
-    with pytest.raises(FileNotFoundError, match="vit-tiny-cifar10-student"):
-        read_recipe(CodecRecipe, "no-such-recipe")
-
-
-def test_a_samples_randomness_is_its_own_whatever_the_batch() -> None:
-    keys = torch.arange(1000)
-    whole = uniform(keys, 50, stream=1)
-    assert torch.equal(whole[7:9], uniform(keys[7:9], 50, stream=1))
-    assert not torch.equal(whole, uniform(keys, 50, stream=0))
-    assert 0 <= whole.min() < whole.max() < 1
-    assert abs(whole.mean() - 0.5) < 0.01
-    assert abs(whole.std() - 12**-0.5) < 0.01
-    assert abs(np.corrcoef(whole[:, 0], whole[:, 1])[0, 1]) < 0.1
-
-
-def test_augmentation_shifts_and_flips_and_keeps_the_picture() -> None:
-    pixels = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).expand(200, 3, 8, 8)
-    moved = augment(pixels, torch.arange(200), shift=2)
-    assert moved.shape == pixels.shape
-    centres = {int(v) for v in moved[:, 0, 4, 4]}
-    assert len(centres) > 20
-    unshifted = augment(pixels, torch.arange(200), shift=0)
-    flipped = [not torch.equal(a, b) for a, b in zip(unshifted, pixels, strict=True)]
-    assert 60 < sum(flipped) < 140
-    for a, b, f in zip(unshifted, pixels, flipped, strict=True):
-        assert torch.equal(a.flip(-1) if f else a, b)

@@ -1,0 +1,64 @@
+"""The training loop: what a killed process, a full disk and a NaN loss leave behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from codec.preprocess import Preprocess
+from training.data import Images
+from training.loop import LossIsNaNError, Schedule, last_whole_checkpoint, train
+
+
+class Exploding(torch.nn.Module):
+    """Its loss becomes NaN at the seventh step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(3))
+        self.steps = 0
+
+    def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.steps += 1
+        return {"loss": (self.weight**2).sum() * (float("nan") if self.steps > 6 else 1.0)}
+
+
+def test_a_checkpoint_cut_short_is_passed_over(pictures: Path, tmp_path: Path) -> None:
+    data = Images(str(pictures), "train", Preprocess(32))
+    train(Exploding(), data, Schedule(epochs=1, batch_size=8, bf16=False, save_steps=3, log_steps=1), tmp_path)
+    newest = last_whole_checkpoint(tmp_path)
+    assert newest == str(tmp_path / "checkpoint-6")
+    for name in ("optimizer.pt", "model.safetensors", "trainer_state.json"):
+        file = Path(newest) / name
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2])
+        assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-3"), f"half of {name} was taken for whole"
+        file.write_bytes(content)
+
+
+def test_a_nan_loss_stops_and_leaves_the_checkpoint_before_it(pictures: Path, tmp_path: Path) -> None:
+    data = Images(str(pictures), "train", Preprocess(32))
+    schedule = Schedule(epochs=2, batch_size=4, bf16=False, save_steps=3, log_steps=1)
+    with pytest.raises(LossIsNaNError, match="at step 7"):
+        train(Exploding(), data, schedule, tmp_path)
+    last = last_whole_checkpoint(tmp_path)
+    assert last == str(tmp_path / "checkpoint-6")
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_it(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Images(str(pictures), "train", Preprocess(32))
+    save = torch.save
+
+    def full(value: Any, path: Any, *args: Any, **kwargs: Any) -> None:
+        if "checkpoint-4" in str(path):
+            Path(path).write_bytes(b"half a file")
+            raise OSError(28, "No space left on device")
+        save(value, path, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(Exploding(), data, Schedule(epochs=1, batch_size=8, bf16=False, save_steps=2, log_steps=1), tmp_path)
+    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
