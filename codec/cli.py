@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
-import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +27,7 @@ from typer.core import TyperGroup
 import codec
 from codec import checkpoint
 from codec.bitstream import HEADER_BYTES, MAX_BLOB_BYTES, BitstreamError, inspect, unpack
+from codec.facts import details, summary
 
 if TYPE_CHECKING:
     from codec.model import FeatureCodec
@@ -80,7 +78,7 @@ def _root(
 @app.command("list")
 def list_codecs(as_json: Json = False) -> None:
     """The codecs that ship with the library."""
-    rows = [_facts(checkpoint.shipped_root() / name) for name in checkpoint.shipped_names()]
+    rows = [summary(checkpoint.shipped_root() / name) for name in checkpoint.shipped_names()]
     if as_json:
         _print_json(rows)
         return
@@ -291,66 +289,7 @@ def _codec_facts(name: str) -> dict[str, Any]:
     folder = checkpoint.find_checkpoint(name)
     with _progress("loading"):
         fingerprint = _load(name).fingerprint.hex()
-    card = folder / "README.md"
-    facts = _facts(folder) | {"fingerprint": fingerprint, "tables": _table_sizes(folder)}
-    return facts | {"model_card": str(card) if card.is_file() else None, "config": asdict(_config(folder))}
-
-
-def _facts(folder: Path) -> dict[str, Any]:
-    """What `codec list` says of a checkpoint, read from its files alone."""
-    config = _config(folder)
-    return {
-        "name": config.name,
-        "task": config.task,
-        "backbone": config.backbone,
-        "k": config.k,
-        "encoder": config.encoder,
-        "latent": [config.side, config.side, config.n_channels],
-        "n_qualities": config.n_qualities,
-        "default_quality": config.default_quality,
-        "device_params": _n_device_params(config, folder),
-        "n_bytes": sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()),
-    }
-
-
-def _config(folder: Path) -> Any:
-    from codec.config import CodecConfig
-
-    return CodecConfig.from_dict(json.loads((folder / "config.json").read_text()))
-
-
-def _n_device_params(config: Any, folder: Path) -> int | None:
-    """Parameters of the encoder, from the headers of the checkpoint's files; None where the backbone is on the hub."""
-    shapes = _shapes(folder / "codec.safetensors")
-    n_params = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("encoder."))
-    if config.encoder == "student":
-        return n_params
-    backbone = Path(checkpoint.find_backbone(config.backbone, folder)) / "model.safetensors"
-    if not backbone.is_file():
-        return None
-    for name, shape in _shapes(backbone).items():
-        block = re.search(r"\.layers?\.(\d+)\.", name)
-        if int(block[1]) < config.k if block else ".embeddings." in name:
-            n_params += math.prod(shape)
-    return n_params
-
-
-def _table_sizes(folder: Path) -> list[dict[str, int]]:
-    shapes = _shapes(folder / "codec.safetensors")
-    qualities = range(sum(name.endswith(".cdf") for name in shapes))
-    tables = [[math.prod(s) for name, s in shapes.items() if name.startswith(f"tables.{q}.")] for q in qualities]
-    return [{"quality": q, "n_channels": shapes[f"tables.{q}.cdf"][0], "n_bytes": 4 * sum(tables[q])} for q in qualities]
-
-
-def _shapes(file: Path) -> dict[str, list[int]]:
-    """Shapes of the tensors in a safetensors file, from its header alone."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="numpy") as opened:
-            return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
+    return summary(folder) | {"fingerprint": fingerprint} | details(folder)
 
 
 def _load(name: str) -> FeatureCodec:

@@ -83,6 +83,7 @@ def split(model: nn.Module, k: int) -> Split:
     layers = _layers(base)
     if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k <= len(layers):
         raise ValueError(f"cut k={k!r} is not an integer in 0..{len(layers)} (the model has {len(layers)} blocks)")
+    _install_hooks(base)
     head = Head(base.embeddings, layers[:k])
     tail_base = _shallow_copy(base)
     tail_base._modules["embeddings"] = _PassThrough(next(base.parameters()).dtype)
@@ -142,6 +143,15 @@ def _find_layers(base: nn.Module) -> nn.ModuleList | None:
 
 def _layer_name(owner: nn.Module) -> str:
     return next((n for n in ("layers", "layer") if isinstance(owner._modules.get(n), nn.ModuleList)), "")
+
+
+def _install_hooks(base: nn.Module) -> None:
+    """Let transformers install the hooks behind `output_hidden_states` now: model and tail share layers, and would each install them."""
+    try:
+        from transformers.utils.output_capturing import maybe_install_capturing_hooks
+    except ImportError:  # before 5.2 there were none
+        return
+    maybe_install_capturing_hooks(base)  # type: ignore[arg-type]
 
 
 def _shallow_copy(module: nn.Module) -> nn.Module:

@@ -93,6 +93,19 @@ def test_the_tail_keeps_the_hugging_face_interface() -> None:
     assert torch.equal(tail(head(x), return_dict=False)[0], model(x).logits)
 
 
+@pytest.mark.parametrize("plain", [False, True], ids=["classifier", "plain"])
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_the_tails_hidden_states_are_the_models_and_neither_has_one_twice(family: str, plain: bool) -> None:
+    model, x = small(family, plain), torch.randn(2, 3, 32, 32)
+    head, tail = split(model, 1)
+    after = tail(head(x), output_hidden_states=True).hidden_states  # the tail first: whoever comes second must not add to it
+    whole = model(x, output_hidden_states=True).hidden_states
+    assert len(whole) == BLOCKS + 1
+    assert len(after) == BLOCKS
+    assert all(torch.equal(a, b) for a, b in zip(after, whole[1:], strict=True))
+
+
 def test_the_tail_follows_a_change_of_dtype() -> None:
     model = small("vit", plain=False).to(torch.bfloat16)
     head, tail = split(model, 1)
