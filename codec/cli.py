@@ -7,26 +7,21 @@ that need it, so that `codec --help` and `codec list` are quick.
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from typer.core import TyperGroup
 
 import codec
 from codec import checkpoint
 from codec.bitstream import HEADER_BYTES, MAX_BLOB_BYTES, BitstreamError, inspect, unpack
+from codec.console import add_row, complain, make_table, megabytes, one_line, print_json, progress, shown, words
 from codec.facts import details, summary
 
 if TYPE_CHECKING:
@@ -42,7 +37,7 @@ class _OneLineErrors(TyperGroup):
         except BrokenPipeError:  # `codec list | head`: typer's business
             raise
         except (ValueError, OSError) as error:
-            _complain(_one_line(error))
+            complain(one_line(error))
             raise typer.Exit(2) from error
         except KeyboardInterrupt as stop:
             raise typer.Exit(130) from stop
@@ -80,17 +75,15 @@ def list_codecs(as_json: Json = False) -> None:
     """The codecs that ship with the library."""
     rows = [summary(checkpoint.shipped_root() / name) for name in checkpoint.shipped_names()]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     if not rows:
         typer.echo("no codec ships with this installation")
         return
-    table = _table("codec", "task", "backbone", ">cut", "encoder", ">latent", ">qualities", ">device parameters", ">on disk")
+    table = make_table("codec", "task", ">cut", ">qualities", ">device", ">disk")
     for row in rows:
-        qualities = f"0-{row['n_qualities'] - 1}, default {row['default_quality']}"
-        parameters = "?" if row["device_params"] is None else f"{row['device_params']:,}"
-        latent, size = " x ".join(map(str, row["latent"])), _kilobytes(row["n_bytes"])
-        _add(table, row["name"], row["task"], row["backbone"], row["k"], row["encoder"], latent, qualities, parameters, size)
+        device = "?" if row["device_params"] is None else f"{row['device_params'] / 1e6:.2f} M"
+        add_row(table, row["name"], row["task"], row["k"], row["n_qualities"], device, megabytes(row["n_bytes"]))
     Console().print(table)
 
 
@@ -103,11 +96,11 @@ def info(
     file = Path(what)
     facts = _blob_facts(file) if file.is_file() or file.suffix == ".blob" else _codec_facts(what)
     if as_json:
-        _print_json(facts)
+        print_json(facts)
     else:
-        table = _table("", "", show_header=False)
+        table = make_table("", "", show_header=False)
         for key, value in facts.items():
-            _add(table, _words(key), _shown(value))
+            add_row(table, words(key), shown(value))
         Console().print(table)
     if facts.get("whole") is False:
         raise BitstreamError(f"{what}: the blob is damaged: its checksum does not match, or it is of another codec")
@@ -124,7 +117,7 @@ def encode(
     """Pictures -> blobs, one file <stem>.blob each. A bad picture is reported and the others go on (exit code 2)."""
     from codec.pipeline import Device
 
-    with _progress("loading"):
+    with progress("loading"):
         device = Device(_load(name))
     of = device.codec.config
     if quality is not None and quality not in device.codec.qualities:
@@ -132,7 +125,7 @@ def encode(
     out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
-    with _progress("encoding", len(images)) as step:
+    with progress("encoding", len(images)) as step:
         for image, path in zip(images, _free_paths(images, out, ".blob"), strict=True):
             try:
                 blob = device(image, quality)
@@ -145,11 +138,11 @@ def encode(
             step()
     if as_json:
         used = of.default_quality if quality is None else quality
-        _print_json({"codec": of.name, "quality": used, "blobs": rows, "failed": failed})
+        print_json({"codec": of.name, "quality": used, "blobs": rows, "failed": failed})
     elif rows:
-        table = _table("image", "blob", ">bytes", ">file", ">ratio")
+        table = make_table("image", "blob", ">bytes", ">file", ">ratio")
         for row in rows:
-            _add(table, row["image"], row["blob"], row["n_bytes"], f"{row['image_n_bytes']:,}", f"{row['ratio']:.1f}")
+            add_row(table, row["image"], row["blob"], row["n_bytes"], f"{row['image_n_bytes']:,}", f"{row['ratio']:.1f}")
         Console().print(table)
     _finish(failed)
 
@@ -169,11 +162,11 @@ def decode(
         raise ValueError("--out is where tokens are written; --answer writes none")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    with _progress("loading"):
+    with progress("loading"):
         codecs = _Codecs(name)
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
-    with _progress("decoding", len(blobs)) as step:
+    with progress("decoding", len(blobs)) as step:
         for file, path in zip(blobs, _free_paths(blobs, out, ".npy"), strict=True):
             try:
                 blob = _read_blob(file)
@@ -190,16 +183,16 @@ def decode(
                 failed.append(_failure("blob", file, error))
             step()
     if as_json:
-        _print_json({"blobs": rows, "failed": failed})
+        print_json({"blobs": rows, "failed": failed})
     elif rows:
-        table = _table("blob", "answer", ">score", "then") if answer else _table("blob", "tokens", ">shape")
+        table = make_table("blob", "answer", ">score", "then") if answer else make_table("blob", "tokens", ">shape")
         for row in rows:
             if answer:
                 first, *others = row["answer"]
                 then = ", ".join(f"{other['label']} {other['score']:.3f}" for other in others)
-                _add(table, row["blob"], first["label"], f"{first['score']:.3f}", then)
+                add_row(table, row["blob"], first["label"], f"{first['score']:.3f}", then)
             else:
-                _add(table, row["blob"], row["tokens"], " x ".join(map(str, row["shape"])))
+                add_row(table, row["blob"], row["tokens"], " x ".join(map(str, row["shape"])))
         Console().print(table)
     _finish(failed)
 
@@ -215,12 +208,12 @@ def demo(
 
     show.check_out(out)
     samples = show.bundled_samples(limit)
-    with _progress("loading"):
+    with progress("loading"):
         of = _load(name)
-    with _progress("sending", len(samples)) as step:
+    with progress("sending", len(samples)) as step:
         sent = show.send(of, samples, step)
     Console().print(show.table(sent))
-    with _progress("drawing"):
+    with progress("drawing"):
         curve = show.rate_curve(of, samples)
         sweep = show.read_sweep(of)
         show.draw(of, sent, curve, sweep, out)
@@ -278,7 +271,7 @@ def _blob_facts(file: Path) -> dict[str, Any]:
     }
     facts |= {"payload_n_bytes": len(read.payload), "header_n_bytes": HEADER_BYTES, "n_bytes": len(blob)}
     try:
-        with _progress("loading"):
+        with progress("loading"):
             of = _Codecs(None).find(blob)
     except BitstreamError:
         return facts | {"codec": None, "whole": None}
@@ -287,7 +280,7 @@ def _blob_facts(file: Path) -> dict[str, Any]:
 
 def _codec_facts(name: str) -> dict[str, Any]:
     folder = checkpoint.find_checkpoint(name)
-    with _progress("loading"):
+    with progress("loading"):
         fingerprint = _load(name).fingerprint.hex()
     return summary(folder) | {"fingerprint": fingerprint} | details(folder)
 
@@ -337,71 +330,15 @@ def _free_paths(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[P
 
 
 def _failure(kind: str, path: Path, error: Exception) -> dict[str, str]:
-    reason = _one_line(error)
+    reason = one_line(error)
     return {kind: str(path), "error": reason if str(path) in reason else f"{path}: {reason}"}
 
 
 def _finish(failed: list[dict[str, str]]) -> None:
     for failure in failed:
-        _complain(failure["error"])
+        complain(failure["error"])
     if failed:
         raise typer.Exit(2)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _complain(reason: str) -> None:
-    typer.echo(f"codec: error: {reason}", err=True)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, default=str))
-
-
-def _table(*columns: str, show_header: bool = True) -> Table:
-    """A table; `>` in front of a column's name aligns it to the right."""
-    table = Table(box=box.SIMPLE_HEAD if show_header else None, show_header=show_header, header_style="bold")
-    for column in columns:
-        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
-    return table
-
-
-def _add(table: Table, *cells: Any) -> None:
-    table.add_row(*(escape(str(cell)) for cell in cells))
-
-
-def _words(key: str) -> str:
-    return key.replace("n_bytes", "bytes").removeprefix("n_").replace("_", " ")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return "\n".join(_shown(entry) for entry in value)
-    if isinstance(value, dict):
-        return ", ".join(f"{_words(key)} {_shown(entry)}" for key, entry in value.items())
-    if isinstance(value, (list, tuple)):
-        return (" x " if all(isinstance(entry, int) for entry in value) else ", ").join(map(str, value))
-    if value is None or isinstance(value, bool):
-        return {None: "-", True: "yes", False: "no"}[value]
-    return str(value)
-
-
-def _kilobytes(n_bytes: int) -> str:
-    return f"{n_bytes / 1000:,.0f} kB"
-
-
-@contextmanager
-def _progress(what: str, total: int | None = None) -> Iterator[Any]:
-    """A progress bar on stderr, where that is a terminal; gives the function that moves it on by one."""
-    console = Console(stderr=True)
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-    bar = Progress(*(columns if total else [SpinnerColumn(), *columns[:1]]), console=console, transient=True)
-    bar.disable = not console.is_terminal
-    with bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
 
 
 if __name__ == "__main__":

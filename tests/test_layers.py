@@ -24,7 +24,9 @@ ALLOWED: dict[str, set[str]] = {  # file of codec, low to high -> the files of c
 ALLOWED["model"] = set(ALLOWED) - {"plot"}
 ALLOWED["pipeline"] = ALLOWED["model"] | {"model"}
 ALLOWED["demo"] = ALLOWED["pipeline"] | {"pipeline", "plot", "__init__"}
-ALLOWED["cli"] = ALLOWED["demo"] | {"demo"}
+ALLOWED["facts"] = {"checkpoint", "config"}
+ALLOWED["console"] = set()
+ALLOWED["cli"] = ALLOWED["demo"] | {"demo", "facts", "console"}
 ALLOWED["__init__"] = {"bitstream", "model"}  # the import face: what `from codec import ...` offers
 
 
