@@ -112,6 +112,7 @@ def encode(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures.")],
     out: Annotated[Path, typer.Option(help="Folder the blobs are written to.")] = Path(),
     quality: Quality = None,
+    max_bytes: Annotated[int | None, typer.Option(min=1, help="Instead of a quality: the best one whose blob fits, by picture.")] = None,
     as_json: Json = False,
 ) -> None:
     """Pictures -> blobs, one file <stem>.blob each. A bad picture is reported and the others go on (exit code 2)."""
@@ -122,27 +123,28 @@ def encode(
     of = device.codec.config
     if quality is not None and quality not in device.codec.qualities:
         raise ValueError(f"quality {quality} is not one of {of.name}'s 0..{of.n_qualities - 1}")
+    if quality is not None and max_bytes is not None:
+        raise ValueError("--quality and --max-bytes both set the rate: give one of them")
     out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     with progress("encoding", len(images)) as step:
         for image, path in zip(images, _free_paths(images, out, ".blob"), strict=True):
             try:
-                blob = device(image, quality)
+                blob = device(image, quality, max_bytes=max_bytes)
                 _write_whole(path, blob)
                 n_before = image.stat().st_size
-                sizes = {"n_bytes": len(blob), "image_n_bytes": n_before, "ratio": n_before / len(blob)}
-                rows.append({"image": str(image), "blob": str(path), **sizes})
+                row = {"image": str(image), "blob": str(path), "quality": inspect(blob).quality, "n_bytes": len(blob)}
+                rows.append(row | {"image_n_bytes": n_before, "ratio": n_before / len(blob)})
             except (ValueError, OSError) as error:
                 failed.append(_failure("image", image, error))
             step()
     if as_json:
-        used = of.default_quality if quality is None else quality
-        print_json({"codec": of.name, "quality": used, "blobs": rows, "failed": failed})
+        print_json({"codec": of.name, "blobs": rows, "failed": failed})
     elif rows:
-        table = make_table("image", "blob", ">bytes", ">file", ">ratio")
+        table = make_table("image", "blob", ">quality", ">bytes", ">file", ">ratio")
         for row in rows:
-            add_row(table, row["image"], row["blob"], row["n_bytes"], f"{row['image_n_bytes']:,}", f"{row['ratio']:.1f}")
+            add_row(table, row["image"], row["blob"], row["quality"], row["n_bytes"], f"{row['image_n_bytes']:,}", f"{row['ratio']:.1f}")
         Console().print(table)
     _finish(failed)
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -115,28 +116,67 @@ class FeatureCodec(nn.Module):
         return tokens
 
     @torch.inference_mode()
-    def symbols(self, pixel_values: torch.Tensor, quality: int | None = None) -> NDArray[np.int32]:
-        """Pixels (B, 3, S, S) float32 -> symbols (B, M, C) int32. Errors as `encode`."""
-        q = self._checked_quality(quality)
-        latent = self.encoder(self._checked_pixels(pixel_values)).float()
+    def latent(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Pixels (B, 3, S, S) float32 -> latent (B, M, C) float32, the same for every quality: the device's network runs here alone.
+
+        Raises:
+            ValueError: an empty batch, another shape or dtype, NaN, or values so large that the latent is not finite.
+        """
+        latent: torch.Tensor = self.encoder(self._checked_pixels(pixel_values)).float()
         if not torch.isfinite(latent).all():
             raise ValueError("the latent is not finite: the pixel values are far outside a picture's range")
+        return latent
+
+    @torch.inference_mode()
+    def quantise(self, latent: torch.Tensor, quality: int | None = None) -> NDArray[np.int32]:
+        """Latent (B, M, C) -> symbols (B, M, C) int32 at one quality, None for the codec's default."""
+        q = self._checked_quality(quality)
         scaled = self.scale(latent, torch.full((len(latent),), q, device=latent.device))
         return np.asarray(scaled.round().clamp(-LIMIT, LIMIT).int().cpu().numpy())
 
-    def encode(self, pixel_values: torch.Tensor, quality: int | None = None) -> list[bytes]:
+    def symbols(self, pixel_values: torch.Tensor, quality: int | None = None) -> NDArray[np.int32]:
+        """Pixels (B, 3, S, S) float32 -> symbols (B, M, C) int32. Errors as `encode`."""
+        self._checked_quality(quality)
+        return self.quantise(self.latent(pixel_values), quality)
+
+    def encode(self, pixel_values: torch.Tensor, quality: int | None = None, *, max_bytes: int | None = None) -> list[bytes]:
         """Pixels (B, 3, S, S) float32, as the image processor gives them -> one standalone blob per image.
 
         Args:
             quality: rate index, 0 = smallest; None for the codec's default.
+            max_bytes: instead of a quality, the most bytes a blob may take, header included: each image gets the best quality that
+                fits. The network runs once.
 
         Raises:
-            ValueError: an empty batch, another shape or dtype, NaN, or a quality the codec lacks.
+            ValueError: an empty batch, another shape or dtype, NaN, a quality the codec lacks, or a budget that no quality fits;
+                the message says the smallest that would do.
         """
-        q = self._checked_quality(quality)
-        symbols = self.symbols(pixel_values, q)
-        tables, fingerprint = self.tables[q], self.fingerprint
-        return [pack(encode(image.T, tables), q, fingerprint) for image in symbols]
+        if max_bytes is None:
+            q = self._checked_quality(quality)
+            return self._code(self.symbols(pixel_values, q), q)
+        if quality is not None:
+            raise ValueError("quality and max_bytes both set the rate: give one of them")
+        if isinstance(max_bytes, bool) or not isinstance(max_bytes, (int, np.integer)) or max_bytes < 1:
+            raise ValueError(f"max_bytes {max_bytes!r} is not a positive number of bytes")
+        return self._fit(self.latent(pixel_values), int(max_bytes))
+
+    def _code(self, symbols: NDArray[np.int32], quality: int) -> list[bytes]:
+        tables, fingerprint = self.tables[quality], self.fingerprint
+        return [pack(encode(image.T, tables), quality, fingerprint) for image in symbols]
+
+    def _fit(self, latent: torch.Tensor, max_bytes: int) -> list[bytes]:
+        """The blob of the best quality that fits, image by image."""
+        blobs: list[bytes] = [b""] * len(latent)
+        open_, smallest = list(range(len(latent))), [sys.maxsize] * len(latent)
+        for q in reversed(self.qualities):
+            for i, blob in zip(open_, self._code(self.quantise(latent[open_], q), q), strict=True):
+                blobs[i], smallest[i] = blob, min(smallest[i], len(blob))
+            open_ = [i for i in open_ if len(blobs[i]) > max_bytes]
+            if not open_:
+                return blobs
+        worst = max(open_, key=smallest.__getitem__)
+        which = f"image {worst + 1} of {len(latent)}" if len(latent) > 1 else "this image"
+        raise ValueError(f"no quality fits into {max_bytes} bytes: {which} takes at least {smallest[worst]}")
 
     @torch.inference_mode()
     def decode(self, blobs: bytes | Sequence[bytes]) -> torch.Tensor:

@@ -30,25 +30,26 @@ class Device:
         return cls(FeatureCodec.from_pretrained(name))
 
     @overload
-    def __call__(self, images: ImageLike, quality: int | None = None) -> bytes: ...  # type: ignore[overload-overlap]
+    def __call__(self, images: ImageLike, quality: int | None = None, *, max_bytes: int | None = None) -> bytes: ...  # type: ignore[overload-overlap]
 
     @overload
-    def __call__(self, images: Sequence[ImageLike], quality: int | None = None) -> list[bytes]: ...
+    def __call__(self, images: Sequence[ImageLike], quality: int | None = None, *, max_bytes: int | None = None) -> list[bytes]: ...
 
-    def __call__(self, images: Any, quality: int | None = None) -> bytes | list[bytes]:
+    def __call__(self, images: Any, quality: int | None = None, *, max_bytes: int | None = None) -> bytes | list[bytes]:
         """One picture -> its blob; a batch of pictures -> a list of blobs.
 
         Args:
             images: a PIL image, a path, an array (H, W), (H, W, 3) or (H, W, 4) uint8, a list of these, or an array (B, H, W, 3).
                 Pictures of another mode or size are converted as the backbone's image processor would.
             quality: rate index, 0 = smallest; None for the codec's default.
+            max_bytes: instead of a quality, the most bytes a blob may take; each picture gets the best quality that fits.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not a picture, an empty batch, or a quality the codec lacks.
+            ValueError: not a picture, an empty batch, a quality the codec lacks, or a budget that no quality fits.
         """
         batch, single = _as_batch(images)
-        blobs = self.codec.encode(self.preprocess(batch), quality)
+        blobs = self.codec.encode(self.preprocess(batch), quality, max_bytes=max_bytes)
         return blobs[0] if single else blobs
 
     def preprocess(self, images: Sequence[ImageLike]) -> torch.Tensor:

@@ -165,7 +165,7 @@ def test_encode_writes_the_blobs_that_the_library_makes(
 ) -> None:
     out = tmp_path / "out" / "deep"
     facts = json_of("encode", "tiny", *images, "--out", out, "--quality", 2)
-    assert (facts["codec"], facts["quality"], facts["failed"]) == ("tiny", 2, [])
+    assert (facts["codec"], facts["failed"], {row["quality"] for row in facts["blobs"]}) == ("tiny", [], {2})
     for row, path in zip(facts["blobs"], images, strict=True):
         expected = Device(tiny_codec)(path, 2)
         assert Path(row["blob"]) == out / f"{path.stem}.blob"
@@ -173,6 +173,16 @@ def test_encode_writes_the_blobs_that_the_library_makes(
         assert (row["image"], row["n_bytes"], row["image_n_bytes"]) == (str(path), len(expected), path.stat().st_size)
         assert row["ratio"] == pytest.approx(path.stat().st_size / len(expected))
     assert sorted(path.name for path in out.iterdir()) == ["a.blob", "b.blob", "c.blob"]
+
+
+def test_encode_within_a_budget_writes_the_best_blob_that_fits(
+    shipped: SimpleNamespace, images: list[Path], tmp_path: Path, tiny_codec: FeatureCodec
+) -> None:
+    budget = len(Device(tiny_codec)(images[0], 1))
+    (row,) = json_of("encode", "tiny", images[0], "--out", tmp_path, "--max-bytes", budget)["blobs"]
+    assert (row["quality"], row["n_bytes"]) == (1, budget)
+    assert "at least" in one_error(run("encode", "tiny", images[0], "--out", tmp_path, "--max-bytes", 7))
+    assert "both set the rate" in one_error(run("encode", "tiny", images[0], "--out", tmp_path, "--max-bytes", 99, "--quality", 1))
 
 
 def test_encode_prints_a_table_and_takes_the_default_quality(
@@ -386,7 +396,7 @@ def test_the_right_one_of_several_codecs_is_found(shipped: SimpleNamespace, blob
 def test_an_interrupted_command_ends_quietly_with_130(
     shipped: SimpleNamespace, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Device, "__call__", interrupted)

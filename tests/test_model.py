@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from codec import BitstreamError, FeatureCodec
 from codec.bitstream import HEADER_BYTES, inspect
@@ -67,6 +69,37 @@ def test_a_higher_quality_spends_more_bytes(tiny_codec: FeatureCodec, pixels: to
     sizes = [sum(map(len, tiny_codec.encode(pixels, q))) for q in tiny_codec.qualities]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(budget=st.integers(1, 120))
+def test_a_budget_is_never_exceeded_and_gets_the_best_quality_that_fits(tiny_codec: FeatureCodec, budget: int) -> None:
+    pixels = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(budget))
+    by_quality = [tiny_codec.encode(pixels, q) for q in tiny_codec.qualities]
+    fitting = [max((q for q in tiny_codec.qualities if len(by_quality[q][i]) <= budget), default=None) for i in range(4)]
+    if None in fitting:
+        needed = max(min(len(blobs[i]) for blobs in by_quality) for i in range(4))
+        with pytest.raises(ValueError, match=rf"into {budget} bytes: image \d of 4 takes at least {needed}"):
+            tiny_codec.encode(pixels, max_bytes=budget)
+    else:
+        assert tiny_codec.encode(pixels, max_bytes=budget) == [by_quality[q][i] for i, q in enumerate(fitting)]
+
+
+def test_a_budget_runs_the_network_once(tiny_codec: FeatureCodec, pixels: torch.Tensor) -> None:
+    budget = max(map(len, tiny_codec.encode(pixels, 0)))  # the last quality that is tried
+    calls: list[int] = []
+    handle = tiny_codec.encoder.register_forward_hook(lambda *_: calls.append(1))
+    tiny_codec.encode(pixels, max_bytes=budget)
+    handle.remove()
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("budget", [0, -5, 10.0, True, "64"])
+def test_a_budget_that_is_none_is_refused(tiny_codec: FeatureCodec, pixels: torch.Tensor, budget: Any) -> None:
+    with pytest.raises(ValueError, match="not a positive number of bytes"):
+        tiny_codec.encode(pixels, max_bytes=budget)
+    with pytest.raises(ValueError, match="give one of them"):
+        tiny_codec.encode(pixels, 1, max_bytes=64)
 
 
 def test_no_picture_can_make_encoding_fail_while_its_pixels_are_finite(tiny_codec: FeatureCodec) -> None:

@@ -16,6 +16,9 @@ from codec.bitstream import HEADER_BYTES, unpack
 from codec.checkpoint import shipped_names, shipped_root
 from codec.pipeline import Device, Server
 from codec.rangecoder import decode, decode_portable, encode, encode_portable
+from codec.split import split
+from eval.methods import device_cost
+from eval.rows import read_rows
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = shipped_names()
@@ -84,6 +87,21 @@ def test_bundled_pictures_are_answered_as_by_the_uncut_model_in_few_bytes(codec:
         symbols, sent = codec.symbols(x, q), codec.encode(x, q)
         estimate = sum(codec.tables[q].bits(image.T) for image in symbols) / 8 / len(sent)
         assert abs(sum(map(len, sent)) / len(sent) - HEADER_BYTES - estimate) <= 0.01 * estimate + 2
+
+
+def test_a_student_takes_at_most_a_third_of_the_multiplications_of_its_blocks_head(codec: FeatureCodec) -> None:
+    size = codec.config.preprocess.size
+    head = device_cost(split(codec.load_uncut(), codec.config.k).head, size)
+    assert codec.config.encoder != "student" or 3 * device_cost(codec.encoder, size).macs <= head.macs
+
+
+def test_the_shipped_sweep_is_of_the_whole_test_split_and_within_the_promised_drop_and_bytes(codec: FeatureCodec) -> None:
+    rows = [row for row in read_rows(codec.folder / "sweep.jsonl") if row["codec"] == codec.config.name]
+    assert [row["quality"] for row in rows] == list(codec.qualities)
+    assert {row["n_images"] for row in rows} == {10_000}
+    assert min(row["bytes_mean"] for row in rows if row["drop"] <= 0.5) <= 200
+    for row in rows:
+        assert row["bytes_mean"] - HEADER_BYTES <= 1.01 * row["bits_estimated"] / 8 + 2
 
 
 def test_noise_and_flat_pictures_are_sent_too(codec: FeatureCodec) -> None:
