@@ -113,6 +113,7 @@ def encode(
     out: Annotated[Path, typer.Option(help="Folder the blobs are written to.")] = Path(),
     quality: Quality = None,
     max_bytes: Annotated[int | None, typer.Option(min=1, help="Instead of a quality: the best one whose blob fits, by picture.")] = None,
+    target_drop: Annotated[float | None, typer.Option(help="Instead of a quality: points of score that may be lost.")] = None,
     as_json: Json = False,
 ) -> None:
     """Pictures -> blobs, one file <stem>.blob each. A bad picture is reported and the others go on (exit code 2)."""
@@ -123,8 +124,10 @@ def encode(
     of = device.codec.config
     if quality is not None and quality not in device.codec.qualities:
         raise ValueError(f"quality {quality} is not one of {of.name}'s 0..{of.n_qualities - 1}")
-    if quality is not None and max_bytes is not None:
-        raise ValueError("--quality and --max-bytes both set the rate: give one of them")
+    if sum(value is not None for value in (quality, max_bytes, target_drop)) > 1:
+        raise ValueError("--quality, --max-bytes and --target-drop each set the rate: give one of them")
+    if target_drop is not None:
+        quality = device.codec.quality_for(target_drop)
     out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []

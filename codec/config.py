@@ -11,6 +11,23 @@ from codec.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What one quality takes and loses, in the mean over pictures that nothing was trained or chosen on.
+
+    Attributes:
+        n_images: how many pictures.
+        bytes_mean: bytes of a blob, header included.
+        drop: task score lost against the uncut model, in points.
+        agreement: pictures answered as by the uncut model, in percent.
+    """
+
+    n_images: int
+    bytes_mean: float
+    drop: float
+    agreement: float
+
+
+@dataclass(frozen=True)
 class CodecConfig:
     """Shape of a codec.
 
@@ -28,6 +45,7 @@ class CodecConfig:
         synthesis_depth: transformer blocks of the synthesis.
         adapter_rank: rank of the adapters in the tail, 0 for none.
         preprocess: constants of the pictures' preprocessing.
+        calibration: a row for each quality, or none.
     """
 
     name: str
@@ -44,6 +62,7 @@ class CodecConfig:
     synthesis_depth: int = 1
     adapter_rank: int = 0
     task: str = "image-classification"
+    calibration: tuple[Calibration, ...] = ()
 
     def __post_init__(self) -> None:
         if self.encoder not in ("student", "blocks"):
@@ -52,6 +71,8 @@ class CodecConfig:
             raise ValueError(f"a codec has 1 to {MAX_QUALITIES} qualities, not {self.n_qualities}")
         if not 0 <= self.default_quality < self.n_qualities:
             raise ValueError(f"default quality {self.default_quality} is not in 0..{self.n_qualities - 1}")
+        if self.calibration and len(self.calibration) != self.n_qualities:
+            raise ValueError(f"{self.n_qualities} qualities are calibrated by as many rows, not {len(self.calibration)}")
         if self.encoder == "student" and self.side << len(self.student_widths) != self.preprocess.size:
             raise ValueError(
                 f"{len(self.student_widths)} student stages bring {self.preprocess.size} pixels to "
@@ -74,6 +95,7 @@ class CodecConfig:
         try:
             preprocess = Preprocess.from_dict(values["preprocess"])
             widths: dict[str, Any] = {key: tuple(values[key]) for key in ("student_widths", "student_depths") if key in values}
-            return cls(**{**values, **widths, "preprocess": preprocess})
+            calibration = tuple(Calibration(**row) for row in values.get("calibration", ()))
+            return cls(**{**values, **widths, "preprocess": preprocess, "calibration": calibration})
         except (KeyError, TypeError) as error:
             raise ValueError(f"config.json is not a codec's: {error}") from error

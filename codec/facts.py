@@ -35,9 +35,15 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def details(folder: Path) -> dict[str, Any]:
-    """What `codec info` says beyond the summary: size of the tables, the model card's path, the configuration. Errors as `summary`."""
+    """What `codec info` says beyond the summary: calibration, tables, the model card's path, configuration. Errors as `summary`."""
     card = folder / "README.md"
-    return {"tables": _table_sizes(folder), "model_card": str(card) if card.is_file() else None, "config": asdict(_config(folder))}
+    config = asdict(_config(folder))
+    return {
+        "calibration": [{"quality": q} | row for q, row in enumerate(config.pop("calibration"))],
+        "tables": _table_sizes(folder),
+        "model_card": str(card) if card.is_file() else None,
+        "config": config,
+    }
 
 
 def _config(folder: Path) -> CodecConfig:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -139,26 +140,46 @@ class FeatureCodec(nn.Module):
         self._checked_quality(quality)
         return self.quantise(self.latent(pixel_values), quality)
 
-    def encode(self, pixel_values: torch.Tensor, quality: int | None = None, *, max_bytes: int | None = None) -> list[bytes]:
+    def encode(
+        self, pixel_values: torch.Tensor, quality: int | None = None, *, max_bytes: int | None = None, target_drop: float | None = None
+    ) -> list[bytes]:
         """Pixels (B, 3, S, S) float32, as the image processor gives them -> one standalone blob per image.
 
         Args:
             quality: rate index, 0 = smallest; None for the codec's default.
             max_bytes: instead of a quality, the most bytes a blob may take, header included: each image gets the best quality that
                 fits. The network runs once.
+            target_drop: instead of a quality, the points of score that may be lost in the mean: see `quality_for`.
 
         Raises:
-            ValueError: an empty batch, another shape or dtype, NaN, a quality the codec lacks, or a budget that no quality fits;
-                the message says the smallest that would do.
+            ValueError: an empty batch, another shape or dtype, NaN, a quality the codec lacks, a budget that no quality fits or a drop
+                that none keeps to; the message says what is possible. Or more than one of the three is given.
         """
+        if sum(value is not None for value in (quality, max_bytes, target_drop)) > 1:
+            raise ValueError("quality, max_bytes and target_drop each set the rate: give one of them")
         if max_bytes is None:
-            q = self._checked_quality(quality)
+            q = self._checked_quality(quality) if target_drop is None else self.quality_for(target_drop)
             return self._code(self.symbols(pixel_values, q), q)
-        if quality is not None:
-            raise ValueError("quality and max_bytes both set the rate: give one of them")
         if isinstance(max_bytes, bool) or not isinstance(max_bytes, (int, np.integer)) or max_bytes < 1:
             raise ValueError(f"max_bytes {max_bytes!r} is not a positive number of bytes")
         return self._fit(self.latent(pixel_values), int(max_bytes))
+
+    def quality_for(self, target_drop: float) -> int:
+        """The smallest quality that loses at most `target_drop` points of score in the codec's calibration, on held-out pictures.
+
+        Raises:
+            ValueError: not a number, no quality loses so little, or the codec was not calibrated.
+        """
+        rows = self.config.calibration
+        if isinstance(target_drop, bool) or not isinstance(target_drop, (int, float)) or math.isnan(target_drop):
+            raise ValueError(f"target_drop {target_drop!r} is not a number of points")
+        if not rows:
+            raise ValueError("this codec carries no calibration: choose a quality, or max_bytes")
+        fitting = [q for q in self.qualities if rows[q].drop <= target_drop]
+        if not fitting:
+            best = min(self.qualities, key=lambda q: rows[q].drop)
+            raise ValueError(f"no quality drops by at most {target_drop:g} points; the least is {rows[best].drop:.2f}, at quality {best}")
+        return fitting[0]
 
     def _code(self, symbols: NDArray[np.int32], quality: int) -> list[bytes]:
         tables, fingerprint = self.tables[quality], self.fingerprint
@@ -298,7 +319,7 @@ class FeatureCodec(nn.Module):
 
     def _make_fingerprint(self) -> bytes:
         tensors = {name: p.detach().half() for name, p in self.own_parameters().items()} | tables_to_tensors(self._tables)
-        shape = replace(self.config, name="", backbone="", default_quality=0).to_json()
+        shape = replace(self.config, name="", backbone="", default_quality=0, calibration=()).to_json()
         return hashlib.sha256((shape + self.backbone_digest + _digest(tensors)).encode()).digest()
 
 

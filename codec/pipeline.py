@@ -30,12 +30,18 @@ class Device:
         return cls(FeatureCodec.from_pretrained(name))
 
     @overload
-    def __call__(self, images: ImageLike, quality: int | None = None, *, max_bytes: int | None = None) -> bytes: ...  # type: ignore[overload-overlap]
+    def __call__(  # type: ignore[overload-overlap]
+        self, images: ImageLike, quality: int | None = None, *, max_bytes: int | None = None, target_drop: float | None = None
+    ) -> bytes: ...
 
     @overload
-    def __call__(self, images: Sequence[ImageLike], quality: int | None = None, *, max_bytes: int | None = None) -> list[bytes]: ...
+    def __call__(
+        self, images: Sequence[ImageLike], quality: int | None = None, *, max_bytes: int | None = None, target_drop: float | None = None
+    ) -> list[bytes]: ...
 
-    def __call__(self, images: Any, quality: int | None = None, *, max_bytes: int | None = None) -> bytes | list[bytes]:
+    def __call__(
+        self, images: Any, quality: int | None = None, *, max_bytes: int | None = None, target_drop: float | None = None
+    ) -> bytes | list[bytes]:
         """One picture -> its blob; a batch of pictures -> a list of blobs.
 
         Args:
@@ -43,13 +49,14 @@ class Device:
                 Pictures of another mode or size are converted as the backbone's image processor would.
             quality: rate index, 0 = smallest; None for the codec's default.
             max_bytes: instead of a quality, the most bytes a blob may take; each picture gets the best quality that fits.
+            target_drop: instead of a quality, the points of score that may be lost, by the codec's calibration.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not a picture, an empty batch, a quality the codec lacks, or a budget that no quality fits.
+            ValueError: not a picture, an empty batch, a quality the codec lacks, or a budget or drop that none keeps to.
         """
         batch, single = _as_batch(images)
-        blobs = self.codec.encode(self.preprocess(batch), quality, max_bytes=max_bytes)
+        blobs = self.codec.encode(self.preprocess(batch), quality, max_bytes=max_bytes, target_drop=target_drop)
         return blobs[0] if single else blobs
 
     def preprocess(self, images: Sequence[ImageLike]) -> torch.Tensor:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from codec.config import CodecConfig
+from codec.config import Calibration, CodecConfig
 from codec.model import FeatureCodec, load_backbone
 from codec.preprocess import Preprocess
 from codec.prior import Histogram, freeze
@@ -66,6 +66,7 @@ def make_codec(tiny_backbone: Path) -> Callable[..., FeatureCodec]:
             "student_widths": (8, 8, 8),
             "student_depths": (1, 0, 0),
             "adapter_rank": 2,
+            "calibration": tuple(Calibration(100, 20.0 + 10 * q, drop, 95.0) for q, drop in enumerate((4.0, 1.0, 0.25))),
         }
         config = CodecConfig(**(values | changes))  # type: ignore[arg-type]
         codec = FeatureCodec(config, load_backbone(str(tiny_backbone), Path()))

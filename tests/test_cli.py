@@ -118,6 +118,7 @@ def test_info_of_a_codec(shipped: SimpleNamespace, tiny_codec: FeatureCodec) -> 
     assert facts["config"]["n_channels"] == 6
     sizes = [t.cdf.nbytes + t.offset.nbytes + t.n_symbols.nbytes for t in tiny_codec.tables]
     assert [entry["n_bytes"] for entry in facts["tables"]] == sizes
+    assert facts["calibration"][2] == {"quality": 2, "n_images": 100, "bytes_mean": 40.0, "drop": 0.25, "agreement": 95.0}
     assert facts["model_card"] is None
     assert tiny_codec.fingerprint.hex() in "".join(succeeded("info", "tiny").split())  # folded, not cut off
 
@@ -182,7 +183,15 @@ def test_encode_within_a_budget_writes_the_best_blob_that_fits(
     (row,) = json_of("encode", "tiny", images[0], "--out", tmp_path, "--max-bytes", budget)["blobs"]
     assert (row["quality"], row["n_bytes"]) == (1, budget)
     assert "at least" in one_error(run("encode", "tiny", images[0], "--out", tmp_path, "--max-bytes", 7))
-    assert "both set the rate" in one_error(run("encode", "tiny", images[0], "--out", tmp_path, "--max-bytes", 99, "--quality", 1))
+    assert "each set the rate" in one_error(run("encode", "tiny", images[0], "--out", tmp_path, "--max-bytes", 99, "--quality", 1))
+
+
+def test_encode_for_a_drop_takes_the_calibrated_quality(shipped: SimpleNamespace, images: list[Path], tmp_path: Path) -> None:
+    (row,) = json_of("encode", "tiny", images[0], "--out", tmp_path, "--target-drop", 1.5)["blobs"]
+    assert row["quality"] == 1
+    line = one_error(run("encode", "tiny", *images, "--out", tmp_path / "out", "--target-drop", 0.1))
+    assert "the least is 0.25, at quality 2" in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_encode_prints_a_table_and_takes_the_default_quality(

@@ -85,6 +85,31 @@ def test_a_budget_is_never_exceeded_and_gets_the_best_quality_that_fits(tiny_cod
         assert tiny_codec.encode(pixels, max_bytes=budget) == [by_quality[q][i] for i, q in enumerate(fitting)]
 
 
+@pytest.mark.parametrize(("target", "quality"), [(10, 0), (4.0, 0), (3.99, 1), (1, 1), (0.25, 2)])
+def test_a_target_drop_takes_the_smallest_quality_that_keeps_to_it(
+    tiny_codec: FeatureCodec, pixels: torch.Tensor, target: float, quality: int
+) -> None:
+    assert tiny_codec.encode(pixels, target_drop=target) == tiny_codec.encode(pixels, quality)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [(0.1, r"the least is 0\.25, at quality 2"), (float("nan"), "not a number"), ("0.1", "not a number"), (True, "not a number")],
+)
+def test_a_drop_that_no_quality_keeps_to_is_refused(tiny_codec: FeatureCodec, pixels: torch.Tensor, target: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        tiny_codec.encode(pixels, target_drop=target)
+    with pytest.raises(ValueError, match="give one of them"):
+        tiny_codec.encode(pixels, max_bytes=64, target_drop=10)
+
+
+def test_a_codec_without_calibration_says_so(make_codec: Any, pixels: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="no calibration"):
+        make_codec(calibration=()).encode(pixels, target_drop=1)
+    with pytest.raises(ValueError, match="3 qualities are calibrated by as many rows, not 1"):
+        make_codec(calibration=make_codec().config.calibration[:1])
+
+
 def test_a_budget_runs_the_network_once(tiny_codec: FeatureCodec, pixels: torch.Tensor) -> None:
     budget = max(map(len, tiny_codec.encode(pixels, 0)))  # the last quality that is tried
     calls: list[int] = []

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from transformers import ViTConfig, ViTForImageClassification
 from codec import FeatureCodec
 from codec.bitstream import HEADER_BYTES
 from codec.prior import Density
-from training.data import normalise
+from training.data import Images, normalise
 from training.loop import Schedule, last_whole_checkpoint
 from training.recipe import read_recipe
 from training.train import CodecRecipe, CodecTask, build, run
@@ -37,7 +37,8 @@ def recipe(pictures: Path, tiny_backbone: Path) -> CodecRecipe:
         backbone=str(tiny_backbone),
         data=str(pictures),
         train_split="train[:40]",
-        validation_split="train[40:]",
+        validation_split="train[40:44]",
+        calibration_split="train[44:]",
         k=1,
         encoder="student",
         side=4,
@@ -75,8 +76,12 @@ def test_training_ends_in_a_codec_whose_blobs_decode(recipe: CodecRecipe, encode
         for image, blob in zip(codec.symbols(x, q), codec.encode(x, q), strict=True):
             assert len(blob) - HEADER_BYTES <= 1.01 * codec.tables[q].bits(image.T) / 8 + 2
     assert codec.tail(codec.decode(codec.encode(x))).logits.shape == (3, 4)
+    assert [row.n_images for row in codec.config.calibration] == [4, 4]
+    images = Images(recipe.data, recipe.calibration_split, codec.config.preprocess)
+    real = codec.encode(normalise(torch.stack([images[i][0] for i in range(4)]), codec.config.preprocess), 1)
+    assert codec.config.calibration[1].bytes_mean == sum(map(len, real)) / 4
     card = (tmp_path / "final" / "README.md").read_text()
-    assert "| 0 |" in card
+    assert f"| 1 | {codec.config.calibration[1].bytes_mean:.1f} |" in card
     assert str(tmp_path.parent) not in card
 
 
@@ -138,14 +143,9 @@ def test_a_killed_run_continues_to_the_numbers_of_an_uninterrupted_one(recipe: C
 
 def test_two_processes_train_to_the_same_loss_as_one(recipe: CodecRecipe, tmp_path: Path) -> None:
     run(recipe, tmp_path / "one")
-    values = {
-        "name": "small", "backbone": recipe.backbone, "data": recipe.data, "train_split": "train[:40]",
-        "validation_split": "train[40:]", "k": 1, "encoder": "student", "side": 4, "n_channels": 4, "rate_weights": [1e-3, 1e-4],
-        "student_widths": [8, 8, 8], "student_depths": [0, 1, 0], "adapter_rank": 2,
-    }  # fmt: skip
-    schedule = {"epochs": 2, "batch_size": 4, "lr": 2e-3, "bf16": False, "save_steps": 5, "log_steps": 1}
+    half = replace(recipe.match, batch_size=4)  # a process
     file = tmp_path / "small.yaml"
-    file.write_text(json.dumps(values | {"match": schedule, "answer": schedule}))
+    file.write_text(json.dumps(asdict(replace(recipe, match=half, answer=half))))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--rdzv_backend=c10d",
                "--rdzv_endpoint=localhost:0", "-m", "training.train", str(file), "--out", str(tmp_path / "two")]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1", "HF_HUB_OFFLINE": "1"}
@@ -173,7 +173,8 @@ def test_the_real_backbone_trains_on_the_same_path(tmp_path: Path) -> None:
         f"backbone={tmp_path / 'vit-base'}",
         f"data={tmp_path / 'pictures'}",
         "train_split=train[:4]",
-        "validation_split=train[4:]",
+        "validation_split=train[4:5]",
+        "calibration_split=train[5:]",
     ]
     for stage in ("match", "answer"):
         overrides += [f"{stage}.epochs=1", f"{stage}.batch_size=4", f"{stage}.num_workers=0", f"{stage}.log_steps=1"]

@@ -51,21 +51,22 @@ Trained on `{recipe.train_split}`, seed {recipe.schedule.seed}; nothing was chos
     write_manifest(out)
 
 
-def write_codec_card(codec: FeatureCodec, recipe: Any, rows: list[dict[str, float]], n_images: int, out: Path) -> None:
-    """Write the model card of a codec, with its figures on the validation split."""
+def write_codec_card(codec: FeatureCodec, recipe: Any, out: Path) -> None:
+    """Write the model card of a codec, with its calibration."""
     c = codec.config
     n_device = sum(p.numel() for p in codec.encoder.parameters())
-    table = "\n".join(f"| {q} | {r['bytes']:.1f} | {r['score']:.2f} | {r['drop']:.2f} | {r['agreement']:.2f} |" for q, r in enumerate(rows))
+    table = "\n".join(f"| {q} | {r.bytes_mean:.1f} | {r.drop:.2f} | {r.agreement:.2f} |" for q, r in enumerate(c.calibration))
     text = f"""# {c.name}: a task-oriented codec
 
 Cuts `{_name(c.backbone)}` after block {c.k}; `{c.encoder}` encoder with {n_device:,} parameters on the device;
 latent {c.side} x {c.side} x {c.n_channels}; {c.n_qualities} qualities, default {c.default_quality}. {recipe.note}
 Trained by `python -m training.train` with the recipe below.
 
-Real blobs of the {n_images:,} images of `{recipe.validation_split}`, which nothing was trained on (the default quality was chosen on them):
+The default quality was chosen on `{recipe.validation_split}`. Calibration: real blobs of the {c.calibration[0].n_images:,} images of
+`{recipe.calibration_split}`, which nothing was trained or chosen on:
 
-| quality | bytes, mean | score | drop against the uncut model | agreement with it, % |
-|---|---|---|---|---|
+| quality | bytes, mean | drop against the uncut model, points | agreement with it, % |
+|---|---|---|---|
 {table}
 """
     (out / "README.md").write_text(text + _recipe_text(recipe))

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from codec.checkpoint import find_backbone
-from codec.config import CodecConfig
+from codec.config import Calibration, CodecConfig
 from codec.model import FeatureCodec, load_backbone
 from codec.preprocess import Preprocess
 from codec.prior import MAX_SYMBOLS, Density, Histogram, freeze
@@ -36,7 +36,8 @@ class CodecRecipe:
 
     Attributes:
         backbone: folder, shipped name or hub id of the model that is cut after block `k`.
-        data: folder or hub name; `train_split` is fitted on, `validation_split` picks the default quality.
+        data: folder or hub name; `train_split` is fitted on, `validation_split` picks the default quality, and `calibration_split`,
+            which picks nothing, says what each quality takes and loses.
         rate_weights: lambda of each quality in nats per bit, largest (smallest blobs) first; their number is the number of qualities.
         match_weight: weight of the normalised token distortion against the rate in stage 1.
         label_weight: share of the true label in the target of stage 2; the rest is the uncut model's answer. 0 needs no labels.
@@ -50,6 +51,7 @@ class CodecRecipe:
     data: str
     train_split: str
     validation_split: str
+    calibration_split: str
     k: int
     encoder: Literal["student", "blocks"]
     side: int
@@ -172,20 +174,23 @@ def freeze_codec(codec: FeatureCodec, density: Density | None, data: Images, lim
 
 
 @torch.inference_mode()
-def validate(codec: FeatureCodec, uncut: nn.Module, data: Images) -> list[dict[str, float]]:
-    """Real blobs of held-out images at every quality: mean bytes, score and drop in points, agreement in percent."""
-    totals = np.zeros((codec.config.n_qualities, 3))
-    right = 0
+def calibrate(codec: FeatureCodec, uncut: nn.Module, data: Images) -> tuple[Calibration, ...]:
+    """Real blobs of held-out pictures at every quality: mean bytes, drop and agreement."""
+    n_bytes, right, same = (np.zeros(codec.config.n_qualities) for _ in range(3))
+    uncut_right = 0
     for pixels, labels in batches(data):
         x = normalise(pixels, codec.config.preprocess).to(codec.log_gain.device)
         reference = uncut(x).logits.argmax(-1).cpu()
-        right += int((reference == labels).sum())
+        uncut_right += int((reference == labels).sum())
         for q in codec.qualities:
             blobs = codec.encode(x, q)
             answer = codec.tail(codec.decode(blobs)).logits.argmax(-1).cpu()
-            totals[q] += sum(map(len, blobs)), int((answer == labels).sum()), int((answer == reference).sum())
-    n, uncut_score = len(data), 100 * right / len(data)
-    return [{"bytes": t[0] / n, "score": 100 * t[1] / n, "drop": uncut_score - 100 * t[1] / n, "agreement": 100 * t[2] / n} for t in totals]
+            n_bytes[q] += sum(map(len, blobs))
+            right[q] += int((answer == labels).sum())
+            same[q] += int((answer == reference).sum())
+    n = len(data)
+    columns = n_bytes / n, 100 * (uncut_right - right) / n, 100 * same / n
+    return tuple(Calibration(n, *(round(float(value), 4) for value in row)) for row in zip(*columns, strict=True))
 
 
 def build(recipe: CodecRecipe) -> tuple[FeatureCodec, nn.Module]:
@@ -223,14 +228,16 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
     tail: Any = codec.tail
     tail.set_attn_implementation("sdpa")  # as it is when loaded
     freeze_codec(codec, task.density, data, recipe.count_limit)
-    validation = Images(recipe.data, recipe.validation_split, codec.config.preprocess, recipe.limit)
-    rows = validate(codec, uncut, validation)
-    good = [q for q, row in enumerate(rows) if row["drop"] <= recipe.max_drop]
-    codec.config = replace(codec.config, default_quality=min(good, default=len(rows) - 1))
+    validation, held_out = (
+        calibrate(codec, uncut, Images(recipe.data, split_name, codec.config.preprocess, recipe.limit))
+        for split_name in (recipe.validation_split, recipe.calibration_split)
+    )
+    good = [q for q, row in enumerate(validation) if row.drop <= recipe.max_drop]
+    codec.config = replace(codec.config, default_quality=min(good, default=len(validation) - 1), calibration=held_out)
     codec.save_pretrained(out / "final")
-    write_codec_card(codec, recipe, rows, len(validation), out / "final")
-    for q, row in enumerate(rows):
-        print(f"quality {q}: " + ", ".join(f"{key} {value:.2f}" for key, value in row.items()), flush=True)
+    write_codec_card(codec, recipe, out / "final")
+    for q, row in enumerate(held_out):
+        print(f"quality {q}: {row.bytes_mean:.1f} bytes, drop {row.drop:.2f} points, agreement {row.agreement:.2f}%", flush=True)
     return codec
 
 
