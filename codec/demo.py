@@ -224,7 +224,7 @@ def _draw_curve(ax: Any, name: str, curve: Sequence[Point], sweep: Sequence[dict
     from codec.plot import draw_rate_score
 
     if sweep:
-        draw_rate_score(ax, list(sweep))
+        draw_rate_score(ax, list(sweep), max_drop=15)
         n_images = sweep[0].get("n_images")
         ax.set_title(f"accuracy and bytes on the {n_images:,} test images" if n_images else "accuracy and bytes", loc="left")
     else:
@@ -237,6 +237,8 @@ def _draw_curve(ax: Any, name: str, curve: Sequence[Point], sweep: Sequence[dict
     hollow = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgecolor": "#00798c", "markeredgewidth": 1.8}
     x, y = [point.bytes_mean for point in curve], [point.score for point in curve]
     ax.plot(x, y, linestyle="none", zorder=6, label=f"these {_pictures(n_sent)}", **hollow)
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(low, *y) - 0.5, max(high, *y) + 0.5)
     ax.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
 
 

@@ -45,11 +45,11 @@ def draw_rate_score(ax: Any, rows: Sequence[dict[str, Any]], max_drop: float | N
         line = {} if len(points) > 1 else {"linestyle": "none"}
         ax.plot(*zip(*points, strict=True), **_style(name, own) | line)
     if max_drop is not None:
-        ax.set_ylim(uncut - max_drop, uncut + 0.5)
+        ax.set_ylim(uncut - max_drop, max(uncut, *(score for points in curves.values() for _, score in points)) + 0.5)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda n_bytes, _: f"{n_bytes:,.0f}"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda n_bytes, _: f"{n_bytes / 1000:g}k" if n_bytes >= 1000 else f"{n_bytes:g}"))
     ax.set_xlabel("bytes per image, header included")
     classified = rows[0].get("task", "image-classification") == "image-classification"
     ax.set_ylabel("top-1 accuracy, %" if classified else "score, points")
