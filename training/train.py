@@ -166,8 +166,9 @@ def freeze_codec(codec: FeatureCodec, density: Density | None, data: Images, lim
     for start in range(0, len(indices), batch_size):
         pixels = torch.stack([data[i][0] for i in indices[start : start + batch_size]])
         x = normalise(pixels.to(codec.log_gain.device), codec.config.preprocess)
+        latent = codec.latent(x)
         for q, histogram in zip(codec.qualities, histograms, strict=True):
-            histogram.add(codec.symbols(x, q))
+            histogram.add(codec.quantise(latent, q))
     half = MAX_SYMBOLS // 2
     pmf = density.pmf(-half, half - 1) if density is not None else [None] * len(histograms)
     codec.set_tables([freeze(h, p) for h, p in zip(histograms, pmf, strict=True)])
