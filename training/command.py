@@ -25,11 +25,11 @@ def run_command(kind: type[T], run: Callable[[T, Path], Any], doc: str | None, a
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help="YAML file, or the name of one in training/recipes")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="put over the recipe; dots step into sections, values are YAML")
-    parser.add_argument("--out", type=Path, help="default: runs/<name>")
+    parser.add_argument("--out", type=Path, help="default: runs/<the recipe's file name>")
     args = parser.parse_args(argv)
     try:
         recipe: Any = read_recipe(kind, args.recipe, args.overrides)
-        run(recipe, args.out or Path("runs") / recipe.name)
+        run(recipe, args.out or Path("runs") / Path(args.recipe).stem)
     except (ValueError, OSError, SafetensorError, LossIsNaNError) as error:
         print(f"{parser.prog}: error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
         return 2
