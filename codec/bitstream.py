@@ -72,7 +72,8 @@ def inspect(blob: bytes) -> Blob:
     blob = bytes(blob)
     version = blob[0] >> 4
     if version > VERSION:
-        raise BitstreamError(f"the blob is of format version {version}; this library reads version {VERSION}: update it")
+        known = f"this library reads version {VERSION}"
+        raise BitstreamError(f"the blob is of format version {version}; {known}: update it, if this is a blob at all")
     if version < 1:
         raise BitstreamError("these bytes are not a blob: format version 0 does not exist")
     return Blob(version=version, quality=blob[0] & 15, fingerprint=blob[1:3].hex(), payload=blob[HEADER_BYTES:])
