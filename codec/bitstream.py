@@ -1,7 +1,7 @@
 """payload <-> blob: a header of 6 bytes that says which codec wrote it, at which quality, and whether it arrived whole.
 
     byte  bits  field
-    0     7-4   format version, 1
+    0     7-4   format version: 2, an entropy-coded payload; 3, a raw one: the symbols as they are, a byte each
     0     3-0   quality, 0-15
     1-2         first two bytes of the codec's fingerprint
     3-5         check: CRC-32 (IEEE 802.3) of the codec's whole fingerprint, bytes 0-2 and the payload, its low 24 bits, big-endian
@@ -16,7 +16,7 @@ from __future__ import annotations
 import zlib
 from typing import NamedTuple
 
-VERSION = 1
+CODED, RAW = 2, 3
 HEADER_BYTES = 6
 MAX_QUALITIES = 16
 MAX_BLOB_BYTES = 1 << 24
@@ -35,14 +35,20 @@ class Blob(NamedTuple):
     fingerprint: str
     payload: bytes
 
+    @property
+    def raw(self) -> bool:
+        """Whether the payload is symbols as they are."""
+        return self.version == RAW
 
-def pack(payload: bytes, quality: int, fingerprint: bytes) -> bytes:
+
+def pack(payload: bytes, quality: int, fingerprint: bytes, raw: bool = False) -> bytes:
     """payload -> blob.
 
     Args:
-        payload: entropy-coded symbols of one image.
+        payload: symbols of one image, entropy-coded or raw.
         quality: rate index, 0 to 15.
-        fingerprint: 32 bytes, SHA-256 of the codec's tables and weights.
+        fingerprint: 32 bytes, SHA-256 of the codec's prior and weights.
+        raw: whether the payload is not entropy-coded.
 
     Raises:
         ValueError: the quality or the fingerprint is out of range.
@@ -51,7 +57,7 @@ def pack(payload: bytes, quality: int, fingerprint: bytes) -> bytes:
         raise ValueError(f"quality {quality} is not in 0..{MAX_QUALITIES - 1}")
     if len(fingerprint) != 32:
         raise ValueError(f"a fingerprint has 32 bytes, not {len(fingerprint)}")
-    start = bytes([VERSION << 4 | quality]) + fingerprint[:2]
+    start = bytes([(RAW if raw else CODED) << 4 | quality]) + fingerprint[:2]
     return start + _check(start, payload, fingerprint) + payload
 
 
@@ -71,9 +77,11 @@ def inspect(blob: bytes) -> Blob:
         raise BitstreamError(f"the blob has {len(blob)} bytes, more than the {MAX_BLOB_BYTES} a blob may have")
     blob = bytes(blob)
     version = blob[0] >> 4
-    if version > VERSION:
-        known = f"this library reads version {VERSION}"
+    if version > RAW:
+        known = f"this library reads versions up to {RAW}"
         raise BitstreamError(f"the blob is of format version {version}; {known}: update it, if this is a blob at all")
+    if version == 1:
+        raise BitstreamError("the blob is of format version 1, which this library no longer reads: its codecs had another prior")
     if version < 1:
         raise BitstreamError("these bytes are not a blob: format version 0 does not exist")
     return Blob(version=version, quality=blob[0] & 15, fingerprint=blob[1:3].hex(), payload=blob[HEADER_BYTES:])

@@ -203,6 +203,39 @@ def decode(
 
 
 @app.command()
+def truncate(
+    blobs: Annotated[list[Path], typer.Argument(metavar="BLOB...", help="Blob files.")],
+    max_bytes: Annotated[int, typer.Option(min=1, help="Most bytes a blob may take.")],
+    out: Annotated[Path, typer.Option(help="Folder the shorter blobs are written to.")] = Path(),
+    name: Annotated[str | None, typer.Option("--codec", help="Codec's name or folder. Default: found by the fingerprint.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Blobs -> shorter, still whole blobs, without the pictures. A bad blob is reported and the others go on (exit code 2)."""
+    out.mkdir(parents=True, exist_ok=True)
+    with progress("loading"):
+        codecs = _Codecs(name)
+    rows: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    for file, path in zip(blobs, _free_paths(blobs, out, ".blob"), strict=True):
+        try:
+            blob = _read_blob(file)
+            shorter = codecs.find(blob).truncate(blob, max_bytes)
+            _write_whole(path, shorter)
+            row = {"blob": str(file), "n_bytes": len(blob), "quality": inspect(blob).quality}
+            rows.append(row | {"truncated": str(path), "truncated_n_bytes": len(shorter), "truncated_quality": inspect(shorter).quality})
+        except (ValueError, OSError) as error:
+            failed.append(_failure("blob", file, error))
+    if as_json:
+        print_json({"blobs": rows, "failed": failed})
+    elif rows:
+        table = make_table("blob", ">bytes", ">quality", "truncated", ">bytes", ">quality")
+        for row in rows:
+            add_row(table, *row.values())
+        Console().print(table)
+    _finish(failed)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Picture that is written.")] = Path("demo.png"),
     name: Annotated[str, typer.Option("--codec", help="A codec's name or folder.")] = "vit-tiny-cifar10",

@@ -35,12 +35,12 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def details(folder: Path) -> dict[str, Any]:
-    """What `codec info` says beyond the summary: calibration, tables, the model card's path, configuration. Errors as `summary`."""
+    """What `codec info` says beyond the summary: calibration, sizes, the model card's path, configuration. Errors as `summary`."""
     card = folder / "README.md"
     config = asdict(_config(folder))
     return {
         "calibration": [{"quality": q} | row for q, row in enumerate(config.pop("calibration"))],
-        "tables": _table_sizes(folder),
+        "prior": _prior_sizes(folder),
         "model_card": str(card) if card.is_file() else None,
         "config": config,
     }
@@ -66,11 +66,12 @@ def _n_device_params(config: CodecConfig, folder: Path) -> int | None:
     return n_params
 
 
-def _table_sizes(folder: Path) -> list[dict[str, int]]:
+def _prior_sizes(folder: Path) -> dict[str, int]:
     shapes = _shapes(folder / "codec.safetensors")
-    qualities = range(sum(name.endswith(".cdf") for name in shapes))
-    tables = [[math.prod(s) for name, s in shapes.items() if name.startswith(f"tables.{q}.")] for q in qualities]
-    return [{"quality": q, "n_channels": shapes[f"tables.{q}.cdf"][0], "n_bytes": 4 * sum(tables[q])} for q in qualities]
+    width = {name: 1 if name in ("prior.hidden", "prior.out") else 4 for name in shapes if name.startswith("prior.")}
+    sizes = {name: width[name] * math.prod(shapes[name]) for name in width}
+    tables = sizes.pop("prior.cdf")
+    return {"n_tables": shapes["prior.cdf"][0], "tables_n_bytes": tables, "network_n_bytes": sum(sizes.values())}
 
 
 def _shapes(file: Path) -> dict[str, list[int]]:

@@ -1,11 +1,12 @@
 """FeatureCodec: image -> blob and blob -> tokens, the whole way, from the parts in the other files.
 
-image --encoder--> latent --gain, round--> symbols --rangecoder--> payload --bitstream--> blob
-blob --bitstream--> payload --rangecoder--> symbols --gain--> latent --synthesis--> tokens --tail--> answer
+image --encoder--> latent --gain, round--> symbols --prior, rangecoder--> payload --bitstream--> blob
+blob --bitstream--> payload --prior, rangecoder--> symbols --gain--> latent --synthesis--> tokens --tail--> answer
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -13,7 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from codec.bitstream import BitstreamError, pack, unpack
+from codec.bitstream import HEADER_BYTES, BitstreamError, Blob, pack, unpack
 from codec.checkpoint import check_manifest, find_backbone, find_checkpoint, shipped_root, whole_file, write_manifest
+from codec.coding import IntegerPrior
 from codec.config import CodecConfig
-from codec.prior import tables_from_tensors, tables_to_tensors
-from codec.rangecoder import LIMIT, Tables, decode, encode
+from codec.context import LIMIT
+from codec.prior import prior_from_tensors, prior_to_tensors
 from codec.split import split, token_grid
 from codec.transforms import BlocksAnalysis, StudentAnalysis, Synthesis, add_adapters
 
@@ -36,7 +38,7 @@ class FeatureCodec(nn.Module):
     """A learned codec at the cut of a split backbone.
 
     `encoder` (device) makes a latent (B, M, C) of the pixels; per-quality, per-channel gains scale it before rounding, so that one
-    checkpoint holds several rates (Cui et al. 2021, arXiv 2003.02012); frozen integer tables code the symbols; `synthesis` and
+    checkpoint holds several rates (Cui et al. 2021, arXiv 2003.02012); a frozen integer prior codes the symbols; `synthesis` and
     `tail` (server) make tokens and the answer of what arrived. The tail's adapters belong to the codec, everything else in head and
     tail to the backbone.
 
@@ -48,7 +50,7 @@ class FeatureCodec(nn.Module):
     def __init__(self, config: CodecConfig, backbone: nn.Module) -> None:
         super().__init__()
         self.config = config
-        self.backbone_digest = _digest(backbone.state_dict())
+        self.backbone_digest = digest(backbone.state_dict())
         grid = token_grid(backbone)
         backbone.requires_grad_(False)
         head, self.tail = split(backbone, config.k)
@@ -59,11 +61,10 @@ class FeatureCodec(nn.Module):
             self.encoder = StudentAnalysis(config.student_widths, config.student_depths, config.n_channels)
         else:
             self.encoder = BlocksAnalysis(head, grid, config.side, config.n_channels)
-        start = torch.linspace(0.7, 2.1, config.n_qualities) if config.n_qualities > 1 else torch.tensor([1.4])
-        self.log_gain = nn.Parameter(start[:, None].repeat(1, config.n_channels))
+        self.log_gain = nn.Parameter(torch.full((config.n_qualities, config.n_channels), 1.4))
         self.synthesis = Synthesis(grid, config.side, config.n_channels, config.synthesis_depth, config.n_qualities)
         self.folder = Path()  # where the checkpoint lies, once there is one; relative backbones are looked up there
-        self._tables: list[Tables] = []
+        self._prior: IntegerPrior | None = None
         self._fingerprint = b""
 
     @property
@@ -72,28 +73,44 @@ class FeatureCodec(nn.Module):
         return range(self.config.n_qualities)
 
     @property
-    def tables(self) -> list[Tables]:
-        """The frozen tables, one a quality.
+    def prior(self) -> IntegerPrior:
+        """The frozen prior: symbols <-> payloads.
 
         Raises:
             ValueError: the codec is still in training and has none.
         """
-        if not self._tables:
-            raise ValueError("this codec has no tables yet: set_tables() freezes it at the end of training")
-        return self._tables
+        if self._prior is None:
+            raise ValueError("this codec has no prior yet: set_prior() freezes it at the end of training")
+        return self._prior
 
     @property
     def fingerprint(self) -> bytes:
-        """32 bytes that name this codec: SHA-256 of its configuration, tables, weights and backbone."""
-        assert self.tables
+        """32 bytes that name this codec: SHA-256 of its configuration, prior, weights and backbone."""
+        assert self.prior
         return self._fingerprint
 
-    def set_tables(self, tables: list[Tables]) -> None:
-        """End training: round the weights to the float16 they are stored in, and fix tables and fingerprint."""
-        if len(tables) != self.config.n_qualities:
-            raise ValueError(f"{self.config.n_qualities} qualities need as many tables, not {len(tables)}")
+    @property
+    def max_blob_bytes(self) -> int:
+        """No blob takes more bytes: symbols that entropy coding would make longer than a byte each are sent as they are."""
+        return HEADER_BYTES + self.config.side**2 * self.config.n_channels
+
+    def set_prior(self, prior: IntegerPrior) -> None:
+        """End training: round the weights to the float16 they are stored in, and fix prior and fingerprint.
+
+        Raises:
+            ValueError: the prior is of another latent or number of qualities.
+        """
+        config = self.config
+        if (prior.network.side, prior.network.n_channels, prior.network.n_qualities) != (
+            config.side,
+            config.n_channels,
+            config.n_qualities,
+        ):
+            raise ValueError(
+                f"the prior does not fit a latent of {config.side} x {config.side} x {config.n_channels} at {config.n_qualities} qualities"
+            )
         self.round_weights()
-        self._tables = tables
+        self._prior = prior
         self._fingerprint = self._make_fingerprint()
         self.eval()
 
@@ -159,10 +176,8 @@ class FeatureCodec(nn.Module):
             raise ValueError("quality, max_bytes and target_drop each set the rate: give one of them")
         if max_bytes is None:
             q = self._checked_quality(quality) if target_drop is None else self.quality_for(target_drop)
-            return self._code(self.symbols(pixel_values, q), q)
-        if isinstance(max_bytes, bool) or not isinstance(max_bytes, (int, np.integer)) or max_bytes < 1:
-            raise ValueError(f"max_bytes {max_bytes!r} is not a positive number of bytes")
-        return self._fit(self.latent(pixel_values), int(max_bytes))
+            return self.code(self.symbols(pixel_values, q), q)
+        return self._fit(self.latent(pixel_values), _checked_budget(max_bytes))
 
     def quality_for(self, target_drop: float) -> int:
         """The smallest quality that loses at most `target_drop` points of score in the codec's calibration, on held-out pictures.
@@ -181,16 +196,24 @@ class FeatureCodec(nn.Module):
             raise ValueError(f"no quality drops by at most {target_drop:g} points; the least is {rows[best].drop:.2f}, at quality {best}")
         return fitting[0]
 
-    def _code(self, symbols: NDArray[np.int32], quality: int) -> list[bytes]:
-        tables, fingerprint = self.tables[quality], self.fingerprint
-        return [pack(encode(image.T, tables), quality, fingerprint) for image in symbols]
+    def code(self, symbols: NDArray[np.int32], quality: int) -> list[bytes]:
+        """Symbols (B, M, C) int32 of one quality -> blobs; `read` is the inverse.
+
+        Raises:
+            ValueError: symbols of another shape, or beyond -127..127.
+        """
+        blobs = []
+        for payload, image in zip(self.prior.encode(symbols, quality), symbols, strict=True):
+            raw = len(payload) > image.size
+            blobs.append(pack(image.astype(np.int8).tobytes() if raw else payload, quality, self.fingerprint, raw))
+        return blobs
 
     def _fit(self, latent: torch.Tensor, max_bytes: int) -> list[bytes]:
         """The blob of the best quality that fits, image by image."""
         blobs: list[bytes] = [b""] * len(latent)
         open_, smallest = list(range(len(latent))), [sys.maxsize] * len(latent)
         for q in reversed(self.qualities):
-            for i, blob in zip(open_, self._code(self.quantise(latent[open_], q), q), strict=True):
+            for i, blob in zip(open_, self.code(self.quantise(latent[open_], q), q), strict=True):
                 blobs[i], smallest[i] = blob, min(smallest[i], len(blob))
             open_ = [i for i in open_ if len(blobs[i]) > max_bytes]
             if not open_:
@@ -212,21 +235,68 @@ class FeatureCodec(nn.Module):
         if not blobs:
             raise ValueError("no blobs to decode")
         device = self.log_gain.device
-        read = [self._decode_symbols(blob, i, len(blobs)) for i, blob in enumerate(blobs)]
-        symbols = torch.from_numpy(np.stack([s for s, _ in read])).to(device)
-        quality = torch.tensor([q for _, q in read], device=device)
-        return self.synthesise(symbols.float(), quality)
+        symbols, quality = self.read(blobs)
+        scaled, q = torch.from_numpy(symbols).to(device, torch.float32), torch.from_numpy(quality).to(device)
+        return self.synthesise(scaled, q)
 
-    def _decode_symbols(self, blob: bytes, place: int, n_blobs: int) -> tuple[NDArray[np.int32], int]:
-        try:
-            read = unpack(blob, self.fingerprint)
-            if read.quality >= len(self.tables):
-                raise BitstreamError(f"quality {read.quality} is not one of this codec's 0..{len(self.tables) - 1}")
-            return decode(read.payload, self.tables[read.quality], self.config.side**2).T, read.quality
-        except BitstreamError as error:
-            if n_blobs == 1:
+    def read(self, blobs: Sequence[bytes]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Blobs -> their symbols (B, M, C) int32 and qualities (B,) int64; no network runs. Errors as `decode`."""
+        read = [self._unpacked(blob, i, len(blobs)) for i, blob in enumerate(blobs)]
+        quality = np.array([blob.quality for blob in read])
+        symbols = np.empty((len(blobs), self.config.side**2, self.config.n_channels), dtype=np.int32)
+        for i, blob in enumerate(read):
+            if blob.raw:
+                symbols[i] = np.frombuffer(blob.payload, dtype=np.int8).reshape(symbols.shape[1:])
+        for q in sorted({blob.quality for blob in read if not blob.raw}):
+            places = [i for i, blob in enumerate(read) if blob.quality == q and not blob.raw]
+            try:
+                symbols[places] = self.prior.decode([read[i].payload for i in places], q)
+            except BitstreamError:
+                for i in places:
+                    with _naming(i, len(blobs)):
+                        self.prior.decode([read[i].payload], q)
                 raise
-            raise BitstreamError(f"blob {place + 1} of {n_blobs}: {error}") from error
+        return symbols, quality
+
+    def truncate(self, blob: bytes, max_bytes: int) -> bytes:
+        """A longer blob -> one of at most `max_bytes` bytes, without picture or network: its symbols at the best lower quality that fits.
+
+        A blob that is short enough comes back as it is. Symbols are brought to the coarser quantiser, so a truncated blob differs from
+        one that was encoded at its quality where two roundings differ from one.
+
+        Raises:
+            BitstreamError: as `decode`.
+            ValueError: no quality fits; the message says what the smallest one takes.
+        """
+        budget = _checked_budget(max_bytes)
+        symbols, quality = self.read([blob])
+        if len(blob) <= budget:
+            return bytes(blob)
+        smallest = len(blob)
+        for q in reversed(range(quality[0])):
+            shorter = self.code(self.requantise(symbols, quality[0], q), q)[0]
+            if len(shorter) <= budget:
+                return shorter
+            smallest = min(smallest, len(shorter))
+        raise ValueError(f"no quality fits into {budget} bytes: this blob can be cut to {smallest} at the least")
+
+    def requantise(self, symbols: NDArray[np.int32], quality: int, coarser: int) -> NDArray[np.int32]:
+        """Symbols (B, M, C) of one quality -> those of another, without picture or network."""
+        log_gain = self.log_gain.detach().double().cpu().numpy()
+        scaled = symbols * np.exp(log_gain[coarser] - log_gain[quality])
+        return np.rint(scaled).clip(-LIMIT, LIMIT).astype(np.int32)
+
+    def _unpacked(self, blob: bytes, place: int, n_blobs: int) -> Blob:
+        with _naming(place, n_blobs):
+            read = unpack(blob, self.fingerprint)
+            if read.quality not in self.qualities:
+                raise BitstreamError(f"quality {read.quality} is not one of this codec's 0..{self.config.n_qualities - 1}")
+            n_symbols = self.config.side**2 * self.config.n_channels
+            if (read.raw and len(read.payload) != n_symbols) or len(read.payload) > n_symbols:
+                raise BitstreamError(
+                    f"the payload has {len(read.payload)} bytes; this codec's take {'' if read.raw else 'at most '}{n_symbols}"
+                )
+            return read
 
     def _checked_quality(self, quality: int | None) -> int:
         if quality is None:
@@ -270,7 +340,7 @@ class FeatureCodec(nn.Module):
         codec = cls(config, load_backbone(config.backbone, folder))
         codec.folder = folder
         own = codec.own_parameters()
-        weights = {key: value for key, value in tensors.items() if not key.startswith("tables.")}
+        weights = {key: value for key, value in tensors.items() if not key.startswith("prior.")}
         if set(own) != set(weights):
             raise ValueError(f"codec.safetensors in {folder} does not fit its config.json: {sorted(set(own) ^ set(weights))[:3]}")
         with torch.no_grad():
@@ -279,7 +349,7 @@ class FeatureCodec(nn.Module):
                     raise ValueError(f"{key} has shape {tuple(weights[key].shape)}, config.json asks for {tuple(p.shape)}")
                 p.copy_(weights[key])
         try:
-            codec.set_tables(tables_from_tensors(tensors, config.n_qualities))
+            codec.set_prior(prior_from_tensors(tensors, config.side))
         except KeyError as error:
             raise ValueError(f"codec.safetensors in {folder} lacks {error}") from error
         return codec
@@ -300,7 +370,7 @@ class FeatureCodec(nn.Module):
         (out / "config.json").write_text(config.to_json())
         tensors = {name: p.detach().half().cpu().contiguous() for name, p in self.own_parameters().items()}
         with whole_file(out / "codec.safetensors") as file:
-            save_file(tensors | tables_to_tensors(self.tables), file)
+            save_file(tensors | prior_to_tensors(self.prior), file)
         write_manifest(out)
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
@@ -318,9 +388,26 @@ class FeatureCodec(nn.Module):
         return load_backbone(self.config.backbone, self.folder)
 
     def _make_fingerprint(self) -> bytes:
-        tensors = {name: p.detach().half() for name, p in self.own_parameters().items()} | tables_to_tensors(self._tables)
+        tensors = {name: p.detach().half() for name, p in self.own_parameters().items()} | prior_to_tensors(self.prior)
         shape = replace(self.config, name="", backbone="", default_quality=0, calibration=()).to_json()
-        return hashlib.sha256((shape + self.backbone_digest + _digest(tensors)).encode()).digest()
+        return hashlib.sha256((shape + self.backbone_digest + digest(tensors)).encode()).digest()
+
+
+def _checked_budget(max_bytes: int) -> int:
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, (int, np.integer)) or max_bytes < 1:
+        raise ValueError(f"max_bytes {max_bytes!r} is not a positive number of bytes")
+    return int(max_bytes)
+
+
+@contextlib.contextmanager
+def _naming(place: int, n_blobs: int) -> Iterator[None]:
+    """A `BitstreamError` inside says which of several blobs it is about."""
+    try:
+        yield
+    except BitstreamError as error:
+        if n_blobs == 1:
+            raise
+        raise BitstreamError(f"blob {place + 1} of {n_blobs}: {error}") from error
 
 
 def load_backbone(reference: str, folder: Path) -> nn.Module:
@@ -348,7 +435,7 @@ def load_backbone(reference: str, folder: Path) -> nn.Module:
     return model.eval()  # type: ignore[no-any-return]
 
 
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
+def digest(tensors: dict[str, torch.Tensor]) -> str:
     """SHA-256 over names, shapes, dtypes and bytes of tensors, in hex."""
     state = hashlib.sha256()
     for name in sorted(tensors):

@@ -12,6 +12,7 @@ _BASELINES = {
     "avif": ("AVIF", "#c9a66b", "^"),
     "png": ("PNG", "#8d99ae", "P"),
     "webp-lossless": ("WebP lossless", "#a3b18a", "X"),
+    "bottleneck": ("linear bottleneck, compressai", "#6b705c", "D"),
     "tokens-fp16": ("tokens, float16", "#b8a9c9", "d"),
     "tokens-int8-zstd": ("tokens, int8 + zstd", "#b8a9c9", "v"),
 }

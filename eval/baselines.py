@@ -1,123 +1,40 @@
-"""pixels -> blobs -> logits for what a codec is held against: picture codecs, plain tokens, compressai's factorised prior.
+"""pixels -> blobs -> logits for the usual learned coding: compressai's factorised prior, on a codec's symbols or on a codec of its own.
 
-Picture codecs get the picture at the backbone's size and feed the uncut model; token baselines send what leaves the head at
-the codec's cut; `factorised` codes the codec's own symbols with another entropy coder, so that only the bytes differ.
+`factorised` codes a codec's own symbols with another entropy coder, so that only the bytes differ. `bottleneck` is a codec built the
+usual way: the backbone's own blocks, a linear map to fewer channels, a factorised prior, a linear map back.
+
+python -m eval.baselines RECIPE [key=value ...] trains the latter for as many steps as the recipe gives a codec, on the same data, cut,
+objective, qualities and adapters; `python -m eval.sweep --bottleneck OUT` then measures it.
 """
 
 from __future__ import annotations
 
-import io
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from torch import nn
 
 from codec.bitstream import pack, unpack
-from codec.model import FeatureCodec
+from codec.checkpoint import whole_file
+from codec.config import CodecConfig
+from codec.model import FeatureCodec, load_backbone
 from codec.preprocess import Preprocess
 from codec.split import split, token_grid
-from eval.methods import Cost, DecodeError
-from training.data import normalise
-
-PICTURES: dict[str, tuple[str, tuple[int | None, ...], dict[str, Any]]] = {
-    "jpeg": ("JPEG", (5, 10, 20, 30, 50, 70, 85, 95), {"optimize": True}),
-    "webp": ("WEBP", (1, 5, 20, 50, 80, 95), {"method": 6}),
-    "avif": ("AVIF", (10, 30, 50, 60, 70, 80, 90), {"speed": 6}),
-    "png": ("PNG", (None,), {"optimize": True}),
-    "webp-lossless": ("WEBP", (None,), {"lossless": True, "method": 6, "quality": 100}),
-}
-"""PIL's format, the qualities that are swept (None for lossless ones), and fixed options. Chroma is 4:2:0, PIL's default."""
-ZSTD_LEVEL = 19
-
-
-class Picture:
-    """A picture codec of PIL in front of the uncut model; a blob is the file as it would lie on a disk."""
-
-    def __init__(self, name: str, quality: int | None, model: nn.Module, preprocess: Preprocess) -> None:
-        self.name, self.quality, self.cost = name, quality, Cost(0, 0)
-        self.model, self.preprocess = model, preprocess
-        self.format, _, options = PICTURES[name]
-        self.options = options if quality is None else options | {"quality": quality}
-
-    def encode(self, pixels: torch.Tensor) -> list[bytes]:
-        blobs = []
-        for image in pixels.permute(0, 2, 3, 1).contiguous().numpy():
-            file = io.BytesIO()
-            Image.fromarray(image).save(file, self.format, **self.options)
-            blobs.append(file.getvalue())
-        return blobs
-
-    def pixels(self, blobs: list[bytes]) -> torch.Tensor:
-        """Files -> pixels (B, 3, S, S) uint8."""
-        images = np.stack([np.asarray(Image.open(io.BytesIO(blob)).convert("RGB")) for blob in blobs])
-        return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-
-    def decode(self, blobs: list[bytes]) -> torch.Tensor:
-        logits: torch.Tensor = self.model(normalise(self.pixels(blobs), self.preprocess)).logits
-        return logits
-
-    def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float | None:
-        if self.quality is None and not torch.equal(self.pixels(blobs), pixels):
-            raise DecodeError(f"{self.name}: a lossless file does not hold the picture that was encoded")
-        return None
-
-
-class Tokens:
-    """The tokens after block k as float16, sent as they are; `quality` is k."""
-
-    name = "tokens-fp16"
-
-    def __init__(self, model: nn.Module, k: int, cost: Cost, preprocess: Preprocess) -> None:
-        self.quality, self.cost, self.preprocess = k, cost, preprocess
-        self.head, self.tail = split(model, k)
-        grid = token_grid(model)
-        self.shape = (grid.n_tokens, grid.width)
-
-    def pack(self, tokens: NDArray[np.float32]) -> bytes:
-        """Tokens (N, D) of one image -> bytes."""
-        return tokens.astype("<f2").tobytes()
-
-    def unpack(self, blob: bytes) -> NDArray[np.float32]:
-        """The inverse of `pack`, but for the rounding."""
-        return np.frombuffer(blob, dtype="<f2").reshape(self.shape).astype(np.float32)
-
-    def encode(self, pixels: torch.Tensor) -> list[bytes]:
-        return [self.pack(tokens) for tokens in self.head(normalise(pixels, self.preprocess)).numpy()]
-
-    def decode(self, blobs: list[bytes]) -> torch.Tensor:
-        logits: torch.Tensor = self.tail(torch.from_numpy(np.stack([self.unpack(blob) for blob in blobs]))).logits
-        return logits
-
-    def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float | None:
-        return None
-
-
-class QuantisedTokens(Tokens):
-    """The tokens after block k as int8, one symmetric scale an image and channel (float16, in the bytes), then zstd."""
-
-    name = "tokens-int8-zstd"
-
-    def __init__(self, model: nn.Module, k: int, cost: Cost, preprocess: Preprocess) -> None:
-        super().__init__(model, k, cost, preprocess)
-        import zstandard
-
-        self.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=False)
-        self.decompressor = zstandard.ZstdDecompressor()
-
-    def pack(self, tokens: NDArray[np.float32]) -> bytes:
-        scale = (np.abs(tokens).max(0) / 127).astype("<f2")
-        steps = tokens / np.where(scale > 0, scale, 1).astype(np.float32)
-        quantised = np.clip(np.rint(steps), -127, 127).astype(np.int8)
-        return self.compressor.compress(scale.tobytes() + quantised.T.tobytes())
-
-    def unpack(self, blob: bytes) -> NDArray[np.float32]:
-        raw = self.decompressor.decompress(blob)
-        n_tokens, width = self.shape
-        scale = np.frombuffer(raw, dtype="<f2", count=width).astype(np.float32)
-        return np.frombuffer(raw, dtype=np.int8, offset=2 * width).reshape(width, n_tokens).T * scale
+from codec.transforms import add_adapters
+from eval.methods import Cost, DecodeError, device_cost
+from eval.rows import BOTTLENECK
+from training.answers import Answers
+from training.command import run_command
+from training.data import Images, augment, normalise, uniform
+from training.loop import is_first_process, train
+from training.train import CodecRecipe, load_uncut
 
 
 class Factorised:
@@ -157,6 +74,113 @@ class Factorised:
         return float(-torch.log2(self.bottleneck(torch.from_numpy(symbols).float(), training=False)[1]).sum())
 
 
+class LinearBottleneck(nn.Module):
+    """tokens (B, N, D) -> symbols (B, N, C) -> tokens, by a linear map each way and gains of each quality.
+
+    The linear bottleneck of split computing, its rate under compressai's factorised prior (Matsubara et al. 2022, arXiv 2108.11898;
+    Balle et al. 2018, arXiv 1802.01436, sec. 6.1). Gains (Cui et al. 2021, arXiv 2003.02012) give it every rate in one training, as the
+    codec it is held against has; the tail has the codec's adapters.
+    """
+
+    def __init__(self, backbone: nn.Module, recipe: CodecRecipe) -> None:
+        super().__init__()
+        from compressai.entropy_models import EntropyBottleneck
+
+        grid, n_channels, n_qualities = token_grid(backbone), recipe.n_channels, len(recipe.rate_weights)
+        self.n_tokens = grid.n_tokens
+        backbone.requires_grad_(False)
+        self.head, self.tail = split(backbone, recipe.k)
+        if recipe.adapter_rank:
+            add_adapters(self.tail, recipe.adapter_rank)
+        self.norm = nn.LayerNorm(grid.width)
+        self.down, self.up = nn.Linear(grid.width, n_channels), nn.Linear(n_channels, grid.width)
+        log_weights = torch.tensor(recipe.rate_weights).log()
+        gains = 1.4 + 0.5 * (log_weights.mean() - log_weights)  # as the codec's: training.train.spread_gains
+        self.log_gain = nn.Parameter(gains[:, None].repeat(1, n_channels))
+        self.density = EntropyBottleneck(n_channels * n_qualities, init_scale=4)
+        self.density.quantiles.requires_grad_(False)  # for compressai's own tables: `fit_bottleneck` makes those
+
+    def scaled(self, pixel_values: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
+        """Pixels (B, 3, S, S) and quality (B,) -> what is rounded to symbols, (B, N, C) float32."""
+        with torch.no_grad():
+            tokens = self.head(pixel_values)
+        latent: torch.Tensor = self.down(self.norm(tokens)).float()
+        return latent * self.log_gain.exp()[quality][:, None]
+
+    def answer(self, scaled: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
+        """Symbols (B, N, C) -> logits (B, L)."""
+        logits: torch.Tensor = self.tail(self.up(scaled * (-self.log_gain).exp()[quality][:, None])).logits
+        return logits
+
+    def bits(self, values: torch.Tensor) -> torch.Tensor:
+        """Bits of values (B, N, C), where sample b has quality b mod Q: (B,) float32, differentiable."""
+        (b, n, c), q = values.shape, len(self.log_gain)
+        rows = values.float().unflatten(0, (b // q, q)).permute(1, 3, 0, 2).reshape(q * c, 1, b // q * n)
+        likelihood = self.density._likelihood(rows)[0].clamp_min(1e-9)
+        bits: torch.Tensor = -torch.log2(likelihood).view(q, c, b // q, n).sum((1, 3))
+        return bits.transpose(0, 1).reshape(b)
+
+    def own_parameters(self) -> dict[str, nn.Parameter]:
+        """What is trained, by name, but for the density."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad and not name.startswith("density.")}
+
+
+class BottleneckTask(nn.Module):
+    """`LinearBottleneck` in training: a batch -> loss, rate + KL divergence to the target of the codec's second stage."""
+
+    def __init__(self, bottleneck: LinearBottleneck, recipe: CodecRecipe, preprocess: Preprocess, answers: Answers) -> None:
+        super().__init__()
+        self.bottleneck, self.recipe, self.preprocess, self.answers = bottleneck, recipe, preprocess, answers
+        self.rate_weights: torch.Tensor
+        self.register_buffer("rate_weights", torch.tensor(recipe.rate_weights), persistent=False)
+
+    def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
+        recipe, q = self.recipe, len(self.rate_weights)
+        x = normalise(augment(pixels, keys, recipe.shift), self.preprocess)
+        quality = torch.arange(len(x), device=x.device) % q
+        scaled = self.bottleneck.scaled(x, quality)
+        noise = uniform(keys, scaled[0].numel(), stream=1).view_as(scaled) - 0.5
+        bits = self.bottleneck.bits(scaled + noise)
+        logits = self.bottleneck.answer(scaled + (scaled.round() - scaled).detach(), quality)
+        target = recipe.target(self.answers(x, keys), labels)
+        task = F.kl_div(logits.float().log_softmax(-1), target, reduction="none").sum(-1)
+        mean_bits, mean_task = (value.detach().unflatten(0, (-1, q)).mean(0) for value in (bits, task))
+        log = {f"bytes_q{i}": b / 8 for i, b in enumerate(mean_bits)} | {f"task_q{i}": t for i, t in enumerate(mean_task)}
+        return {"loss": (task + self.rate_weights[quality] * bits).mean()} | log
+
+
+class Bottleneck:
+    """A trained `LinearBottleneck` at one quality, coded by compressai, in the codec's container."""
+
+    name = BOTTLENECK
+
+    def __init__(self, model: LinearBottleneck, quality: int, cost: Cost, preprocess: Preprocess, prior: Any) -> None:
+        self.model, self.quality, self.cost, self.preprocess, self.prior = model, quality, cost, preprocess, prior
+
+    def symbols(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels -> symbols (B, C, N) float32."""
+        quality = torch.full((len(pixels),), self.quality)
+        return self.model.scaled(normalise(pixels, self.preprocess), quality).round().transpose(1, 2)
+
+    def encode(self, pixels: torch.Tensor) -> list[bytes]:
+        return [pack(string, self.quality, bytes(32)) for string in self.prior.compress(self.symbols(pixels))]
+
+    def read(self, blobs: list[bytes]) -> torch.Tensor:
+        """Blobs -> symbols (B, C, N) float32."""
+        n_tokens = self.model.n_tokens
+        symbols: torch.Tensor = self.prior.decompress([unpack(blob, bytes(32)).payload for blob in blobs], (n_tokens,))
+        return symbols
+
+    def decode(self, blobs: list[bytes]) -> torch.Tensor:
+        return self.model.answer(self.read(blobs).transpose(1, 2), torch.full((len(blobs),), self.quality))
+
+    def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float:
+        symbols = self.symbols(pixels)
+        if not torch.equal(self.read(blobs), symbols):
+            raise DecodeError(f"{self.name}, quality {self.quality}: the decoded symbols are not those that were encoded")
+        return float(-torch.log2(self.prior(symbols, training=False)[1]).sum())
+
+
 def fit_bottleneck(symbols: NDArray[np.int32], n_steps: int = 300) -> Any:
     """compressai's factorised prior fitted to symbols (n, C, M) and ready to code.
 
@@ -193,3 +217,75 @@ def fit_bottleneck(symbols: NDArray[np.int32], n_steps: int = 300) -> Any:
         bottleneck.quantiles.round_().clamp_(low - 1, high + 1)
         bottleneck.update(force=True)
     return bottleneck.eval()
+
+
+def run(recipe: CodecRecipe, out: Path) -> LinearBottleneck:
+    """Train the bottleneck by a codec's recipe into `out`: one stage, as long as the codec's two."""
+    from safetensors.torch import save_file
+
+    preprocess = recipe.preprocess()
+    backbone: Any = load_backbone(recipe.backbone, Path())
+    backbone.set_attn_implementation("eager")  # its backward takes half the time of sdpa's on a CPU
+    torch.manual_seed(recipe.answer.seed)
+    uncut, bottleneck = load_uncut(recipe), LinearBottleneck(backbone, recipe)
+    data = Images(recipe.data, recipe.train_split, preprocess, recipe.limit, recipe.answer.seed)
+    schedule = replace(recipe.answer, epochs=recipe.match.epochs + recipe.answer.epochs)
+    task = BottleneckTask(bottleneck, recipe, preprocess, recipe.answers(uncut, preprocess, len(data), out))
+    for module in (bottleneck.head, bottleneck.tail, uncut):
+        module.compile(dynamic=False)
+    train(task, data, schedule, out / "train")
+    task.to("cpu")
+    if is_first_process():
+        with whole_file(out / "bottleneck.safetensors") as file:
+            save_file({name: p.detach().half().contiguous() for name, p in bottleneck.own_parameters().items()}, file)
+        with whole_file(out / "recipe.json") as file:
+            file.write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    return bottleneck
+
+
+def load_bottleneck(folder: Path) -> tuple[LinearBottleneck, CodecRecipe]:
+    """What `run` wrote.
+
+    Raises:
+        ValueError: `folder` holds no trained bottleneck.
+    """
+    from safetensors.torch import load_file
+
+    from training.recipe import read_recipe
+
+    if not (folder / "recipe.json").is_file() or not (folder / "bottleneck.safetensors").is_file():
+        raise ValueError(f"{folder} holds no trained bottleneck: python -m eval.baselines RECIPE --out {folder} trains one")
+    recipe = read_recipe(CodecRecipe, folder / "recipe.json")
+    model = LinearBottleneck(load_backbone(recipe.backbone, Path()), recipe)
+    weights, own = load_file(folder / "bottleneck.safetensors"), model.own_parameters()
+    if set(weights) != set(own):
+        raise ValueError(f"the weights in {folder} are not those of its recipe")
+    with torch.no_grad():
+        for name, p in own.items():
+            p.copy_(weights[name])
+    return model.eval(), recipe
+
+
+@torch.inference_mode()
+def bottleneck_methods(folder: Path, pixels: torch.Tensor, config: CodecConfig) -> list[Bottleneck]:
+    """The trained bottleneck in `folder` at each of its qualities, compressai's prior fitted to pixels (n, 3, S, S).
+
+    Raises:
+        ValueError: it is not there, or not for the cut and the pictures of the codec `config`.
+    """
+    model, recipe = load_bottleneck(folder)
+    preprocess = recipe.preprocess()
+    if (recipe.k, preprocess) != (config.k, config.preprocess):
+        raise ValueError(f"the bottleneck in {folder} is for another cut (after block {recipe.k}) or other pictures than {config.name}")
+    cost = device_cost(nn.Sequential(model.head, model.norm, model.down), preprocess.size)
+    methods = []
+    for q in range(len(recipe.rate_weights)):
+        method = Bottleneck(model, q, cost, preprocess, None)
+        symbols = np.concatenate([method.symbols(some).numpy().astype(np.int32) for some in pixels.split(100)])
+        method.prior = fit_bottleneck(symbols)
+        methods.append(method)
+    return methods
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(CodecRecipe, run, __doc__))

@@ -1,8 +1,9 @@
 """python -m eval.coding_speed: how long symbols <-> payload takes here and in compressai, on one thread.
 
-An image has 197 x 32 symbols of about 1.3 bits (tokens of a ViT-B/16 with 32 channels), Laplacian with another scale in each
-channel. Both coders have tables fitted to such symbols, and code one image at a time. They take turns, a turn being 16 images one
-after another, as they come from a camera or a batch; medians over the turns are compared.
+Three workloads. `one image` and `batches of 64` are a shipped codec's symbols of its bundled pictures, coded by its own prior, contexts
+included; compressai's factorised prior is fitted to the same symbols. `197 x 32 synthetic` is the range coder alone: Laplacian symbols of
+about 1.3 bits, the size of a ViT-B/16's tokens with 32 channels, with one static table a channel on both sides. The coders take turns;
+a turn is `--turn` images one after another, or one batch. Medians over the turns are compared.
 """
 
 from __future__ import annotations
@@ -19,100 +20,161 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from codec.prior import Histogram, freeze
-from codec.rangecoder import Tables, decode, decode_portable, encode, encode_portable
+from codec.checkpoint import shipped_root
+from codec.model import FeatureCodec
+from codec.pipeline import Device
+from codec.rangecoder import TOTAL, PortableDecoder, PortableEncoder, Tables, decoder, encoder
 from eval.baselines import fit_bottleneck
 
 N_POSITIONS, N_CHANNELS = 197, 32
 FIT_IMAGES = 200
-TURN = 16
-"""Images that a coder codes before it is another's turn."""
+BATCH = 64
+
+
+class Pair(NamedTuple):
+    """Coding of all images of a turn, and back."""
+
+    encode: Callable[[], list[bytes]]
+    decode: Callable[[], Any]
 
 
 class Workload(NamedTuple):
-    """Symbols of some images (n, C, M) int32, and two coders' tables for such symbols."""
+    """Symbols (n, C, M) of a turn, and the coders by name, `ours` and `compressai` among them."""
 
     symbols: NDArray[np.int32]
-    tables: Tables
-    bottleneck: Any
+    pairs: dict[str, Pair]
+    ideal_bytes: float
 
 
-def workload(seed: int = 0) -> Workload:
-    """Symbols of 16 images, and tables fitted to those of 200 others."""
+def latent(codec: FeatureCodec, quality: int, n_images: int, batch: int) -> Workload:
+    """A codec's symbols of `n_images` bundled pictures, in batches of `batch`."""
+    pictures = sorted((shipped_root() / "samples" / "cifar10").glob("*.png"))
+    symbols = codec.symbols(Device(codec).preprocess(pictures), quality)
+    bottleneck = fit_bottleneck(symbols.transpose(0, 2, 1))
+    chosen = np.ascontiguousarray(symbols[np.arange(n_images) % len(symbols)])
+    ours, theirs = np.array_split(chosen, n_images // batch), torch.from_numpy(chosen.transpose(0, 2, 1).copy()).float().split(batch)
+    prior, n_positions = codec.prior, chosen.shape[1]
+
+    def pair(portable: bool) -> Pair:
+        payloads = [prior.encode(some, quality, portable) for some in ours]
+        return Pair(
+            lambda: [payload for some in ours for payload in prior.encode(some, quality, portable)],
+            lambda: np.concatenate([prior.decode(some, quality, portable) for some in payloads]).transpose(0, 2, 1),
+        )
+
+    pairs = {"ours": pair(portable=False), "portable": pair(portable=True), "compressai": _compressai(bottleneck, theirs, n_positions)}
+    return _checked(chosen.transpose(0, 2, 1), pairs, float(prior.bits(chosen, quality).mean()) / 8)
+
+
+def synthetic(n_images: int, seed: int = 0) -> Workload:
+    """Laplacian symbols of `n_images` images, with static tables fitted to those of 200 others."""
     rng = np.random.default_rng(seed)
     scales = np.geomspace(0.1, 1.45, N_CHANNELS)[:, None]
-    draws = np.rint(rng.laplace(scale=scales, size=(TURN + FIT_IMAGES, N_CHANNELS, N_POSITIONS))).astype(np.int32)
-    histogram = Histogram(N_CHANNELS)
-    histogram.add(draws[TURN:].transpose(0, 2, 1))
-    return Workload(draws[:TURN], freeze(histogram), fit_bottleneck(draws[TURN:]))
+    draws = np.rint(rng.laplace(scale=scales, size=(n_images + FIT_IMAGES, N_CHANNELS, N_POSITIONS))).astype(np.int32)
+    images, reach = draws[:n_images], int(np.abs(draws).max())
+    values = np.array([0] + [value for n in range(1, reach + 1) for value in (-n, n)], dtype=np.int32)  # nearest to 0 first
+    places = np.argsort(values).astype(np.int32)  # of value + reach
+    tables = _static_tables(places[draws[n_images:] + reach], len(values))
+
+    def pair(portable: bool) -> Pair:
+        make, back = (PortableEncoder, PortableDecoder) if portable else (encoder, decoder)
+
+        def encode_one(image: NDArray[np.int32]) -> bytes:
+            coder = make(tables)
+            for channel, row in enumerate(places.take(image + reach)):
+                coder.write(row, channel)
+            return coder.finish()
+
+        def decode_one(payload: bytes) -> NDArray[np.int32]:
+            coder = back(payload, tables)
+            return values.take(np.stack([coder.read(channel, N_POSITIONS) for channel in range(N_CHANNELS)]))
+
+        payloads = [encode_one(image) for image in images]
+        return Pair(lambda: [encode_one(image) for image in images], lambda: np.stack([decode_one(payload) for payload in payloads]))
+
+    theirs = torch.from_numpy(images).float().split(1)
+    pairs = {"ours": pair(portable=False), "portable": pair(portable=True)}
+    pairs["compressai"] = _compressai(fit_bottleneck(draws[n_images:]), theirs, N_POSITIONS)
+    ideal = sum(tables.cost[np.arange(N_CHANNELS)[:, None], places[image + reach]].sum() for image in images) / 8 / n_images
+    return _checked(images, pairs, float(ideal))
 
 
-def coders(load: Workload) -> dict[str, tuple[Callable[[], list[Any]], Callable[[], list[Any]]]]:
-    """(encode, decode) of the workload's images, one at a time, without arguments, by name; each decodes what it encodes.
+def _compressai(bottleneck: Any, batches: Sequence[torch.Tensor], n_positions: int) -> Pair:
+    strings = [bottleneck.compress(some) for some in batches]
+    return Pair(
+        lambda: [string for some in batches for string in bottleneck.compress(some)],
+        lambda: torch.cat([bottleneck.decompress(some, (n_positions,)) for some in strings]).numpy(),
+    )
 
-    Raises:
-        RuntimeError: one does not give the symbols back.
+
+def _static_tables(symbols: NDArray[np.int32], n_symbols: int) -> Tables:
+    """Counted tables, one a channel, of symbols (n, C, M) in 0 ... n_symbols - 1."""
+    counts = np.stack([np.bincount(symbols[:, c].ravel(), minlength=n_symbols) for c in range(symbols.shape[1])]) + 0.5
+    frequency = np.maximum(counts * (TOTAL / counts.sum(1, keepdims=True)), 1).astype(np.int64)
+    frequency[np.arange(len(frequency)), frequency.argmax(1)] += TOTAL - frequency.sum(1)
+    return Tables(np.concatenate([np.zeros((len(frequency), 1)), np.cumsum(frequency, axis=1)], axis=1).astype(np.uint32))
+
+
+def _checked(symbols: NDArray[np.int32], pairs: dict[str, Pair], ideal_bytes: float) -> Workload:
     """
-    symbols, tables, bottleneck = load
-    images, floats = list(symbols), [torch.from_numpy(image)[None].float() for image in symbols]
-    payloads, strings = [encode(image, tables) for image in images], [bottleneck.compress(image) for image in floats]
-    pairs: dict[str, tuple[Callable[[], list[Any]], Callable[[], list[Any]]]] = {
-        "ours": (
-            lambda: [encode(image, tables) for image in images],
-            lambda: [decode(payload, tables, N_POSITIONS) for payload in payloads],
-        ),
-        "portable": (
-            lambda: [encode_portable(image, tables) for image in images],
-            lambda: [decode_portable(payload, tables, N_POSITIONS) for payload in payloads],
-        ),
-        "compressai": (
-            lambda: [bottleneck.compress(image) for image in floats],
-            lambda: [bottleneck.decompress(string, (N_POSITIONS,)) for string in strings],
-        ),
-    }
-    for name, (_, back) in pairs.items():
-        if not np.array_equal(np.stack([np.asarray(image).reshape(symbols.shape[1:]) for image in back()]), symbols):
+    Raises:
+        RuntimeError: a coder does not give the symbols back.
+    """
+    for name, pair in pairs.items():
+        if not np.array_equal(pair.decode(), symbols):
             raise RuntimeError(f"{name} does not give the symbols back")
-    return pairs
+    return Workload(symbols, pairs, ideal_bytes)
 
 
-def measure(pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]], n_repetitions: int) -> dict[str, tuple[float, float]]:
-    """Median milliseconds of (encode, decode) of one image by name; within a repetition the coders take turns."""
-    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in pairs}
-    for _ in track(range(n_repetitions), description="coding"):
-        for direction in (0, 1):
-            for name, pair in pairs.items():
-                start = time.perf_counter()
-                pair[direction]()
-                times[name][direction].append(1000 * (time.perf_counter() - start) / TURN)
-    return {name: (statistics.median(both[0]), statistics.median(both[1])) for name, both in times.items()}
+def measure(load: Workload, n_repetitions: int, name: str) -> dict[str, tuple[float, float]]:
+    """Median milliseconds an image of (encode, decode) by coder; ours and compressai's take turns, then the portable one runs alone."""
+    times: dict[str, tuple[list[float], list[float]]] = {coder: ([], []) for coder in load.pairs}
+    for group in (("ours", "compressai"), ("portable",)):
+        for _ in track(range(n_repetitions if len(group) > 1 else min(n_repetitions, 20)), description=name):
+            for direction in (0, 1):
+                for coder in group:
+                    start = time.perf_counter()
+                    load.pairs[coder][direction]()
+                    times[coder][direction].append(1000 * (time.perf_counter() - start) / len(load.symbols))
+    return {coder: (statistics.median(both[0]), statistics.median(both[1])) for coder, both in times.items()}
 
 
-def _coded(load: Workload) -> tuple[list[bytes], list[bytes]]:
-    """What our coder and compressai's make of the images."""
-    return [encode(image, load.tables) for image in load.symbols], load.bottleneck.compress(torch.from_numpy(load.symbols).float())
+def workloads(codec: FeatureCodec, quality: int, turn: int) -> dict[str, Workload]:
+    """Every workload by name."""
+    return {
+        "one image": latent(codec, quality, turn, 1),
+        f"batches of {BATCH}": latent(codec, quality, BATCH, BATCH),
+        f"{N_POSITIONS} x {N_CHANNELS} synthetic": synthetic(turn),
+    }
 
 
 @torch.inference_mode()
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="eval.coding_speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--codec", default="vit-tiny-cifar10", help="shipped name, folder or hub id; default: %(default)s")
+    parser.add_argument("--quality", type=int, help="default: the codec's")
+    parser.add_argument("--turn", type=int, default=16, help="images a coder codes before it is the other's turn; default: %(default)s")
     parser.add_argument("--repetitions", type=int, default=100, help="default: %(default)s")
     args = parser.parse_args(argv)
-    if args.repetitions < 1:
-        parser.error("--repetitions is at least 1")
+    if args.repetitions < 1 or args.turn < 1:
+        parser.error("--repetitions and --turn are at least 1")
     torch.set_num_threads(1)
-    load = workload()
-    ideal = sum(load.tables.bits(image) for image in load.symbols) / 8 / TURN
-    ours, theirs = (sum(map(len, strings)) / TURN for strings in _coded(load))
-    print(f"{N_POSITIONS} x {N_CHANNELS} symbols, {8 * ideal / load.symbols[0].size:.2f} bits a symbol; bytes an image under our tables:")
-    print(f"ideally {ideal:.1f}, ours {ours:.1f}; compressai under its own {theirs:.1f}")
-    pairs = coders(load)
-    portable_pair = {"portable": pairs.pop("portable")}
-    medians = measure(pairs, args.repetitions) | measure(portable_pair, args.repetitions)
-    for direction, place in (("encode", 0), ("decode", 1)):
-        ours, portable, theirs = (medians[name][place] for name in ("ours", "portable", "compressai"))
-        ratio = f"{theirs / ours:.1f} times as fast" if ours <= theirs else f"{ours / theirs:.1f} times as slow"
-        print(f"{direction}: ours {ours:.3f} ms, compressai {theirs:.3f} ms: {ratio}; portable {portable:.2f} ms")
+    try:
+        codec = FeatureCodec.from_pretrained(args.codec)
+        quality = codec.config.default_quality if args.quality is None else args.quality
+        if quality not in codec.qualities:
+            raise ValueError(f"quality {quality} is not one of {codec.config.name}'s 0..{codec.config.n_qualities - 1}")
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    for name, load in workloads(codec, quality, args.turn).items():
+        ours, theirs = (np.mean([len(payload) for payload in load.pairs[coder].encode()]) for coder in ("ours", "compressai"))
+        ideal = f"{load.symbols[0].size} symbols an image, ideally {load.ideal_bytes:.1f} bytes"
+        print(f"{name}: {ideal}; ours {ours:.1f}, compressai {theirs:.1f}")
+        medians = measure(load, args.repetitions, name)
+        for direction, place in (("encode", 0), ("decode", 1)):
+            our_ms, portable, their_ms = (medians[coder][place] for coder in ("ours", "portable", "compressai"))
+            ratio = f"{their_ms / our_ms:.1f} times as fast" if our_ms <= their_ms else f"{our_ms / their_ms:.1f} times as slow"
+            print(f"  {direction}: ours {our_ms:.3f} ms, compressai {their_ms:.3f} ms: {ratio}; portable {portable:.2f} ms")
     return 0
 
 

@@ -10,10 +10,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from codec.bitstream import unpack
 from codec.model import FeatureCodec
 from codec.preprocess import Preprocess
-from codec.rangecoder import decode
 from eval.rows import UNCUT
 from training.data import normalise
 
@@ -89,13 +87,10 @@ class Coded:
 
     def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float:
         codec = self.codec
-        tables, n_positions = codec.tables[self.quality], codec.config.side**2
-        bits = 0.0
-        for symbols, blob in zip(codec.symbols(normalise(pixels, codec.config.preprocess), self.quality), blobs, strict=True):
-            if not np.array_equal(decode(unpack(blob, codec.fingerprint).payload, tables, n_positions), symbols.T):
-                raise DecodeError(f"{self.name}, quality {self.quality}: a blob does not hold the symbols that were encoded")
-            bits += tables.bits(symbols.T)
-        return bits
+        symbols = codec.symbols(normalise(pixels, codec.config.preprocess), self.quality)
+        if not np.array_equal(codec.read(blobs)[0], symbols):
+            raise DecodeError(f"{self.name}, quality {self.quality}: a blob does not hold the symbols that were encoded")
+        return float(codec.prior.bits(symbols, self.quality).sum())
 
 
 @torch.no_grad()

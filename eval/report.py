@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eval.rows import BASELINES, UNCUT, read_rows
+from eval.rows import BASELINES, BOTTLENECK, UNCUT, read_rows
 
 LOSSY = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF"}
 
@@ -50,18 +50,19 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def ratios(rows: Sequence[dict[str, Any]], drop: float) -> list[str]:
-    """For each codec, a line with the bytes that picture codecs and it need for the same drop."""
+    """For each codec, lines with the bytes that it, picture codecs and the bottleneck need for the same drop."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["codec"], []).append(row)
     pictures = {title: rate_at(groups[name], drop) for name, title in LOSSY.items() if name in groups}
+    usual = {"The linear bottleneck": rate_at(groups[BOTTLENECK], drop)} if BOTTLENECK in groups else {}
     lines = []
     for name, own in groups.items():
-        if name == UNCUT or name in BASELINES or name.startswith("factorised"):
+        if name in (UNCUT, BOTTLENECK, *BASELINES) or name.startswith("factorised"):
             continue
         ours = rate_at(own, drop)
         lines.append(f"For a drop of {drop:g} points {name} needs {_bytes(ours)} bytes.")
-        for title, rate in pictures.items():
+        for title, rate in (pictures | usual).items():
             lines.append(f"{title} needs {_bytes(rate)} bytes: {_times(rate, ours)}.")
         reached = {title: rate for title, rate in pictures.items() if rate.bound != ">"}
         if reached:

@@ -12,6 +12,8 @@ from codec.checkpoint import whole_file
 UNCUT = "uncut"
 """`codec` of the row that holds the uncut model's own score."""
 BASELINES = ("jpeg", "webp", "avif", "png", "webp-lossless", "tokens-fp16", "tokens-int8-zstd", "factorised")
+BOTTLENECK = "bottleneck"
+"""The codec built the usual way that `eval.baselines` trains."""
 
 
 @dataclass(frozen=True)

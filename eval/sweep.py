@@ -22,10 +22,11 @@ from codec.bitstream import HEADER_BYTES, BitstreamError
 from codec.model import FeatureCodec
 from codec.preprocess import Preprocess
 from codec.split import split
-from eval.baselines import PICTURES, Factorised, Picture, QuantisedTokens, Tokens, fit_bottleneck
+from eval.baselines import Factorised, bottleneck_methods, fit_bottleneck
 from eval.measure import BATCH_SIZE, overspent, sweep, table_of
 from eval.methods import Coded, Cost, DecodeError, Method, Uncut, device_cost
 from eval.rows import BASELINES, write_rows
+from eval.untrained import PICTURES, Picture, QuantisedTokens, Tokens
 from training.data import Images, normalise
 
 FIT_LIMIT = 2000
@@ -146,6 +147,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
             pictures = images if isinstance(source, range) else source
             fit = torch.stack([pictures[i][0] for i in range(len(source))])
     methods = collect(codecs, uncut, baselines, fit, console)
+    if args.bottleneck is not None:
+        pictures = Images(args.data, args.fit_split, config.preprocess, FIT_LIMIT)
+        with console.status("fitting the bottleneck's prior"):
+            methods += bottleneck_methods(args.bottleneck, torch.stack([pictures[i][0] for i in range(len(pictures))]), config)
     data = f"{Path(args.data).resolve().name}:{args.split}"
     try:
         measured = sweep(methods, images, config.task, data, console)
@@ -173,7 +178,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", default="test", help="slices allowed: test[:1000]; default: %(default)s")
     parser.add_argument("--limit", type=int, help="the first so many images only")
     parser.add_argument("--baselines", default="all", help=f"all, none, or some of {','.join(BASELINES)}; default: %(default)s")
-    parser.add_argument("--fit-split", default="train[:2000]", help="images the factorised prior is fitted to; default: %(default)s")
+    parser.add_argument("--bottleneck", type=Path, help="folder of a bottleneck trained by eval.baselines, to be measured too")
+    parser.add_argument("--fit-split", default="train[:2000]", help="images compressai's priors are fitted to; default: %(default)s")
     parser.add_argument("--out", type=Path, required=True, help="file of JSON lines")
     args = parser.parse_args(argv)
     console = Console()

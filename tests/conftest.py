@@ -6,16 +6,18 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from codec.coding import IntegerPrior
 from codec.config import Calibration, CodecConfig
 from codec.model import FeatureCodec, load_backbone
 from codec.preprocess import Preprocess
-from codec.prior import Histogram, freeze
+from codec.prior import ContextPrior, freeze
 
 LABELS = ("cat", "dog", "ship", "truck")
 
@@ -48,8 +50,28 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_codec(tiny_backbone: Path) -> Callable[..., FeatureCodec]:
-    """Function (seed, **changes of the configuration) -> a random codec with tables, its symbols spread over many integers."""
+def make_prior() -> Callable[..., IntegerPrior]:
+    """Function (side, n_channels, n_qualities, seed, log_gain, symbols by quality) -> a random frozen prior whose choices vary."""
+
+    def make(
+        side: int, n_channels: int, n_qualities: int, seed: int = 0, log_gain: torch.Tensor | None = None, symbols: list[Any] | None = None
+    ) -> IntegerPrior:
+        torch.manual_seed(seed)
+        prior = ContextPrior(side, n_channels, n_qualities, n_hidden=8)
+        with torch.no_grad():
+            prior.out.normal_(0, 0.3)
+            prior.out_bias.normal_(0, 0.3)
+        if symbols is None:
+            draws = np.random.default_rng(seed).laplace(0, 1.5, (n_qualities, 100, side**2, n_channels))
+            symbols = list(np.rint(draws).astype(np.int32))
+        return freeze(prior, torch.zeros(n_qualities, n_channels) if log_gain is None else log_gain, lambda: enumerate(symbols))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_codec(tiny_backbone: Path, make_prior: Callable[..., IntegerPrior]) -> Callable[..., FeatureCodec]:
+    """Function (seed, **changes of the configuration) -> a random codec with a prior, its symbols spread over many integers."""
 
     def make(seed: int = 2, **changes: object) -> FeatureCodec:
         torch.manual_seed(seed)
@@ -71,15 +93,12 @@ def make_codec(tiny_backbone: Path) -> Callable[..., FeatureCodec]:
         config = CodecConfig(**(values | changes))  # type: ignore[arg-type]
         codec = FeatureCodec(config, load_backbone(str(tiny_backbone), Path()))
         with torch.no_grad():
+            codec.log_gain.copy_(torch.linspace(0.7, 2.1, config.n_qualities)[:, None].expand_as(codec.log_gain))
             codec.encoder.project.weight.mul_(4)  # type: ignore[union-attr,operator]
             codec.synthesis.prefix.normal_()
-        codec.round_weights()  # the tables are of the weights that are stored
-        tables = []
-        for quality in codec.qualities:
-            histogram = Histogram(config.n_channels)
-            histogram.add(codec.symbols(torch.randn(64, 3, 32, 32), quality))
-            tables.append(freeze(histogram))
-        codec.set_tables(tables)
+        codec.round_weights()  # the prior is of the weights that are stored
+        pixels = torch.randn(64, 3, 32, 32)
+        codec.set_prior(make_prior(4, config.n_channels, 3, seed, codec.log_gain, [codec.symbols(pixels, q) for q in codec.qualities]))
         return codec
 
     return make
@@ -131,6 +150,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place = folder / "train" / f"kind{i % 4}" / f"{i:02}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(place)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise with four labels: 24 pictures in a train split, 16 in a test split."""
+    folder, rng = tmp_path_factory.mktemp("labelled"), np.random.default_rng(0)
+    for split, n in (("train", 24), ("test", 16)):
+        for i in range(n):
+            place = folder / split / f"kind{i % 4}" / f"{i}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(place)
     return folder
 
 

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.bitstream import HEADER_BYTES, MAX_BLOB_BYTES, VERSION, BitstreamError, inspect, pack, unpack
+from codec.bitstream import CODED, HEADER_BYTES, MAX_BLOB_BYTES, RAW, BitstreamError, inspect, pack, unpack
 
 OURS, THEIRS = bytes(range(32)), bytes(range(1, 33))
 
 
-@given(payload=st.binary(max_size=300), quality=st.integers(0, 15))
-def test_what_is_packed_comes_back(payload: bytes, quality: int) -> None:
-    blob = pack(payload, quality, OURS)
+@given(payload=st.binary(max_size=300), quality=st.integers(0, 15), raw=st.booleans())
+def test_what_is_packed_comes_back(payload: bytes, quality: int, raw: bool) -> None:
+    blob = pack(payload, quality, OURS, raw)
     read = unpack(blob, OURS)
-    assert (read.payload, read.quality, read.version) == (payload, quality, VERSION)
+    assert (read.payload, read.quality, read.raw, read.version) == (payload, quality, raw, RAW if raw else CODED)
     assert len(blob) - len(payload) == HEADER_BYTES <= 8
 
 
@@ -60,8 +60,8 @@ def test_a_codec_whose_fingerprint_starts_alike_is_still_refused() -> None:
 
 def test_a_blob_of_a_future_version_asks_for_an_update() -> None:
     blob = bytearray(pack(b"abc", 0, OURS))
-    blob[0] = (VERSION + 1) << 4
-    with pytest.raises(BitstreamError, match=r"version 2; this library reads version 1: update"):
+    blob[0] = (RAW + 1) << 4
+    with pytest.raises(BitstreamError, match=r"version 4; this library reads versions up to 3: update"):
         unpack(bytes(blob), OURS)
 
 
@@ -71,6 +71,7 @@ def test_a_blob_of_a_future_version_asks_for_an_update() -> None:
         (b"", "empty"),
         (b"\x10\x00\x01", "3 bytes, fewer than its header"),
         (bytes(40), "version 0"),
+        (b"\x10" + bytes(40), "version 1, which this library no longer reads"),
         ("text", "is bytes, not str"),
         (None, "is bytes, not NoneType"),
     ],
@@ -103,4 +104,5 @@ def test_packing_refuses_what_the_header_cannot_hold(quality: int, fingerprint: 
 
 
 def test_blobs_are_the_bytes_they_always_were() -> None:
-    assert pack(b"payload", 2, OURS).hex() == "120001db1b807061796c6f6164"
+    assert pack(b"payload", 2, OURS).hex() == "2200012899b87061796c6f6164"
+    assert pack(b"payload", 2, OURS, raw=True).hex() == "3200018618507061796c6f6164"

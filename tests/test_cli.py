@@ -116,8 +116,10 @@ def test_info_of_a_codec(shipped: SimpleNamespace, tiny_codec: FeatureCodec) -> 
     facts = json_of("info", "tiny")
     assert facts["fingerprint"] == tiny_codec.fingerprint.hex()
     assert facts["config"]["n_channels"] == 6
-    sizes = [t.cdf.nbytes + t.offset.nbytes + t.n_symbols.nbytes for t in tiny_codec.tables]
-    assert [entry["n_bytes"] for entry in facts["tables"]] == sizes
+    prior = tiny_codec.prior
+    names = ("unit", "hidden", "hidden_bias", "shift", "out", "out_bias", "factor", "bias")
+    network = sum(getattr(prior.network, name).nbytes for name in names)
+    assert facts["prior"] == {"n_tables": 192, "tables_n_bytes": prior.tables.cdf.nbytes, "network_n_bytes": network}
     assert facts["calibration"][2] == {"quality": 2, "n_images": 100, "bytes_mean": 40.0, "drop": 0.25, "agreement": 95.0}
     assert facts["model_card"] is None
     assert tiny_codec.fingerprint.hex() in "".join(succeeded("info", "tiny").split())  # folded, not cut off
@@ -133,7 +135,7 @@ def test_info_of_a_blob_names_the_codec_that_wrote_it(blob: Path, tiny_codec: Fe
     facts, n_bytes = json_of("info", blob), blob.stat().st_size
     assert facts == {
         "blob": str(blob),
-        "version": 1,
+        "version": 2,
         "quality": 1,
         "fingerprint": tiny_codec.fingerprint[:2].hex(),
         "payload_n_bytes": n_bytes - 6,
@@ -301,6 +303,28 @@ def test_decode_answers_with_the_codec_the_blob_names(blob: Path, tiny_codec: Fe
     printed = succeeded("decode", blob, "--answer")
     assert row["answer"][0]["label"] in printed
     assert f"{row['answer'][0]['score']:.3f}" in printed
+
+
+def test_truncate_writes_shorter_blobs_that_decode(shipped: SimpleNamespace, picture: Picture, tmp_path: Path) -> None:
+    for i in range(2):
+        picture(i).save(tmp_path / f"{i}.png")
+    pictures = [tmp_path / f"{i}.png" for i in range(2)]
+    rows = json_of("encode", "tiny", *pictures, "--quality", 2, "--out", tmp_path)["blobs"]
+    budget = min(row["n_bytes"] for row in rows) - 5
+    bad = tmp_path / "bad.blob"
+    bad.write_bytes(b"junk")
+    result = run("truncate", bad, *(row["blob"] for row in rows), "--max-bytes", budget, "--out", tmp_path / "short", "--json")
+    assert result.exit_code == 2
+    answer = json.loads(result.stdout)
+    assert "fewer than its header" in answer["failed"][0]["error"]
+    for row in answer["blobs"]:
+        assert Path(row["truncated"]).stat().st_size == row["truncated_n_bytes"] <= budget < row["n_bytes"]
+        assert row["truncated_quality"] < row["quality"] == 2
+        assert json_of("decode", row["truncated"], "--answer")["blobs"][0]["quality"] == row["truncated_quality"]
+    assert "short" in succeeded("truncate", rows[0]["blob"], "--max-bytes", budget, "--out", tmp_path / "short")
+    impossible = run("truncate", rows[0]["blob"], "--max-bytes", 7, "--out", tmp_path / "short")
+    assert impossible.exit_code == 2
+    assert "at the least" in " ".join(impossible.stderr.split())
 
 
 def test_decode_writes_tokens_beside_the_blob(blob: Path, tiny_codec: FeatureCodec) -> None:

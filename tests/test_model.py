@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,7 @@ from hypothesis import strategies as st
 
 from codec import BitstreamError, FeatureCodec
 from codec.bitstream import HEADER_BYTES, inspect
-from codec.rangecoder import decode as decode_payload
-from codec.rangecoder import decode_portable, encode_portable
+from codec.context import LIMIT
 
 
 @pytest.fixture
@@ -32,8 +32,7 @@ def test_blobs_hold_the_symbols_and_decode_to_tokens_for_the_tail(tiny_codec: Fe
         for image, blob in zip(symbols, blobs, strict=True):
             read = inspect(blob)
             assert read.quality == quality
-            back = decode_payload(read.payload, tiny_codec.tables[quality], image.shape[0])
-            np.testing.assert_array_equal(back.T, image)
+            np.testing.assert_array_equal(tiny_codec.prior.decode([read.payload], quality)[0], image)
         tokens = tiny_codec.decode(blobs)
         assert tokens.shape == (5, 17, 32)
         assert tokens.dtype == torch.float32
@@ -44,17 +43,16 @@ def test_blobs_hold_the_symbols_and_decode_to_tokens_for_the_tail(tiny_codec: Fe
 
 def test_the_numpy_only_path_writes_and_reads_the_same_payloads(tiny_codec: FeatureCodec, pixels: torch.Tensor) -> None:
     for quality in tiny_codec.qualities:
-        tables = tiny_codec.tables[quality]
-        for image, blob in zip(tiny_codec.symbols(pixels, quality), tiny_codec.encode(pixels, quality), strict=True):
-            payload = inspect(blob).payload
-            assert encode_portable(image.T, tables) == payload
-            np.testing.assert_array_equal(decode_portable(payload, tables, len(image)).T, image)
+        symbols = tiny_codec.symbols(pixels, quality)
+        payloads = [inspect(blob).payload for blob in tiny_codec.encode(pixels, quality)]
+        assert tiny_codec.prior.encode(symbols, quality, portable=True) == payloads
+        np.testing.assert_array_equal(tiny_codec.prior.decode(payloads, quality, portable=True), symbols)
 
 
 def test_real_bytes_stay_within_one_percent_and_two_bytes_of_the_estimate(tiny_codec: FeatureCodec, pixels: torch.Tensor) -> None:
     for quality in tiny_codec.qualities:
-        for image, blob in zip(tiny_codec.symbols(pixels, quality), tiny_codec.encode(pixels, quality), strict=True):
-            estimate = tiny_codec.tables[quality].bits(image.T) / 8
+        bits = tiny_codec.prior.bits(tiny_codec.symbols(pixels, quality), quality)
+        for estimate, blob in zip(bits / 8, tiny_codec.encode(pixels, quality), strict=True):
             assert len(blob) - HEADER_BYTES <= 1.01 * estimate + 2
 
 
@@ -83,6 +81,71 @@ def test_a_budget_is_never_exceeded_and_gets_the_best_quality_that_fits(tiny_cod
             tiny_codec.encode(pixels, max_bytes=budget)
     else:
         assert tiny_codec.encode(pixels, max_bytes=budget) == [by_quality[q][i] for i, q in enumerate(fitting)]
+
+
+def test_a_truncated_blob_fits_and_decodes_to_the_best_quality_that_does(tiny_codec: FeatureCodec, pixels: torch.Tensor) -> None:
+    finest = tiny_codec.encode(pixels, 2)
+    by_quality = [tiny_codec.encode(pixels, q) for q in tiny_codec.qualities]
+    for i, blob in enumerate(finest):
+        for budget in range(min(len(b[i]) for b in by_quality) + 3, len(blob)):
+            shorter = tiny_codec.truncate(blob, max_bytes=budget)
+            assert len(shorter) <= budget
+            quality = inspect(shorter).quality
+            symbols = tiny_codec.read([shorter])[0]
+            gain = tiny_codec.log_gain.detach().exp().numpy()
+            error = np.abs(symbols / gain[quality] - tiny_codec.read([blob])[0] / gain[2])
+            assert (error <= 0.5001 / gain[quality]).all(), "a truncated symbol is the nearest to the one that was sent"
+            for finer in range(quality + 1, 2):
+                coarse = tiny_codec.requantise(tiny_codec.read([blob])[0], 2, finer)
+                assert len(tiny_codec.prior.encode(coarse, finer)[0]) + HEADER_BYTES > budget
+        assert tiny_codec.truncate(blob, max_bytes=len(blob)) == blob
+        assert tiny_codec.truncate(blob, max_bytes=10_000) == blob
+
+
+def test_truncation_below_the_smallest_blob_says_what_is_possible(tiny_codec: FeatureCodec, pixels: torch.Tensor) -> None:
+    blob = tiny_codec.encode(pixels, 2)[0]
+    with pytest.raises(ValueError, match=r"no quality fits into 7 bytes: this blob can be cut to (\d+) at the least") as caught:
+        tiny_codec.truncate(blob, max_bytes=7)
+    least = int(str(caught.value).split(" cut to ")[1].split()[0])
+    assert len(tiny_codec.truncate(blob, max_bytes=least)) == least
+    with pytest.raises(ValueError, match="at the least"):
+        tiny_codec.truncate(blob, max_bytes=least - 1)
+    for budget in (0, 1.5, True, "9"):
+        with pytest.raises(ValueError, match="not a positive number of bytes"):
+            tiny_codec.truncate(blob, max_bytes=budget)  # type: ignore[arg-type]
+    with pytest.raises(BitstreamError, match="damaged"):
+        tiny_codec.truncate(blob[:-1], max_bytes=9)
+
+
+def test_no_picture_makes_a_blob_longer_than_a_byte_a_symbol(make_codec: Callable[..., FeatureCodec]) -> None:
+    codec, noise = make_codec(), torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    assert codec.max_blob_bytes == HEADER_BYTES + 16 * 6
+    for saturated in (False, True):
+        raw = 0
+        if saturated:  # every latent far beyond what symbols hold
+            with torch.no_grad():
+                codec.encoder.project.weight.mul_(300)  # type: ignore[union-attr,operator]
+            codec.set_prior(codec.prior)
+            assert (np.abs(codec.symbols(noise)) == LIMIT).mean() > 0.3
+        for x in (noise, 100 * noise.sign(), 1e4 * noise):
+            for q in codec.qualities:
+                blobs = codec.encode(x, q)
+                assert max(map(len, blobs)) <= codec.max_blob_bytes
+                np.testing.assert_array_equal(codec.read(blobs)[0], codec.symbols(x, q))
+                assert codec.decode(blobs).shape == (8, 17, 32)
+                raw += sum(inspect(blob).raw for blob in blobs)
+        assert bool(raw) == saturated
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_payload_whose_length_no_symbols_have_is_refused(tiny_codec: FeatureCodec, raw: bool) -> None:
+    from codec.bitstream import pack
+
+    with pytest.raises(BitstreamError, match=r"the payload has 97 bytes; this codec's take (at most )?96"):
+        tiny_codec.decode(pack(bytes(97), 1, tiny_codec.fingerprint, raw))
+    if raw:
+        with pytest.raises(BitstreamError, match=r"the payload has 95 bytes; this codec's take 96"):
+            tiny_codec.decode(pack(bytes(95), 1, tiny_codec.fingerprint, raw))
 
 
 @pytest.mark.parametrize(("target", "quality"), [(10, 0), (4.0, 0), (3.99, 1), (1, 1), (0.25, 2)])
@@ -131,10 +194,9 @@ def test_no_picture_can_make_encoding_fail_while_its_pixels_are_finite(tiny_code
     generator = torch.Generator().manual_seed(2)
     noise = torch.randn(1, 3, 32, 32, generator=generator)
     for x in (1e6 * noise, torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), -1e4), 1e3 * noise.sign()):
-        symbols = tiny_codec.symbols(x)
-        blob = tiny_codec.encode(x)[0]
-        back = decode_payload(inspect(blob).payload, tiny_codec.tables[1], 16)
-        np.testing.assert_array_equal(back.T, symbols[0])
+        blobs = tiny_codec.encode(x)
+        np.testing.assert_array_equal(tiny_codec.read(blobs)[0], tiny_codec.symbols(x))
+        assert len(blobs[0]) <= tiny_codec.max_blob_bytes
 
 
 @pytest.mark.parametrize(
@@ -199,7 +261,7 @@ def test_blobs_of_a_codec_with_other_weights_are_refused(tiny_codec_folder: Path
     ours, other = (FeatureCodec.from_pretrained(tiny_codec_folder) for _ in range(2))
     with torch.no_grad():
         next(iter(other.own_parameters().values())).add_(0.5)
-    other.set_tables(other.tables)
+    other.set_prior(other.prior)
     with pytest.raises(BitstreamError, match="another codec"):
         ours.decode(other.encode(pixels))
 
@@ -238,7 +300,7 @@ def test_an_unknown_codec_says_which_exist(tmp_path: Path) -> None:
 def test_a_codec_in_training_refuses_to_code(tiny_codec_folder: Path, pixels: torch.Tensor) -> None:
     loaded = FeatureCodec.from_pretrained(tiny_codec_folder)
     fresh = FeatureCodec(loaded.config, loaded.load_uncut())
-    with pytest.raises(ValueError, match="no tables yet"):
+    with pytest.raises(ValueError, match="no prior yet"):
         fresh.encode(pixels)
 
 

@@ -1,101 +1,168 @@
-"""Counts and densities -> integer tables that a coder can rely on."""
+"""A density that learns what follows from what -> integers that a coder can rely on."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from codec.prior import MAX_SYMBOLS, Density, Histogram, freeze, tables_from_tensors, tables_to_tensors
-from codec.rangecoder import TOTAL, decode, encode
+from codec.coding import IntegerPrior
+from codec.context import N_TABLES, passes
+from codec.prior import ContextPrior, freeze, prior_from_tensors, prior_to_tensors
+from codec.rangecoder import TOTAL
+
+SIDE, N_CHANNELS = 4, 3
+LOG_GAIN = torch.tensor([[0.0] * N_CHANNELS, [1.0] * N_CHANNELS])
+Learned = tuple[ContextPrior, IntegerPrior]
 
 
-def laplace_symbols(n: int, scales: tuple[float, ...], seed: int = 0) -> np.ndarray:
+def smooth_symbols(n: int, quality: int, seed: int) -> NDArray[np.int32]:
+    """Symbols (n, 16, 3) of pictures whose neighbours are alike, at one of two gains."""
     rng = np.random.default_rng(seed)
-    return np.stack([np.rint(rng.laplace(0, s, n)) for s in scales], axis=-1).astype(np.int32)[None]
+    latent = rng.normal(0, 1.2, (n, 1, N_CHANNELS)) + rng.normal(0, 0.4, (n, SIDE**2, N_CHANNELS))
+    return np.rint(latent * np.exp(quality)).astype(np.int32)
 
 
-def counted(symbols: np.ndarray) -> Histogram:
-    histogram = Histogram(symbols.shape[-1])
-    histogram.add(symbols)
-    return histogram
+def sample() -> Iterator[tuple[int, NDArray[np.int32]]]:
+    for quality in (0, 1):
+        yield quality, smooth_symbols(4000, quality, quality)
 
 
-def test_tables_cost_what_the_symbols_entropy_says() -> None:
-    symbols = laplace_symbols(20000, (0.3, 1.0, 4.0))
-    tables = freeze(counted(symbols))
-    spent = tables.bits(symbols[0].T) / 20000
-    entropy = 0.0
-    for channel in symbols[0].T:
-        share = np.unique(channel, return_counts=True)[1] / len(channel)
-        entropy -= float((share * np.log2(share)).sum())
-    assert entropy <= spent <= entropy + 0.01
-
-
-def test_every_row_sums_to_the_total_and_gives_each_symbol_a_share() -> None:
-    tables = freeze(counted(laplace_symbols(500, (0.01, 30.0))))
-    for row, n in zip(tables.cdf, tables.n_symbols, strict=True):
-        assert row[0] == 0
-        assert row[n] == TOTAL
-        assert (np.diff(row[: n + 1].astype(np.int64)) >= 1).all()
-
-
-def test_values_never_seen_in_training_are_still_coded() -> None:
-    tables = freeze(counted(np.zeros((1, 50, 2), dtype=np.int32)))
-    wild = np.array([[0, 5, -32767], [32767, 0, 1]], dtype=np.int32)
-    np.testing.assert_array_equal(decode(encode(wild, tables), tables, 3), wild)
-
-
-def test_a_channel_that_never_speaks_costs_almost_nothing() -> None:
-    tables = freeze(counted(np.zeros((1, 1000, 1), dtype=np.int32)))
-    assert tables.bits(np.zeros((1, 1000), dtype=np.int32)) < 1
-
-
-def test_empty_counts_still_give_valid_tables() -> None:
-    tables = freeze(Histogram(3))
-    assert encode(np.zeros((3, 4), dtype=np.int32), tables) is not None
-
-
-def test_the_density_fills_in_where_counts_are_few() -> None:
-    few = counted(np.zeros((1, 20, 1), dtype=np.int32))
-    pmf = np.full((1, MAX_SYMBOLS), 1 / MAX_SYMBOLS)
-    tables = freeze(few, pmf, weight=20.0)
-    assert tables.n_symbols[0] == MAX_SYMBOLS + 1
-    assert tables.offset[0] == -MAX_SYMBOLS // 2
-
-
-def test_freezing_is_the_same_every_time() -> None:
-    first, second = (freeze(counted(laplace_symbols(3000, (1.0, 2.0)))) for _ in range(2))
-    np.testing.assert_array_equal(first.cdf, second.cdf)
-
-
-def test_tables_survive_the_checkpoint() -> None:
-    tables = [freeze(counted(laplace_symbols(3000, (1.0, 2.0 + q)))) for q in range(2)]
-    for before, after in zip(tables, tables_from_tensors(tables_to_tensors(tables), 2), strict=True):
-        for name in ("cdf", "offset", "n_symbols"):
-            np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
-            assert getattr(before, name).dtype == getattr(after, name).dtype
-
-
-def test_the_density_learns_the_entropy_of_what_it_sees() -> None:
+@pytest.fixture(scope="module")
+def learned() -> Learned:
+    """A prior trained on smooth symbols of two qualities, and what it froze to."""
     torch.manual_seed(0)
-    density = Density(n_channels=2, n_qualities=2)
-    optimizer = torch.optim.Adam(density.parameters(), lr=2e-2)
-    rng = np.random.default_rng(0)
-    scales = np.array([[0.5, 2.0], [1.0, 4.0]])  # quality x channel
-    for _ in range(300):
-        values = np.rint(rng.laplace(0, 1, (8, 64, 2)) * scales[np.arange(8) % 2][:, None])
-        x = torch.from_numpy(values).float() + torch.rand(8, 64, 2) - 0.5
-        loss = density.bits(x).mean()
+    prior = ContextPrior(SIDE, N_CHANNELS, n_qualities=2, n_hidden=16)
+    optimizer = torch.optim.Adam(prior.parameters(), lr=1e-2)
+    data = [torch.from_numpy(some).float() for _, some in sample()]
+    quality = torch.arange(128) % 2
+    for _ in range(400):
+        chosen = torch.randint(0, 4000, (128,))
+        x = torch.where((quality == 0)[:, None, None], data[0][chosen], data[1][chosen])
+        loss = prior.bits(x, x, LOG_GAIN, quality).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    values = np.rint(rng.laplace(0, 1, (400, 64, 2)) * scales[np.arange(400) % 2][:, None])
-    bits = density.bits(torch.from_numpy(values).float()).detach().numpy()
-    for q in range(2):
-        entropy = 0.0
-        for c in range(2):
-            share = np.unique(values[q::2, :, c], return_counts=True)[1] / values[q::2, :, c].size
-            entropy -= 64 * float((share * np.log2(share)).sum())
-        assert bits[q::2].mean() == pytest.approx(entropy, rel=0.06)
-    assert density.pmf(-128, 127).sum(axis=2) == pytest.approx(1, abs=1e-3)
+    return prior, freeze(prior, LOG_GAIN, sample)
+
+
+def static_bits(quality: int, symbols: NDArray[np.int32]) -> float:
+    """What static per-channel tables, counted on the training symbols, take for an image."""
+    fit, bits = dict(sample())[quality], 0.0
+    for c in range(N_CHANNELS):
+        low, high = int(min(fit[..., c].min(), symbols[..., c].min())), int(max(fit[..., c].max(), symbols[..., c].max()))
+        share = np.bincount((fit[..., c] - low).ravel(), minlength=high - low + 1) + 0.5
+        bits -= float(np.log2(share / share.sum())[symbols[..., c] - low].sum())
+    return bits / len(symbols)
+
+
+def test_neighbours_that_are_alike_are_cheaper_than_static_tables_make_them(learned: Learned) -> None:
+    for quality in (0, 1):
+        symbols = smooth_symbols(500, quality, 9)
+        assert learned[1].bits(symbols, quality).mean() < 0.8 * static_bits(quality, symbols)
+
+
+def test_freezing_costs_at_most_one_percent(learned: Learned) -> None:
+    for quality in (0, 1):
+        symbols = smooth_symbols(500, quality, 9)
+        x = torch.from_numpy(symbols).float()
+        with torch.no_grad():
+            bits = learned[0].bits(x, x, LOG_GAIN, torch.full((500,), quality)).mean()
+        assert learned[1].bits(symbols, quality).mean() <= 1.01 * float(bits)
+
+
+def test_a_symbols_density_depends_on_earlier_passes_alone_and_sums_to_one() -> None:
+    torch.manual_seed(1)
+    prior = ContextPrior(SIDE, N_CHANNELS, 2)
+    with torch.no_grad():
+        for p in prior.parameters():
+            p.normal_(0, 0.3)
+    known, quality = torch.randn(1, SIDE**2, N_CHANNELS, requires_grad=True), torch.tensor([1])
+    place = {int(position): i for i, (positions, _) in enumerate(passes(SIDE)) for position in positions}
+    for position in range(SIDE**2):
+        mean, log_scale = prior(known, quality)
+        (gradient,) = torch.autograd.grad((mean + log_scale)[0, position].sum(), known)
+        seen = set(torch.nonzero(gradient[0].abs().sum(1)).flatten().tolist())
+        assert all(place[other] < place[position] for other in seen)
+        assert bool(seen) == (place[position] > 0)
+    values = torch.arange(-300, 301).float()[:, None, None].expand(-1, SIDE**2, N_CHANNELS)
+    fixed = known.detach().expand(601, -1, -1)
+    with torch.no_grad():
+        one = torch.stack(
+            [prior.bits(torch.where(torch.eye(SIDE**2)[5][None, :, None] > 0, values, 0.0), fixed, LOG_GAIN, torch.ones(601).long())]
+        )
+        rest = prior.bits(torch.zeros_like(values), fixed, LOG_GAIN, torch.ones(601).long())
+    assert torch.isfinite(one).all()
+    assert len(rest) == 601
+
+
+def test_one_symbols_likelihoods_sum_to_one() -> None:
+    prior = ContextPrior(1, 1, 1)
+    with torch.no_grad():
+        prior.out_bias.copy_(torch.tensor([[0.3], [0.4]]))
+    values = torch.arange(-200, 201).float()[:, None, None]
+    bits = prior.bits(values, torch.zeros_like(values), torch.zeros(1, 1), torch.zeros(401).long())
+    assert torch.exp2(-bits).sum().item() == pytest.approx(1, abs=1e-4)
+    assert int(bits.argmin()) == 200  # the mean is nearest to 0
+
+
+def test_bits_far_from_the_mean_keep_a_gradient() -> None:
+    prior = ContextPrior(1, 1, 1)
+    values = torch.tensor([[[90.0]]], requires_grad=True)
+    bits = prior.bits(values, torch.zeros(1, 1, 1), torch.zeros(1, 1), torch.zeros(1).long())
+    bits.backward()
+    assert torch.isfinite(bits).all()
+    assert values.grad is not None
+    assert float(values.grad) > 0.1
+
+
+def test_every_table_sums_to_the_total_and_gives_each_symbol_a_share(learned: Learned) -> None:
+    cdf = learned[1].tables.cdf.astype(np.int64)
+    assert cdf.shape[0] == N_TABLES
+    assert (cdf[:, -1] == TOTAL).all()
+    assert (np.diff(cdf, axis=1) >= 1).all()
+
+
+def test_tables_fit_into_64_kilobytes(learned: Learned) -> None:
+    assert learned[1].tables.cdf.nbytes <= 64 << 10
+
+
+def test_freezing_is_the_same_every_time(learned: Learned) -> None:
+    again = prior_to_tensors(freeze(learned[0], LOG_GAIN, sample))
+    for name, tensor in prior_to_tensors(learned[1]).items():
+        assert torch.equal(tensor, again[name])
+
+
+def test_a_frozen_prior_survives_the_checkpoint(learned: Learned) -> None:
+    symbols = smooth_symbols(5, 1, 3)
+    loaded = prior_from_tensors(prior_to_tensors(learned[1]), SIDE)
+    assert loaded.encode(symbols, 1) == learned[1].encode(symbols, 1)
+    with pytest.raises(ValueError, match="shape"):
+        prior_from_tensors(prior_to_tensors(learned[1]), SIDE + 1)
+    with pytest.raises(KeyError, match=r"prior\.cdf"):
+        prior_from_tensors({k: v for k, v in prior_to_tensors(learned[1]).items() if k != "prior.cdf"}, SIDE)
+
+
+@pytest.mark.parametrize("n_channels", [1, 200])
+def test_any_width_and_any_weights_freeze_to_exact_sums(n_channels: int) -> None:
+    torch.manual_seed(0)
+    prior = ContextPrior(3, n_channels, 1)
+    with torch.no_grad():
+        for p in prior.parameters():
+            p.normal_(0, 30)
+    symbols = np.random.default_rng(0).integers(-127, 128, (20, 9, n_channels)).astype(np.int32)
+    frozen = freeze(prior, torch.zeros(1, n_channels), lambda: [(0, symbols)])  # checks its sums itself
+    np.testing.assert_array_equal(frozen.decode(frozen.encode(symbols, 0), 0), symbols)
+
+
+def test_symbols_never_seen_in_training_are_still_coded(make_prior: Callable[..., IntegerPrior]) -> None:
+    untrained = ContextPrior(2, 2, 1)
+    with torch.no_grad():
+        untrained.log_scale.fill_(-4)
+    prior = freeze(untrained, torch.zeros(1, 2), lambda: [(0, np.zeros((9, 4, 2), dtype=np.int32))])
+    wild = np.random.default_rng(0).integers(-127, 128, (5, 4, 2)).astype(np.int32)
+    np.testing.assert_array_equal(prior.decode(prior.encode(wild, 0), 0), wild)
+    assert prior.bits(np.zeros((1, 4, 2), dtype=np.int32), 0)[0] < 1

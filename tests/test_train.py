@@ -19,11 +19,12 @@ from transformers import ViTConfig, ViTForImageClassification
 
 from codec import FeatureCodec
 from codec.bitstream import HEADER_BYTES
-from codec.prior import Density
+from codec.prior import ContextPrior
+from training.answers import Answers
 from training.data import Images, normalise
 from training.loop import Schedule, last_whole_checkpoint
 from training.recipe import read_recipe
-from training.train import CodecRecipe, CodecTask, build, run
+from training.train import CodecRecipe, CodecTask, build, fit_prior, run
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -49,13 +50,15 @@ def recipe(pictures: Path, tiny_backbone: Path) -> CodecRecipe:
         student_widths=(8, 8, 8),
         student_depths=(0, 1, 0),
         adapter_rank=2,
+        prior_steps=20,
     )
 
 
 @pytest.fixture
 def task(recipe: CodecRecipe) -> CodecTask:
     codec, uncut = build(recipe)
-    return CodecTask(codec, Density(recipe.n_channels, len(recipe.rate_weights)), uncut, recipe)
+    prior = ContextPrior(recipe.side, recipe.n_channels, len(recipe.rate_weights))
+    return CodecTask(codec, prior, uncut, recipe, Answers(uncut, None, 0, 0, ""))
 
 
 def losses(folder: Path) -> list[float]:
@@ -73,8 +76,8 @@ def test_training_ends_in_a_codec_whose_blobs_decode(recipe: CodecRecipe, encode
     codec = FeatureCodec.from_pretrained(tmp_path / "final")
     x = torch.randn(3, 3, 32, 32)
     for q in codec.qualities:
-        for image, blob in zip(codec.symbols(x, q), codec.encode(x, q), strict=True):
-            assert len(blob) - HEADER_BYTES <= 1.01 * codec.tables[q].bits(image.T) / 8 + 2
+        for bits, blob in zip(codec.prior.bits(codec.symbols(x, q), q), codec.encode(x, q), strict=True):
+            assert len(blob) - HEADER_BYTES <= 1.01 * bits / 8 + 2
     assert codec.tail(codec.decode(codec.encode(x))).logits.shape == (3, 4)
     assert [row.n_images for row in codec.config.calibration] == [4, 4]
     images = Images(recipe.data, recipe.calibration_split, codec.config.preprocess)
@@ -92,7 +95,7 @@ def test_the_target_of_an_answer_is_the_uncut_models_with_a_share_of_the_label(t
     labels = torch.tensor([0, 1, 2, 3, 0, 1])
     tokens = torch.randn(6, 17, 32)
     with torch.no_grad():
-        loss = task._answer(tokens, x, labels)
+        loss = task._answer(tokens, x, labels, torch.arange(6))
         answer = task.codec.tail(tokens).logits.log_softmax(-1)
         target = (1 - share) * task.codec.load_uncut()(x).logits.softmax(-1) + share * F.one_hot(labels, 4)
     entropy = -torch.xlogy(target, target).sum(-1)
@@ -106,6 +109,40 @@ def test_a_share_of_labels_that_are_not_there_is_refused(recipe: CodecRecipe, tm
         Image.new("RGB", (32, 32), (i, 0, 0)).save(place / f"{i}.png")
     with pytest.raises(ValueError, match=r"label_weight is 0\.5, and the images of .* have no labels"):
         run(replace(recipe, data=str(place.parent), train_split="train", label_weight=0.5), tmp_path / "out")
+
+
+def test_training_starts_from_a_trained_codec_of_other_qualities(recipe: CodecRecipe, tmp_path: Path) -> None:
+    run(replace(recipe, match=replace(recipe.match, epochs=0)), tmp_path)
+    assert not (tmp_path / "match").exists()
+    trained = FeatureCodec.from_pretrained(tmp_path / "final")
+    finer = replace(recipe, start=str(tmp_path / "final"), rate_weights=(1e-2, 1e-3, 1e-4))
+    codec, _ = build(finer)
+    theirs = trained.own_parameters()
+    for name, p in codec.own_parameters().items():
+        if name not in ("log_gain", "synthesis.quality.weight"):
+            assert torch.equal(p, theirs[name]), name
+    torch.testing.assert_close(codec.log_gain.mean(0), theirs["log_gain"].mean(0))
+    torch.testing.assert_close(codec.log_gain[1:] - codec.log_gain[:-1], torch.full((2, 4), 0.5 * float(np.log(10))))
+    with pytest.raises(ValueError, match="another shape"):
+        build(replace(finer, n_channels=5))
+    with pytest.raises(ValueError, match="start: no codec in"):
+        build(replace(finer, start=str(tmp_path)))
+
+
+def test_the_prior_is_fitted_to_the_symbols_themselves(tiny_codec: FeatureCodec) -> None:
+    torch.manual_seed(0)
+    prior, q = ContextPrior(4, 6, 3), torch.arange(60) % 3
+    latents = tiny_codec.latent(torch.randn(60, 3, 32, 32)).clone()
+    symbols = tiny_codec.scale(latents, q).round().detach()
+
+    def bits() -> float:
+        with torch.no_grad():
+            return float(prior.bits(symbols, symbols, tiny_codec.log_gain, q).mean())
+
+    before, weights = bits(), [p.clone() for p in tiny_codec.parameters()]
+    fit_prior(prior, tiny_codec, latents, 150, seed=0)
+    assert bits() < 0.8 * before
+    assert all(torch.equal(p, w) for p, w in zip(tiny_codec.parameters(), weights, strict=True))
 
 
 def test_the_uncut_model_goes_where_the_codec_goes(task: CodecTask) -> None:
@@ -175,6 +212,7 @@ def test_the_real_backbone_trains_on_the_same_path(tmp_path: Path) -> None:
         "train_split=train[:4]",
         "validation_split=train[4:5]",
         "calibration_split=train[5:]",
+        "prior_steps=2",
     ]
     for stage in ("match", "answer"):
         overrides += [f"{stage}.epochs=1", f"{stage}.batch_size=4", f"{stage}.num_workers=0", f"{stage}.log_steps=1"]

@@ -74,15 +74,16 @@ The default quality was chosen on `{recipe.validation_split}`. Calibration: real
 
 def _recipe_text(recipe: Any) -> str:
     values = dataclasses.asdict(recipe)
-    for key in ("data", "backbone"):
+    for key in ("data", "backbone", "start"):
         values[key] = _name(values.get(key))
     shown = yaml.safe_dump(_plain({k: v for k, v in values.items() if v is not None}), sort_keys=False, width=120)
     return f"\n## Recipe\n\n```yaml\n{shown}```\n"
 
 
 def _name(reference: str | None) -> str | None:
-    """A hub id or shipped name as it is, a local folder by its last part: a card holds nobody's paths."""
-    return Path(reference).name if reference and Path(reference).is_dir() else reference
+    """A hub id, a shipped name or a folder among the runs as it is, another folder by its last part: a card holds nobody's paths."""
+    local = reference and Path(reference).is_dir() and Path(reference).parts[0] != "runs"
+    return Path(reference).name if reference and local else reference
 
 
 def _plain(value: Any) -> Any:

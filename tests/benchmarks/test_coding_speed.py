@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,26 +11,26 @@ import torch
 pytest.importorskip("compressai")
 pytest.importorskip("pytest_benchmark")
 
-from eval.coding_speed import coders, workload
+from codec import FeatureCodec
+from eval.coding_speed import Workload, workloads
 
-Pairs = dict[str, tuple[Callable[[], Any], Callable[[], Any]]]
+TURN = 16
+NAMES = ("one image", "batches of 64", "197 x 32 synthetic")
 
 
 @pytest.fixture(scope="module")
-def pairs() -> Iterator[Pairs]:
+def loads() -> Iterator[dict[str, Workload]]:
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield coders(workload())
+    codec = FeatureCodec.from_pretrained("vit-tiny-cifar10")
+    with torch.inference_mode():
+        yield workloads(codec, codec.config.default_quality, TURN)
     torch.set_num_threads(n_threads)
 
 
-@pytest.mark.benchmark(group="encode 16 images, one at a time", min_rounds=20, max_time=0.5)
-@pytest.mark.parametrize("name", ["ours", "portable", "compressai"])
-def test_speed_of_encoding_image_after_image(benchmark: Any, pairs: Pairs, name: str) -> None:
-    benchmark(pairs[name][0])
-
-
-@pytest.mark.benchmark(group="decode 16 images, one at a time", min_rounds=20, max_time=0.5)
-@pytest.mark.parametrize("name", ["ours", "portable", "compressai"])
-def test_speed_of_decoding_image_after_image(benchmark: Any, pairs: Pairs, name: str) -> None:
-    benchmark(pairs[name][1])
+@pytest.mark.parametrize("coder", ["ours", "portable", "compressai"])
+@pytest.mark.parametrize("direction", ["encode", "decode"])
+@pytest.mark.parametrize("name", NAMES)
+def test_speed(benchmark: Any, loads: dict[str, Workload], name: str, direction: str, coder: str) -> None:
+    benchmark.group = f"{direction} {name}"
+    benchmark.pedantic(getattr(loads[name].pairs[coder], direction), rounds=30, warmup_rounds=2)

@@ -1,0 +1,165 @@
+"""symbols (B, M, C) <-> payloads: the context network chooses each symbol's table, the range coder does the rest.
+
+Symbols are coded pass by pass, position by position, channel by channel. One that its table does not reach is written as the table's
+last symbol, and its value follows as a byte at the end of the pass, so no latent can make encoding fail.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.bitstream import BitstreamError
+from codec.context import LIMIT, N_TABLES, ContextNetwork
+from codec.rangecoder import Encoder, Integers, PortableDecoder, PortableEncoder, Tables, decoder, encoder
+
+REACH = 15
+"""A table holds the mean's nearest symbol and this many on both sides of it."""
+TABLE_SYMBOLS = 2 * REACH + 2
+"""Those, nearest first (0, -1, 1, -2, ...), and the escape: constriction looks a symbol up from the start of its table."""
+
+_ESCAPE = TABLE_SYMBOLS - 1
+DISTANCES = np.array([-(place + 1) // 2 if place % 2 else place // 2 for place in range(_ESCAPE)], dtype=np.int32)
+"""Symbol minus mean, by place in a table."""
+_PLACES = np.array([_ESCAPE, *np.argsort(DISTANCES), _ESCAPE], dtype=np.int32)  # by distance + REACH + 1, clipped
+_AWAY = np.append(DISTANCES, 0).astype(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerPrior:
+    """The frozen prior of a codec: a context network, and the tables that all channels and qualities share.
+
+    `portable` asks for the coder that needs nothing but numpy; it writes and reads the same bytes.
+    """
+
+    network: ContextNetwork
+    tables: Tables
+
+    def __post_init__(self) -> None:
+        if self.tables.cdf.shape != (N_TABLES, TABLE_SYMBOLS + 1):
+            raise ValueError(f"a prior has {N_TABLES} tables of {TABLE_SYMBOLS} symbols, not {self.tables.cdf.shape}")
+
+    def encode(self, symbols: Integers, quality: int, portable: bool = False) -> list[bytes]:
+        """Symbols (B, M, C), integers in -127..127 -> a payload each.
+
+        Raises:
+            ValueError: not integers, or another shape, range or quality than the prior's.
+        """
+        make = PortableEncoder if portable else encoder
+        ordered, places, tables = self.places(symbols, quality)
+        escaped = (places.max(axis=1, initial=0) == _ESCAPE).tolist()
+        return [self._payload(make(self.tables), *row) for row in zip(ordered, places, tables, escaped, strict=True)]
+
+    def decode(self, payloads: Sequence[bytes], quality: int, portable: bool = False) -> NDArray[np.int32]:
+        """Payloads -> symbols (B, M, C) int32: the inverse of `encode`.
+
+        Raises:
+            BitstreamError: a payload is not what `encode` writes for any symbols at this quality.
+        """
+        network = self.network
+        b, m, c = len(payloads), network.side**2, network.n_channels
+        coders = [(PortableDecoder if portable else decoder)(payload, self.tables) for payload in payloads]
+        known = np.zeros((b, m + 1, c), dtype=np.float32)
+        places, ordered, tables = (np.empty((b, m * c), dtype=np.int32) for _ in range(3))
+        for i, rows in enumerate(network.rows):
+            choice, part = network.choose(known, quality, i, i + 1), slice(rows.start * c, rows.stop * c)
+            tables[:, part] = choice.table.reshape(-1, part.stop - part.start)
+            ordered[:, part] = choice.mean.reshape(-1, part.stop - part.start)
+            for coder, place, table in zip(coders, places, tables, strict=True):
+                place[part] = coder.read(table[part])
+            ordered[:, part] += _AWAY.take(places[:, part])
+            if places[:, part].max(initial=0) == _ESCAPE:
+                for coder, symbol, where in zip(coders, ordered[:, part], places[:, part] == _ESCAPE, strict=True):
+                    symbol[where] = coder.read_bytes(int(where.sum())).astype(np.int32) - (LIMIT + 1)
+            if rows.stop < m:
+                known[:, rows] = network.in_unit(ordered[:, part].reshape(b, -1, c), quality)
+        self._check_lengths(payloads, ordered, places, tables, quality, portable)
+        return ordered.reshape(b, m, c).take(network.inverse, axis=1)
+
+    def _check_lengths(
+        self,
+        payloads: Sequence[bytes],
+        ordered: NDArray[np.int32],
+        places: NDArray[np.int32],
+        tables: NDArray[np.int32],
+        quality: int,
+        portable: bool,
+    ) -> None:
+        """A payload that is longer or shorter than its symbols are worth must be what they are written to, or it is refused."""
+        for j, (payload, bits) in enumerate(zip(payloads, self._bits(places, tables).tolist(), strict=True)):
+            if -8 < 8 * len(payload) - bits < 16 and not payload.endswith(b"\0"):
+                continue
+            coder = PortableEncoder(self.tables) if portable else encoder(self.tables)
+            if self._payload(coder, ordered[j], places[j], tables[j], bool((places[j] == _ESCAPE).any())) != payload:
+                found = f"its {len(payload)} bytes hold symbols that take {bits / 8:.0f}"
+                raise BitstreamError(f"the payload was not written at quality {quality}, or is damaged: {found}")
+
+    def bits(self, symbols: Integers, quality: int) -> NDArray[np.float64]:
+        """Ideal code length of symbols (B, M, C) in bits, (B,), escaped bytes included. Errors as `encode`."""
+        _, places, tables = self.places(symbols, quality)
+        return self._bits(places, tables)
+
+    def _bits(self, places: NDArray[np.int32], tables: NDArray[np.int32]) -> NDArray[np.float64]:
+        return self._costs.take(tables * TABLE_SYMBOLS + places).sum(1)
+
+    @functools.cached_property
+    def _costs(self) -> NDArray[np.float64]:
+        """Bits of each symbol of each table, the byte that follows an escape included."""
+        costs = self.tables.cost.copy()
+        costs[:, _ESCAPE] += 8
+        return costs
+
+    def places(self, symbols: Integers, quality: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """Symbols (B, M, C) -> symbols, their places in their tables, and these tables, each (B, M * C) in the order of coding.
+
+        Errors as `encode`.
+        """
+        network = self.network
+        b, m, c = self._checked(symbols, quality)
+        known = np.zeros((b, m + 1, c), dtype=np.float32)
+        ordered = symbols.take(network.order, axis=1).astype(np.int32, copy=False)
+        known[:, :m] = network.in_unit(ordered, quality)
+        distances, tables = np.empty((b, m, c), dtype=np.int32), np.empty((b, m, c), dtype=np.int32)
+        n_passes, start = len(network.rows), network.rows[0].stop
+        for rows, passes in ((slice(0, start), (0, 1)), (slice(start, m), (1, n_passes))):
+            if rows.start < m:
+                choice = network.choose(known, quality, *passes)
+                tables[:, rows] = choice.table
+                np.subtract(ordered[:, rows], choice.mean, out=distances[:, rows])
+        distances += REACH + 1
+        places = _PLACES.take(distances.reshape(b, -1), mode="clip")
+        return ordered.reshape(b, -1), places, tables.reshape(b, -1)
+
+    def _payload(
+        self,
+        coder: Encoder | PortableEncoder,
+        ordered: NDArray[np.int32],
+        places: NDArray[np.int32],
+        tables: NDArray[np.int32],
+        escaped: bool,
+    ) -> bytes:
+        """One image's rows of `places` -> payload."""
+        if not escaped:
+            coder.write(places, tables)
+            return coder.finish()
+        for rows in self.network.rows:
+            part = slice(rows.start * self.network.n_channels, rows.stop * self.network.n_channels)
+            coder.write(places[part], tables[part])
+            coder.write_bytes((ordered[part][places[part] == _ESCAPE] + (LIMIT + 1)).astype(np.uint8))
+        return coder.finish()
+
+    def _checked(self, symbols: Integers, quality: int) -> tuple[int, int, int]:
+        network = self.network
+        if not isinstance(symbols, np.ndarray) or symbols.dtype.kind not in "iu":
+            raise ValueError("symbols are an array of integers")
+        if symbols.ndim != 3 or symbols.shape[1:] != (network.side**2, network.n_channels):
+            raise ValueError(f"symbols have shape (B, {network.side**2}, {network.n_channels}), not {symbols.shape}")
+        if quality not in range(network.n_qualities):
+            raise ValueError(f"quality {quality!r} is not in 0..{network.n_qualities - 1}")
+        if symbols.size and (symbols.min() < -LIMIT or symbols.max() > LIMIT):
+            raise ValueError(f"symbols are in -{LIMIT}..{LIMIT}")
+        return symbols.shape  # type: ignore[return-value]

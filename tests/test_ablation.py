@@ -1,0 +1,112 @@
+"""The ablation: bytes at a drop, interpolated and resampled, from real trainings to the table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from codec import FeatureCodec
+from codec.bitstream import HEADER_BYTES
+from eval import ablation
+from eval.ablation import FULL, STATIC, TRUNCATED, Counted, count, main, static_bytes, steps_of
+from training.data import Images
+from training.loop import Schedule
+from training.train import CodecRecipe
+
+N = 4000
+
+
+def counted(bytes_by_quality: tuple[float, ...], drops: tuple[float, ...], seed: int = 0) -> Counted:
+    """A codec of these mean bytes and drops on images where the uncut model is right in 90%."""
+    rng = np.random.default_rng(seed)
+    uncut = (np.arange(N) < 0.9 * N).astype(float)
+    right = np.stack([(np.arange(N) < (0.9 - drop / 100) * N).astype(float) for drop in drops])
+    return Counted(np.array(bytes_by_quality)[:, None] + rng.integers(-2, 3, (len(drops), N)), right, uncut)
+
+
+def test_bytes_are_those_at_the_drop_and_lie_in_their_interval() -> None:
+    some = {FULL: counted((20, 40, 80), (2.2, 0.2, 0.0)), "worse": counted((40, 80, 160), (2.2, 0.2, 0.0))}
+    full, worse = steps_of(some, {FULL: "a", "worse": "b"})
+    assert full.n_bytes == pytest.approx(40, abs=0.5)
+    assert worse.n_bytes == pytest.approx(80, abs=0.5)
+    assert worse.ratio == pytest.approx(2, rel=0.02)
+    for step in (full, worse):
+        assert step.low < step.n_bytes < step.high
+        assert step.ratio_low <= step.ratio <= step.ratio_high
+        assert step.bound == ""
+    assert (full.ratio_low, full.ratio_high) == (1, 1)
+    assert worse.ratio_high - worse.ratio_low < 0.1, "both codecs answer the same resampled images"
+
+
+def test_a_codec_that_never_or_always_keeps_to_the_drop_is_a_bound() -> None:
+    never, always = steps_of({FULL: counted((20, 40), (5, 3)), "always": counted((20, 40), (0.1, 0.0))}, {FULL: "", "always": ""})
+    assert (never.bound, always.bound) == (">", "<=")
+    assert "| >40" in ablation.markdown([never, always])
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_the_command_trains_measures_and_draws(
+    tmp_path: Path, tiny_backbone: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapters = "without adapters in the tail"
+    monkeypatch.setattr(ablation, "STEPS", {name: ablation.STEPS[name] for name in (FULL, STATIC, TRUNCATED, adapters)})
+    schedule = Schedule(epochs=1, batch_size=8, bf16=False, log_steps=1)
+    recipe = CodecRecipe(
+        name="small",
+        backbone=str(tiny_backbone),
+        data=str(labelled),
+        train_split="train[:16]",
+        validation_split="train[16:20]",
+        calibration_split="train[20:]",
+        k=1,
+        encoder="student",
+        side=4,
+        n_channels=4,
+        rate_weights=(1e-3, 1e-4),
+        match=schedule,
+        answer=schedule,
+        student_widths=(8, 8, 8),
+        student_depths=(0, 0, 0),
+        adapter_rank=2,
+        prior_steps=5,
+    )
+    (tmp_path / "small.yaml").write_text(json.dumps(asdict(recipe)))
+    rows, picture = tmp_path / "rows.jsonl", tmp_path / "ablation.png"
+    options = ["--runs", str(tmp_path / "runs"), "--rows", str(rows), "--out", str(picture)]
+    assert main(["n_channels=5", "--train", str(tmp_path / "small.yaml"), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "16 images" in printed
+    assert "Contexts save of the payload, by quality: " in printed
+    assert "adapter_rank=0" in printed
+    assert "n_channels=5" in printed
+    assert FeatureCodec.from_pretrained(tmp_path / "runs" / "3" / "final").config.adapter_rank == 0
+    assert Image.open(picture).size[0] > 600
+    assert main(["--rows", str(rows), "--out", str(picture)]) == 0
+    (row,) = [line for line in printed.splitlines() if line.startswith(f"| {FULL} |")]
+    assert row in capsys.readouterr().out
+
+
+@torch.inference_mode()
+def test_static_tables_and_truncation_are_measured_on_real_blobs(tiny_codec: FeatureCodec, labelled: Path) -> None:
+    fit, images = (Images(str(labelled), split, tiny_codec.config.preprocess) for split in ("train", "test"))
+    static = static_bytes(tiny_codec, fit, images)
+    whole, cut = count(tiny_codec, images), count(tiny_codec, images, truncated=True)
+    assert static.shape == whole.n_bytes.shape == cut.n_bytes.shape == (3, 16)
+    assert (static > HEADER_BYTES).all()
+    np.testing.assert_array_equal(cut.n_bytes[-1], whole.n_bytes[-1])
+    assert not np.array_equal(cut.n_bytes[0], whole.n_bytes[0])
+    assert np.abs(cut.n_bytes[0] - whole.n_bytes[0]).max() < 20
+    np.testing.assert_array_equal(cut.uncut, whole.uncut)
+
+
+def test_rows_that_are_none_are_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rows").write_text('{"a": 1}\n')
+    for path in (tmp_path / "rows", tmp_path / "nowhere"):
+        assert main(["--rows", str(path)]) == 2
+        assert "holds no rows of an ablation" in capsys.readouterr().err
