@@ -252,8 +252,8 @@ def demo(
         sent = show.send(of, samples, step)
     Console().print(show.table(sent))
     with progress("drawing"):
-        curve = show.rate_curve(of, samples)
         sweep = show.read_sweep(of)
+        curve = [] if sweep else show.rate_curve(of, samples)
         show.draw(of, sent, curve, sweep, out)
     if not sweep:
         typer.echo(f"no sweep of the test split ships with {of.config.name}: the curve is of these {len(sent)} images alone")

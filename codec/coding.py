@@ -51,7 +51,7 @@ class IntegerPrior:
         """
         make = PortableEncoder if portable else encoder
         ordered, places, tables = self.places(symbols, quality)
-        escaped = (places.max(axis=1, initial=0) == _ESCAPE).tolist()
+        escaped = (np.maximum.reduce(places, axis=1) == _ESCAPE).tolist()
         return [self._payload(make(self.tables), *row) for row in zip(ordered, places, tables, escaped, strict=True)]
 
     def decode(self, payloads: Sequence[bytes], quality: int, portable: bool = False) -> NDArray[np.int32]:
@@ -72,7 +72,7 @@ class IntegerPrior:
             for coder, place, table in zip(coders, places, tables, strict=True):
                 place[part] = coder.read(table[part])
             ordered[:, part] += _AWAY.take(places[:, part])
-            if places[:, part].max(initial=0) == _ESCAPE:
+            if np.maximum.reduce(places[:, part], axis=None) == _ESCAPE:
                 for coder, symbol, where in zip(coders, ordered[:, part], places[:, part] == _ESCAPE, strict=True):
                     symbol[where] = coder.read_bytes(int(where.sum())).astype(np.int32) - (LIMIT + 1)
             if rows.stop < m:
@@ -160,6 +160,7 @@ class IntegerPrior:
             raise ValueError(f"symbols have shape (B, {network.side**2}, {network.n_channels}), not {symbols.shape}")
         if quality not in range(network.n_qualities):
             raise ValueError(f"quality {quality!r} is not in 0..{network.n_qualities - 1}")
-        if symbols.size and (symbols.min() < -LIMIT or symbols.max() > LIMIT):
+        flat = symbols.reshape(-1)
+        if flat.size and (np.minimum.reduce(flat) < -LIMIT or np.maximum.reduce(flat) > LIMIT):
             raise ValueError(f"symbols are in -{LIMIT}..{LIMIT}")
         return symbols.shape  # type: ignore[return-value]

@@ -154,12 +154,12 @@ class ContextNetwork:
             return weights.alone
         span = slice(self.rows[first].start, self.rows[last - 1].stop)
         h = self.sums(known, quality, first, last)
-        np.floor(h, out=h)
         np.maximum(h, 0, out=h)
+        whole = np.floor(h, out=h).astype(np.float64)
         z = np.empty((len(h), span.stop - span.start, 2 * self.n_channels))
         for i in range(first, last):
             rows = slice(self.rows[i].start - span.start, self.rows[i].stop - span.start)
-            np.matmul(h[:, rows], weights.out[i], out=z[:, rows])
+            np.matmul(whole[:, rows], weights.out[i], out=z[:, rows])
         z += weights.bias[span]
         return self._chosen(z)
 
@@ -168,8 +168,8 @@ class ContextNetwork:
         start, parts = self.rows[first].start, range(first, last)
         sums = np.empty((len(known), self.rows[last - 1].stop - start, self.hidden.shape[1]), dtype=np.float32)
         for i in parts:
-            neighbours, rows = self.passes[i].neighbours, self.rows[i]
-            seen = known.take(neighbours.reshape(-1), axis=1, mode="clip").reshape(len(known), len(neighbours), -1)
+            rows = self.rows[i]
+            seen = known.take(self._near[i], axis=1, mode="clip").reshape(len(known), rows.stop - rows.start, -1)
             np.matmul(seen, self._first.hidden[i], out=sums[:, rows.start - start : rows.stop - start])
         sums += self._first.bias[quality, start : start + sums.shape[1]]
         return sums
@@ -189,6 +189,11 @@ class ContextNetwork:
 
     # Weights as products from the left take them. The first layer's are float32 and hold 2**-shift, the second's are float64 and hold a
     # quality's factor and 2**-16: powers of two, and sums below 2**24 and 2**53, so every product and sum is still exact.
+
+    @functools.cached_property
+    def _near(self) -> list[NDArray[np.intp]]:
+        """Each pass's neighbours in one row, (4 n,)."""
+        return [neighbours.reshape(-1) for _, neighbours in self.passes]
 
     @functools.cached_property
     def _first(self) -> _First:

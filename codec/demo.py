@@ -175,7 +175,7 @@ def check_out(out: Path) -> None:
 
 
 def draw(codec: FeatureCodec, sent: Sequence[Sent], curve: Sequence[Point], sweep: Sequence[dict[str, Any]], out: Path) -> None:
-    """Draw the pictures with answers and bytes, and the rate-score curve, into the file `out`."""
+    """Draw the pictures with answers and bytes, and the curve of the sweep, or of these pictures where none ships, into the file `out`."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -227,18 +227,15 @@ def _draw_curve(ax: Any, name: str, curve: Sequence[Point], sweep: Sequence[dict
         draw_rate_score(ax, list(sweep), max_drop=15)
         n_images = sweep[0].get("n_images")
         ax.set_title(f"accuracy and bytes on the {n_images:,} test images" if n_images else "accuracy and bytes", loc="left")
-    else:
-        ax.axhline(uncut, color="#444444", linestyle=(0, (5, 4)), linewidth=1.4, label=f"uncut model, these {_pictures(n_sent)}")
-        ax.set(xlabel="bytes per image, header included", ylabel="top-1 accuracy, %", ylim=(-3, 103))
-        ax.set_xlim(0, 1.15 * max(point.bytes_mean for point in curve))
-        ax.grid(color="#e6e6e6", linewidth=0.8)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.set_title(f"accuracy and bytes on these {_pictures(n_sent)} alone:\nno sweep of the test split ships with {name}", loc="left")
-    hollow = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgecolor": "#00798c", "markeredgewidth": 1.8}
+        return
+    ax.axhline(uncut, color="#444444", linestyle=(0, (5, 4)), linewidth=1.4, label=f"uncut model, these {_pictures(n_sent)}")
     x, y = [point.bytes_mean for point in curve], [point.score for point in curve]
+    hollow = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgecolor": "#00798c", "markeredgewidth": 1.8}
     ax.plot(x, y, linestyle="none", zorder=6, label=f"these {_pictures(n_sent)}", **hollow)
-    low, high = ax.get_ylim()
-    ax.set_ylim(min(low, *y) - 0.5, max(high, *y) + 0.5)
+    ax.set(xlabel="bytes per image, header included", ylabel="top-1 accuracy, %", ylim=(-3, 103), xlim=(0, 1.15 * max(x)))
+    ax.grid(color="#e6e6e6", linewidth=0.8)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_title(f"accuracy and bytes on these {_pictures(n_sent)} alone:\nno sweep of the test split ships with {name}", loc="left")
     ax.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
 
 

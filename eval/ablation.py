@@ -158,13 +158,15 @@ def _bytes(counted: Counted, weights: NDArray[np.float64]) -> NDArray[np.float64
     return np.array([rate_at([{"bytes_mean": b, "drop": d} for b, d in zip(*curve, strict=True)], DROP).n_bytes for curve in curves])
 
 
-def train_and_count(recipe: str, overrides: Sequence[str], runs: Path, test_split: str, limit: int | None) -> list[Step]:
+def train_and_count(
+    recipe: str, overrides: Sequence[str], runs: Path, test_split: str, limit: int | None, n_steps: int | None = None
+) -> list[Step]:
     """Train what is not yet trained under `runs`, measure it on the test split."""
     base = read_recipe(CodecRecipe, recipe, overrides)
     images = Images(base.data, test_split, base.preprocess(), limit)
     counted: dict[str, Counted] = {}
     commands: dict[str, str] = {}
-    for i, (name, changes) in enumerate(STEPS.items()):
+    for i, (name, changes) in enumerate(list(STEPS.items())[:n_steps]):
         folder = runs / f"{i}"
         epochs = base.match.epochs + base.answer.epochs
         changed = [change.format(epochs=epochs) for change in changes or ()]
@@ -239,12 +241,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"), help="folder of the trainings; default: %(default)s")
     parser.add_argument("--split", default="test", help="images that are measured; default: %(default)s")
     parser.add_argument("--limit", type=int, help="the first so many of them only")
+    parser.add_argument("--first", type=int, metavar="N", help="make the first so many rows only; the first three need one training")
     parser.add_argument("--rows", type=Path, default=SHIPPED, help="file of JSON lines, written with --train; default: the shipped one")
     parser.add_argument("--out", type=Path, default=Path("ablation.png"), help="picture to draw; default: %(default)s")
     args = parser.parse_args(argv)
     try:
         if args.train:
-            steps = train_and_count(args.train, args.overrides, args.runs, args.split, args.limit)
+            steps = train_and_count(args.train, args.overrides, args.runs, args.split, args.limit, args.first)
             args.rows.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(args.rows) as file:
                 file.write_text("".join(json.dumps(asdict(s)) + "\n" for s in steps))
