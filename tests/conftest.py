@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,6 +18,9 @@ from codec.config import Calibration, CodecConfig
 from codec.model import FeatureCodec, load_backbone
 from codec.preprocess import Preprocess
 from codec.prior import ContextPrior, freeze
+
+if TYPE_CHECKING:
+    from training.train import CodecRecipe
 
 LABELS = ("cat", "dog", "ship", "truck")
 
@@ -163,6 +166,38 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
             place.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(place)
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_recipe(tiny_backbone: Path) -> Callable[..., CodecRecipe]:
+    """Function (data, **changes) -> the recipe of a small codec that trains in seconds."""
+    from training.loop import Schedule
+    from training.train import CodecRecipe
+
+    def make(data: Path, **changes: Any) -> CodecRecipe:
+        schedule = Schedule(epochs=2, batch_size=8, lr=2e-3, bf16=False, save_steps=5, log_steps=1)
+        values: dict[str, Any] = {
+            "name": "small",
+            "backbone": str(tiny_backbone),
+            "data": str(data),
+            "train_split": "train[:16]",
+            "validation_split": "train[16:20]",
+            "calibration_split": "train[20:24]",
+            "k": 1,
+            "encoder": "student",
+            "side": 4,
+            "n_channels": 4,
+            "rate_weights": (1e-3, 1e-4),
+            "match": schedule,
+            "answer": schedule,
+            "student_widths": (8, 8, 8),
+            "student_depths": (0, 1, 0),
+            "adapter_rank": 2,
+            "prior_steps": 20,
+        }
+        return CodecRecipe(**(values | changes))
+
+    return make
 
 
 @pytest.fixture

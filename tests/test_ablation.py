@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from codec.bitstream import HEADER_BYTES
 from eval import ablation
 from eval.ablation import FULL, STATIC, TRUNCATED, Counted, count, main, static_bytes, steps_of
 from training.data import Images
-from training.loop import Schedule
 from training.train import CodecRecipe
 
 N = 4000
@@ -52,30 +52,15 @@ def test_a_codec_that_never_or_always_keeps_to_the_drop_is_a_bound() -> None:
 
 @pytest.mark.usefixtures("uncompiled")
 def test_the_command_trains_measures_and_draws(
-    tmp_path: Path, tiny_backbone: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    make_recipe: Callable[..., CodecRecipe],
+    labelled: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     adapters = "without adapters in the tail"
     monkeypatch.setattr(ablation, "STEPS", {name: ablation.STEPS[name] for name in (FULL, STATIC, TRUNCATED, adapters)})
-    schedule = Schedule(epochs=1, batch_size=8, bf16=False, log_steps=1)
-    recipe = CodecRecipe(
-        name="small",
-        backbone=str(tiny_backbone),
-        data=str(labelled),
-        train_split="train[:16]",
-        validation_split="train[16:20]",
-        calibration_split="train[20:]",
-        k=1,
-        encoder="student",
-        side=4,
-        n_channels=4,
-        rate_weights=(1e-3, 1e-4),
-        match=schedule,
-        answer=schedule,
-        student_widths=(8, 8, 8),
-        student_depths=(0, 0, 0),
-        adapter_rank=2,
-        prior_steps=5,
-    )
+    recipe = make_recipe(labelled)
     (tmp_path / "small.yaml").write_text(json.dumps(asdict(recipe)))
     rows, picture = tmp_path / "rows.jsonl", tmp_path / "ablation.png"
     options = ["--runs", str(tmp_path / "runs"), "--rows", str(rows), "--out", str(picture)]

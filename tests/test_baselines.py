@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,31 +14,16 @@ from codec import FeatureCodec
 from eval import sweep
 from eval.baselines import bottleneck_methods, load_bottleneck, run
 from eval.rows import read_rows
-from training.loop import Schedule, last_whole_checkpoint
+from training.loop import last_whole_checkpoint
 from training.train import CodecRecipe
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 
 
 @pytest.fixture
-def recipe(labelled: Path, tiny_codec: FeatureCodec, tiny_codec_folder: Path) -> CodecRecipe:
-    schedule = Schedule(epochs=2, batch_size=8, lr=5e-3, bf16=False, log_steps=1)
-    return CodecRecipe(
-        name="usual",
-        backbone=str(tiny_codec_folder / "backbone"),
-        data=str(labelled),
-        train_split="train",
-        validation_split="train",
-        calibration_split="train",
-        k=tiny_codec.config.k,
-        encoder="student",
-        side=4,
-        n_channels=4,
-        rate_weights=(1e-2, 1e-4),
-        match=schedule,
-        answer=schedule,
-        adapter_rank=2,
-    )
+def recipe(make_recipe: Callable[..., CodecRecipe], labelled: Path, tiny_codec: FeatureCodec, tiny_codec_folder: Path) -> CodecRecipe:
+    backbone = str(tiny_codec_folder / "backbone")
+    return make_recipe(labelled, backbone=backbone, k=tiny_codec.config.k, train_split="train", rate_weights=(1e-2, 1e-4))
 
 
 def test_it_trains_as_long_as_the_codec_and_its_blobs_hold_its_symbols(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from codec.bitstream import HEADER_BYTES
 from codec.prior import ContextPrior
 from training.answers import Answers
 from training.data import Images, normalise
-from training.loop import Schedule, last_whole_checkpoint
+from training.loop import last_whole_checkpoint
 from training.recipe import read_recipe
 from training.train import CodecRecipe, CodecTask, build, fit_prior, run
 
@@ -31,27 +32,8 @@ pytestmark = pytest.mark.usefixtures("uncompiled")
 
 
 @pytest.fixture
-def recipe(pictures: Path, tiny_backbone: Path) -> CodecRecipe:
-    schedule = Schedule(epochs=2, batch_size=8, lr=2e-3, bf16=False, save_steps=5, log_steps=1)
-    return CodecRecipe(
-        name="small",
-        backbone=str(tiny_backbone),
-        data=str(pictures),
-        train_split="train[:40]",
-        validation_split="train[40:44]",
-        calibration_split="train[44:]",
-        k=1,
-        encoder="student",
-        side=4,
-        n_channels=4,
-        rate_weights=(1e-3, 1e-4),
-        match=schedule,
-        answer=schedule,
-        student_widths=(8, 8, 8),
-        student_depths=(0, 1, 0),
-        adapter_rank=2,
-        prior_steps=20,
-    )
+def recipe(make_recipe: Callable[..., CodecRecipe], pictures: Path) -> CodecRecipe:
+    return make_recipe(pictures, train_split="train[:40]", validation_split="train[40:44]", calibration_split="train[44:]")
 
 
 @pytest.fixture
