@@ -30,7 +30,7 @@ from codec.context import (
     ContextNetwork,
     passes,
 )
-from codec.rangecoder import TOTAL, Tables
+from codec.rangecoder import Tables
 
 Sample = Callable[[], Iterable[tuple[int, NDArray[np.int32]]]]
 """Gives pairs of a quality and symbols (B, M, C)."""
@@ -135,7 +135,7 @@ def freeze(prior: ContextPrior, log_gain: torch.Tensor, sample: Sample, weight: 
     sums = LIMIT * np.abs(draft.hidden.astype(np.int64)).sum(2) + np.abs(draft.hidden_bias.astype(np.int64)).max(0)
     shift = np.maximum(np.ceil(np.log2((sums + 1) / MAX_HIDDEN)), 0).astype(np.int32)
     out = w["out"] * (np.exp2(shift) / row_scale)[:, None]  # (2, 2C, H), for integer hidden units
-    out_scale = LIMIT / np.maximum(np.abs(out).max((0, 2)), np.abs(w["out_bias"]).max(1) / (1 << 24) + 1e-9)
+    out_scale = LIMIT / np.maximum(np.abs(out).max((0, 2)), np.abs(w["out_bias"]).max(1) / MAX_SUM + 1e-9)
     log_step = math.log(SCALE_STEP)
     to_eighths = EIGHTHS * gain / out_scale[: prior.n_channels]
     to_index = np.broadcast_to(1 / (out_scale[prior.n_channels :] * log_step), gain.shape)
@@ -170,12 +170,7 @@ def _tables(counts: NDArray[np.float64], weight: float) -> Tables:
     inside = high - low
     pmf = np.concatenate([inside, np.maximum(1 - inside.sum(1, keepdims=True), 0)], axis=1)
     mass = counts + weight * np.maximum(pmf, LEAST_SHARE)
-    exact = mass * (TOTAL / mass.sum(1, keepdims=True))
-    frequency = np.maximum(np.floor(exact), 1).astype(np.int64)
-    rows = np.arange(len(frequency))
-    frequency[rows, frequency.argmax(1)] += TOTAL - frequency.sum(1)
-    cdf = np.concatenate([np.zeros((len(rows), 1), dtype=np.int64), np.cumsum(frequency, axis=1)], axis=1)
-    return Tables(cdf.astype(np.uint32))
+    return Tables.from_mass(mass)
 
 
 def _int32(values: NDArray[np.float64]) -> NDArray[np.int32]:

@@ -47,6 +47,13 @@ class Tables:
         if np.any(np.diff(cdf.astype(np.int64), axis=1) < 1):
             raise ValueError("each symbol of a table needs a frequency of at least 1 of 2**24")
 
+    @classmethod
+    def from_mass(cls, mass: NDArray[np.float64]) -> Tables:
+        """Tables of mass (K, S), counts or probabilities: shares of it, of at least 1 in 2**24. For freezing, never for loading."""
+        frequency = np.maximum(np.floor(mass * (TOTAL / mass.sum(1, keepdims=True))), 1).astype(np.int64)
+        frequency[np.arange(len(frequency)), frequency.argmax(1)] += TOTAL - frequency.sum(1)
+        return cls(np.concatenate([np.zeros((len(frequency), 1)), np.cumsum(frequency, axis=1)], axis=1).astype(np.uint32))
+
     @property
     def n_symbols(self) -> int:
         """S, the length of each table."""

@@ -23,8 +23,9 @@ from rich.progress import track
 
 from codec.bitstream import HEADER_BYTES
 from codec.checkpoint import whole_file
+from codec.context import LIMIT
 from codec.model import FeatureCodec
-from codec.rangecoder import TOTAL, Tables, encoder
+from codec.rangecoder import Tables, encoder
 from eval.report import rate_at
 from training.data import Images, batches, normalise
 from training.recipe import read_recipe
@@ -106,21 +107,18 @@ def count(codec: FeatureCodec, images: Images, truncated: bool = False) -> Count
 @torch.inference_mode()
 def static_bytes(codec: FeatureCodec, fit: Images, images: Images) -> NDArray[np.float64]:
     """Bytes (Q, n) of blobs whose symbols are coded with static tables, one a channel and quality, counted on `fit`."""
-    preprocess, limit = codec.config.preprocess, 127
+    preprocess = codec.config.preprocess
     rows = []
     fit_latents, latents = ([codec.latent(normalise(x, preprocess)) for x, _ in batches(some)] for some in (fit, images))
     for q in track(codec.qualities, description="static tables"):
-        counts = np.zeros((codec.config.n_channels, 2 * limit + 1))
+        counts = np.zeros((codec.config.n_channels, 2 * LIMIT + 1))
         for latent in fit_latents:
-            symbols = codec.quantise(latent, q) + limit
-            counts += np.stack([np.bincount(symbols[..., c].ravel(), minlength=2 * limit + 1) for c in range(len(counts))])
-        counts += 1e-3
-        frequency = np.maximum(counts * ((TOTAL - counts.shape[1]) / counts.sum(1, keepdims=True)), 1).astype(np.int64)
-        frequency[np.arange(len(counts)), frequency.argmax(1)] += TOTAL - frequency.sum(1)
-        tables = Tables(np.concatenate([np.zeros((len(counts), 1)), np.cumsum(frequency, axis=1)], axis=1).astype(np.uint32))
+            symbols = codec.quantise(latent, q) + LIMIT
+            counts += np.stack([np.bincount(symbols[..., c].ravel(), minlength=2 * LIMIT + 1) for c in range(len(counts))])
+        tables = Tables.from_mass(counts + 1e-3)
         sizes = []
         for latent in latents:
-            for image in codec.quantise(latent, q) + limit:
+            for image in codec.quantise(latent, q) + LIMIT:
                 coder = encoder(tables)
                 for channel, row in enumerate(np.ascontiguousarray(image.T)):
                     coder.write(row, channel)

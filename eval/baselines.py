@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
@@ -34,7 +33,8 @@ from training.answers import Answers
 from training.command import run_command
 from training.data import Images, augment, normalise, uniform
 from training.loop import is_first_process, train
-from training.train import CodecRecipe, load_uncut
+from training.recipe import read_recipe
+from training.train import CodecRecipe, divergence, load_uncut, rate_task_loss, spread_gains
 
 
 class Factorised:
@@ -94,9 +94,8 @@ class LinearBottleneck(nn.Module):
             add_adapters(self.tail, recipe.adapter_rank)
         self.norm = nn.LayerNorm(grid.width)
         self.down, self.up = nn.Linear(grid.width, n_channels), nn.Linear(n_channels, grid.width)
-        log_weights = torch.tensor(recipe.rate_weights).log()
-        gains = 1.4 + 0.5 * (log_weights.mean() - log_weights)  # as the codec's: training.train.spread_gains
-        self.log_gain = nn.Parameter(gains[:, None].repeat(1, n_channels))
+        self.log_gain = nn.Parameter(torch.full((n_qualities, n_channels), 1.4))
+        spread_gains(self.log_gain, recipe.rate_weights)
         self.density = EntropyBottleneck(n_channels * n_qualities, init_scale=4)
         self.density.quantiles.requires_grad_(False)  # for compressai's own tables: `fit_bottleneck` makes those
 
@@ -143,10 +142,7 @@ class BottleneckTask(nn.Module):
         bits = self.bottleneck.bits(scaled + noise)
         logits = self.bottleneck.answer(scaled + (scaled.round() - scaled).detach(), quality)
         target = recipe.target(self.answers(x, keys), labels)
-        task = F.kl_div(logits.float().log_softmax(-1), target, reduction="none").sum(-1)
-        mean_bits, mean_task = (value.detach().unflatten(0, (-1, q)).mean(0) for value in (bits, task))
-        log = {f"bytes_q{i}": b / 8 for i, b in enumerate(mean_bits)} | {f"task_q{i}": t for i, t in enumerate(mean_task)}
-        return {"loss": (task + self.rate_weights[quality] * bits).mean()} | log
+        return rate_task_loss(bits, divergence(logits, target), self.rate_weights)
 
 
 class Bottleneck:
@@ -250,8 +246,6 @@ def load_bottleneck(folder: Path) -> tuple[LinearBottleneck, CodecRecipe]:
         ValueError: `folder` holds no trained bottleneck.
     """
     from safetensors.torch import load_file
-
-    from training.recipe import read_recipe
 
     if not (folder / "recipe.json").is_file() or not (folder / "bottleneck.safetensors").is_file():
         raise ValueError(f"{folder} holds no trained bottleneck: python -m eval.baselines RECIPE --out {folder} trains one")

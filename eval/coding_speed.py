@@ -23,7 +23,7 @@ from rich.progress import track
 from codec.checkpoint import shipped_root
 from codec.model import FeatureCodec
 from codec.pipeline import Device
-from codec.rangecoder import TOTAL, PortableDecoder, PortableEncoder, Tables, decoder, encoder
+from codec.rangecoder import PortableDecoder, PortableEncoder, Tables, decoder, encoder
 from eval.baselines import fit_bottleneck
 
 N_POSITIONS, N_CHANNELS = 197, 32
@@ -109,10 +109,8 @@ def _compressai(bottleneck: Any, batches: Sequence[torch.Tensor], n_positions: i
 
 def _static_tables(symbols: NDArray[np.int32], n_symbols: int) -> Tables:
     """Counted tables, one a channel, of symbols (n, C, M) in 0 ... n_symbols - 1."""
-    counts = np.stack([np.bincount(symbols[:, c].ravel(), minlength=n_symbols) for c in range(symbols.shape[1])]) + 0.5
-    frequency = np.maximum(counts * (TOTAL / counts.sum(1, keepdims=True)), 1).astype(np.int64)
-    frequency[np.arange(len(frequency)), frequency.argmax(1)] += TOTAL - frequency.sum(1)
-    return Tables(np.concatenate([np.zeros((len(frequency), 1)), np.cumsum(frequency, axis=1)], axis=1).astype(np.uint32))
+    counts = np.stack([np.bincount(symbols[:, c].ravel(), minlength=n_symbols) for c in range(symbols.shape[1])])
+    return Tables.from_mass(counts + 0.5)
 
 
 def _checked(symbols: NDArray[np.int32], pairs: dict[str, Pair], ideal_bytes: float) -> Workload:

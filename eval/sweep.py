@@ -30,7 +30,7 @@ from eval.untrained import PICTURES, Picture, QuantisedTokens, Tokens
 from training.data import Images, normalise
 
 FIT_LIMIT = 2000
-"""Images the factorised prior is fitted to."""
+"""Images compressai's priors are fitted to."""
 
 
 def load_codecs(names: Sequence[str]) -> list[FeatureCodec]:
@@ -68,7 +68,7 @@ def load_fit_images(data: str, name: str, images: Images, console: Console) -> I
         return Images(data, name, images.preprocess, FIT_LIMIT)
     except (ValueError, OSError):
         half = range(min((len(images) + 1) // 2, FIT_LIMIT))
-        console.print(f"note: no split {name!r} to fit the factorised prior to; it gets {len(half)} of the measured images", markup=False)
+        console.print(f"note: no split {name!r} to fit compressai's priors to; they get {len(half)} of the measured images", markup=False)
         return half
 
 
@@ -142,15 +142,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
         n_labels = uncut.config.num_labels  # type: ignore[union-attr]
         images = load_images(args.data, args.split, config.preprocess, args.limit, n_labels)  # type: ignore[arg-type]
         fit = None
-        if "factorised" in baselines:
+        if "factorised" in baselines or args.bottleneck is not None:
             source = load_fit_images(args.data, args.fit_split, images, console)
             pictures = images if isinstance(source, range) else source
             fit = torch.stack([pictures[i][0] for i in range(len(source))])
     methods = collect(codecs, uncut, baselines, fit, console)
-    if args.bottleneck is not None:
-        pictures = Images(args.data, args.fit_split, config.preprocess, FIT_LIMIT)
+    if args.bottleneck is not None and fit is not None:
         with console.status("fitting the bottleneck's prior"):
-            methods += bottleneck_methods(args.bottleneck, torch.stack([pictures[i][0] for i in range(len(pictures))]), config)
+            methods += bottleneck_methods(args.bottleneck, fit, config)
     data = f"{Path(args.data).resolve().name}:{args.split}"
     try:
         measured = sweep(methods, images, config.task, data, console)

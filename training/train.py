@@ -161,10 +161,7 @@ class CodecTask(nn.Module):
         bits = self.prior.bits(scaled + noise, rounded, codec.log_gain, quality)
         tokens = codec.synthesise(rounded, quality)
         task = self._match(tokens, x) if self.stage == "match" else self._answer(tokens, x, labels, keys)
-        loss = (task + self.rate_weights[quality] * bits).mean()
-        per_quality = bits.detach().unflatten(0, (-1, q)).mean(0), task.detach().unflatten(0, (-1, q)).mean(0)
-        log = {f"bytes_q{i}": b / 8 for i, b in enumerate(per_quality[0])} | {f"task_q{i}": t for i, t in enumerate(per_quality[1])}
-        return {"loss": loss} | log
+        return rate_task_loss(bits, task, self.rate_weights)
 
     def _match(self, tokens: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Squared error of the tokens over their variance, per channel: (B,)."""
@@ -176,8 +173,20 @@ class CodecTask(nn.Module):
     def _answer(self, tokens: torch.Tensor, x: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """KL divergence from the target, the uncut model's answer with a share of the true label, to the tail's, in nats: (B,)."""
         target = self.recipe.target(self.answers(x, keys), labels)
-        answer = self.codec.tail(tokens).logits.float().log_softmax(-1)
-        return F.kl_div(answer, target, reduction="none").sum(-1)
+        return divergence(self.codec.tail(tokens).logits, target)
+
+
+def divergence(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """KL divergence from target (B, L) to the answers of logits (B, L), in nats: (B,)."""
+    return F.kl_div(logits.float().log_softmax(-1), target, reduction="none").sum(-1)
+
+
+def rate_task_loss(bits: torch.Tensor, task: torch.Tensor, rate_weights: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Bits and task loss (B,), where sample b has quality b mod Q -> the loss, and what each quality takes and loses, for the log."""
+    q = len(rate_weights)
+    mean_bits, mean_task = (value.detach().unflatten(0, (-1, q)).mean(0) for value in (bits, task))
+    log = {f"bytes_q{i}": b / 8 for i, b in enumerate(mean_bits)} | {f"task_q{i}": t for i, t in enumerate(mean_task)}
+    return {"loss": (task + rate_weights.repeat(len(bits) // q) * bits).mean()} | log
 
 
 def freeze_codec(codec: FeatureCodec, prior: ContextPrior, data: Images, recipe: CodecRecipe, batch_size: int = 500) -> None:
@@ -250,7 +259,7 @@ def build(recipe: CodecRecipe) -> tuple[FeatureCodec, nn.Module]:
     codec = FeatureCodec(recipe.config(recipe.preprocess()), backbone)
     if recipe.start is not None:
         start_from(codec, Path(recipe.start))
-    spread_gains(codec, recipe.rate_weights)
+    spread_gains(codec.log_gain, recipe.rate_weights)
     return codec, load_uncut(recipe)
 
 
@@ -277,10 +286,10 @@ def start_from(codec: FeatureCodec, folder: Path) -> None:
 
 
 @torch.no_grad()
-def spread_gains(codec: FeatureCodec, rate_weights: tuple[float, ...]) -> None:
+def spread_gains(log_gain: torch.Tensor, rate_weights: tuple[float, ...]) -> None:
     """Where gains start: at high rates distortion goes with the square of the quantiser's step, so the best step with sqrt(lambda)."""
     log_weights = torch.tensor(rate_weights).log()
-    codec.log_gain.add_(0.5 * (log_weights.mean() - log_weights)[:, None])
+    log_gain.add_(0.5 * (log_weights.mean() - log_weights)[:, None])
 
 
 def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
