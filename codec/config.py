@@ -41,6 +41,8 @@ class CodecConfig:
         n_channels: C of the latent.
         n_qualities: rate indices, 0 = smallest.
         default_quality: the one used where the caller names none.
+        dead_zone: for each quality, how much further than half a step from zero values still become zero; none for plain rounding. The
+            encoder's matter alone.
         student_widths, student_depths: see `StudentAnalysis`.
         synthesis_depth: transformer blocks of the synthesis.
         adapter_rank: rank of the adapters in the tail, 0 for none.
@@ -61,6 +63,7 @@ class CodecConfig:
     student_depths: tuple[int, ...] = ()
     synthesis_depth: int = 1
     adapter_rank: int = 0
+    dead_zone: tuple[float, ...] = ()
     task: str = "image-classification"
     calibration: tuple[Calibration, ...] = ()
 
@@ -73,6 +76,8 @@ class CodecConfig:
             raise ValueError(f"default quality {self.default_quality} is not in 0..{self.n_qualities - 1}")
         if self.calibration and len(self.calibration) != self.n_qualities:
             raise ValueError(f"{self.n_qualities} qualities are calibrated by as many rows, not {len(self.calibration)}")
+        if self.dead_zone and (len(self.dead_zone) != self.n_qualities or not all(0 <= d < 0.5 for d in self.dead_zone)):
+            raise ValueError(f"a dead zone is a number in [0, 0.5) for each of {self.n_qualities} qualities, not {self.dead_zone}")
         if self.encoder == "student" and self.side << len(self.student_widths) != self.preprocess.size:
             raise ValueError(
                 f"{len(self.student_widths)} student stages bring {self.preprocess.size} pixels to "
@@ -94,8 +99,8 @@ class CodecConfig:
             raise ValueError(f"config.json holds unknown keys: {', '.join(unknown)}; update the library")
         try:
             preprocess = Preprocess.from_dict(values["preprocess"])
-            widths: dict[str, Any] = {key: tuple(values[key]) for key in ("student_widths", "student_depths") if key in values}
+            tuples: dict[str, Any] = {key: tuple(values[key]) for key in ("student_widths", "student_depths", "dead_zone") if key in values}
             calibration = tuple(Calibration(**row) for row in values.get("calibration", ()))
-            return cls(**{**values, **widths, "preprocess": preprocess, "calibration": calibration})
+            return cls(**{**values, **tuples, "preprocess": preprocess, "calibration": calibration})
         except (KeyError, TypeError) as error:
             raise ValueError(f"config.json is not a codec's: {error}") from error

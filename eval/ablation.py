@@ -27,9 +27,10 @@ from codec.context import LIMIT
 from codec.model import FeatureCodec
 from codec.rangecoder import Tables, encoder
 from eval.report import rate_at
+from training.codec_recipe import CodecRecipe
 from training.data import Images, batches, normalise
 from training.recipe import read_recipe
-from training.train import CodecRecipe, run
+from training.train import run
 
 DROP = 0.2
 SHIPPED = Path(__file__).parent.parent / "docs" / "ablation.jsonl"

@@ -30,11 +30,12 @@ from codec.transforms import add_adapters
 from eval.methods import Cost, DecodeError, device_cost
 from eval.rows import BOTTLENECK
 from training.answers import Answers
+from training.codec_recipe import CodecRecipe
 from training.command import run_command
 from training.data import Images, augment, normalise, uniform
 from training.loop import is_first_process, train
 from training.recipe import read_recipe
-from training.train import CodecRecipe, divergence, load_uncut, rate_task_loss, spread_gains
+from training.train import divergence, load_uncut, rate_task_loss, spread_gains
 
 
 class Factorised:

@@ -20,7 +20,7 @@ from codec.preprocess import Preprocess
 from codec.prior import ContextPrior, freeze
 
 if TYPE_CHECKING:
-    from training.train import CodecRecipe
+    from training.codec_recipe import CodecRecipe
 
 LABELS = ("cat", "dog", "ship", "truck")
 
@@ -171,8 +171,8 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def make_recipe(tiny_backbone: Path) -> Callable[..., CodecRecipe]:
     """Function (data, **changes) -> the recipe of a small codec that trains in seconds."""
+    from training.codec_recipe import CodecRecipe
     from training.loop import Schedule
-    from training.train import CodecRecipe
 
     def make(data: Path, **changes: Any) -> CodecRecipe:
         schedule = Schedule(epochs=2, batch_size=8, lr=2e-3, bf16=False, save_steps=5, log_steps=1)

@@ -16,8 +16,8 @@ from codec import FeatureCodec
 from codec.bitstream import HEADER_BYTES
 from eval import ablation
 from eval.ablation import FULL, STATIC, TRUNCATED, Counted, count, main, static_bytes, steps_of
+from training.codec_recipe import CodecRecipe
 from training.data import Images
-from training.train import CodecRecipe
 
 N = 4000
 

@@ -14,8 +14,8 @@ from codec import FeatureCodec
 from eval import sweep
 from eval.baselines import bottleneck_methods, load_bottleneck, run
 from eval.rows import read_rows
+from training.codec_recipe import CodecRecipe
 from training.loop import last_whole_checkpoint
-from training.train import CodecRecipe
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 

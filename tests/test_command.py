@@ -9,9 +9,9 @@ import pytest
 
 from training.backbone import BackboneRecipe
 from training.backbone import run as train_backbone
+from training.codec_recipe import CodecRecipe
 from training.command import run_command
 from training.loop import LossIsNaNError
-from training.train import CodecRecipe
 from training.train import run as train_codec
 
 

@@ -62,3 +62,26 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(pictures: Path, tmp_path: P
     with pytest.raises(OSError, match="No space left"):
         train(Exploding(), data, Schedule(epochs=1, batch_size=8, bf16=False, save_steps=2, log_steps=1), tmp_path)
     assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+
+
+class Watching(Exploding):
+    """Keeps the keys of every batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: list[torch.Tensor] = []
+
+    def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.keys.append(keys.clone())
+        return {"loss": (self.weight**2).sum()}
+
+
+@pytest.mark.parametrize(("fresh", "rounds"), [(None, [0, 1, 2, 3]), (2, [0, 1, 0, 1])])
+def test_crops_come_again_after_the_fresh_epochs_in_another_order(
+    pictures: Path, tmp_path: Path, fresh: int | None, rounds: list[int]
+) -> None:
+    data, module = Images(str(pictures), "train", Preprocess(32)), Watching()
+    train(module, data, Schedule(epochs=4, batch_size=8, bf16=False, fresh_epochs=fresh), tmp_path)
+    epochs = torch.cat(module.keys).view(4, -1)
+    assert [set((row >> 32).tolist()) for row in epochs] == [{i} for i in rounds]
+    assert not torch.equal(epochs[0] & 0xFFFFFFFF, epochs[2] & 0xFFFFFFFF)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,37 @@ def test_a_truncated_blob_fits_and_decodes_to_the_best_quality_that_does(tiny_co
         assert tiny_codec.truncate(blob, max_bytes=10_000) == blob
 
 
+def test_values_in_the_dead_zone_become_zero_and_the_others_shift_by_it(make_codec: Callable[..., FeatureCodec]) -> None:
+    codec = make_codec()
+    codec.config = replace(codec.config, dead_zone=(0.0, 0.1, 0.2))
+    line = torch.tensor([0.49, 0.51, 0.59, 0.61, 0.69, 0.71, 1.59, 1.61, 300.0])
+    scaled = torch.cat([line, -line])[None, :, None].expand(3, -1, -1)
+    rounded = codec.round(scaled, torch.arange(3))[..., 0]
+    expected = torch.tensor(
+        [[0, 1, 1, 1, 1, 1, 2, 2, LIMIT], [0, 0, 0, 1, 1, 1, 1, 2, LIMIT], [0, 0, 0, 0, 0, 1, 1, 1, LIMIT]], dtype=torch.float32
+    )
+    assert torch.equal(rounded, torch.cat([expected, -expected], dim=1))
+
+
+def test_dead_zones_are_kept_with_the_codec_and_used_by_encoder_and_truncation(
+    make_codec: Callable[..., FeatureCodec], pixels: torch.Tensor, tmp_path: Path
+) -> None:
+    codec = make_codec()
+    codec.config = replace(codec.config, dead_zone=(0.3, 0.3, 0.0))
+    codec.save_pretrained(tmp_path)
+    loaded = FeatureCodec.from_pretrained(tmp_path)
+    assert loaded.config.dead_zone == (0.3, 0.3, 0.0)
+    latent = loaded.latent(pixels)
+    with torch.inference_mode():
+        scaled = loaded.scale(latent, torch.full((len(latent),), 1)).numpy()
+    expected = np.sign(scaled) * np.floor(np.abs(scaled) + 0.2)
+    np.testing.assert_array_equal(loaded.quantise(latent, 1), np.clip(expected, -LIMIT, LIMIT))
+    finest = loaded.quantise(latent, 2)
+    ratio = (loaded.log_gain[1] - loaded.log_gain[2]).detach().double().exp().numpy()
+    expected = np.sign(finest) * np.floor(np.abs(finest * ratio) + 0.2)
+    np.testing.assert_array_equal(loaded.requantise(finest, 2, 1), expected)
+
+
 def test_truncation_below_the_smallest_blob_says_what_is_possible(tiny_codec: FeatureCodec, pixels: torch.Tensor) -> None:
     blob = tiny_codec.encode(pixels, 2)[0]
     with pytest.raises(ValueError, match=r"no quality fits into 7 bytes: this blob can be cut to (\d+) at the least") as caught:
@@ -169,6 +201,9 @@ def test_a_drop_that_no_quality_keeps_to_is_refused(tiny_codec: FeatureCodec, pi
 def test_a_codec_without_calibration_says_so(make_codec: Any, pixels: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="no calibration"):
         make_codec(calibration=()).encode(pixels, target_drop=1)
+    for wrong in ((0.1,), (0.1, 0.5, 0.0), (-0.1, 0.0, 0.0)):
+        with pytest.raises(ValueError, match=r"a dead zone is a number in \[0, 0.5\) for each of 3 qualities"):
+            replace(make_codec().config, dead_zone=wrong)
     with pytest.raises(ValueError, match="3 qualities are calibrated by as many rows, not 1"):
         make_codec(calibration=make_codec().config.calibration[:1])
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from training.backbone import BackboneRecipe
+from training.codec_recipe import CodecRecipe
 from training.recipe import RECIPES, read_recipe
-from training.train import CodecRecipe
 
 
 def test_every_shipped_recipe_can_be_read() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -22,10 +23,12 @@ from codec import FeatureCodec
 from codec.bitstream import HEADER_BYTES
 from codec.prior import ContextPrior
 from training.answers import Answers
+from training.codec_recipe import CodecRecipe
 from training.data import Images, normalise
+from training.freeze import DEAD_ZONES, choose_dead_zones, fit_prior
 from training.loop import last_whole_checkpoint
 from training.recipe import read_recipe
-from training.train import CodecRecipe, CodecTask, build, fit_prior, run
+from training.train import CodecTask, build, run
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -109,6 +112,29 @@ def test_training_starts_from_a_trained_codec_of_other_qualities(recipe: CodecRe
         build(replace(finer, n_channels=5))
     with pytest.raises(ValueError, match="start: no codec in"):
         build(replace(finer, start=str(tmp_path)))
+
+
+def test_dead_zones_are_those_of_least_loss(tiny_codec: FeatureCodec) -> None:
+    torch.manual_seed(0)
+    codec, prior = copy.deepcopy(tiny_codec), ContextPrior(4, 6, 3)
+    latents = codec.latent(torch.randn(30, 3, 32, 32)).clone()
+    target = torch.randn(30, 4).softmax(-1)
+    free = choose_dead_zones(codec, prior, latents, target, (0.0, 0.0, 0.0), size=8)
+    dear = choose_dead_zones(codec, prior, latents, target, (1e4, 1e4, 1e4), size=30)
+    assert dear == (max(DEAD_ZONES),) * 3, "where only the rate counts, the widest zone is the best"
+    assert codec.config.dead_zone == ()
+
+    @torch.inference_mode()
+    def task(width: float, q: int) -> float:
+        codec.config = replace(codec.config, dead_zone=(width,) * 3)
+        quality = torch.full((30,), q)
+        symbols = codec.round(codec.scale(latents, quality), quality)
+        answers = codec.tail(codec.synthesise(symbols, quality)).logits.log_softmax(-1)
+        return float(F.kl_div(answers, target, reduction="sum"))
+
+    assert free == tuple(min(DEAD_ZONES, key=lambda width: task(width, q)) for q in range(3)), (
+        "where the rate is free, the best answers win"
+    )
 
 
 def test_the_prior_is_fitted_to_the_symbols_themselves(tiny_codec: FeatureCodec) -> None:

@@ -46,6 +46,7 @@ class Images(Dataset[Any]):
         self.preprocess = preprocess
         self.seed = seed
         self.epoch = 0
+        self.fresh_epochs: int | None = None  # keys come again after so many
         self.image_column, self.label_column = find_columns(self.rows)
         self.labels = [int(v) for v in self.rows[self.label_column]] if self.label_column else [-1] * len(self.rows)
         self._cache: torch.Tensor | None = None
@@ -60,7 +61,7 @@ class Images(Dataset[Any]):
         return len(self.rows)
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.epoch = epoch % self.fresh_epochs if self.fresh_epochs else epoch
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
         pixels = self._decode(index) if self._cache is None else self._cache[index]

@@ -28,6 +28,8 @@ class Schedule:
         epochs: passes over the training split; fractions allowed.
         batch_size: images per step and process.
         lr: peak learning rate, reached after `warmup` of the steps, then held until `decay` of the steps are left, then linear to 0.
+        fresh_epochs: crops, flips and noise are new for so many epochs, then come again, so that answers that were kept serve; None:
+            always new.
         save_steps: a checkpoint is written this often, and at the end; the last two are kept.
     """
 
@@ -39,6 +41,7 @@ class Schedule:
     decay: float = 0.6
     bf16: bool = True
     seed: int = 0
+    fresh_epochs: int | None = None
     save_steps: int = 200
     log_steps: int = 50
     num_workers: int = 0
@@ -160,6 +163,7 @@ def train(module: nn.Module, data: Images, schedule: Schedule, out: Path, report
         ddp_find_unused_parameters=False,
         disable_tqdm=None if schedule.log_steps else True,
     )
+    data.fresh_epochs = schedule.fresh_epochs
     sampler: DistributedSampler[Any] = DistributedSampler(data, num_replicas=1, rank=0, seed=schedule.seed)  # accelerate shares it out
     trainer = _StageTrainer(
         model=module,

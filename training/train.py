@@ -9,112 +9,24 @@ Every batch holds every quality: sample b is coded at quality b mod Q.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import nn
 
-from codec.checkpoint import find_backbone
-from codec.config import Calibration, CodecConfig
-from codec.model import FeatureCodec, digest, load_backbone
-from codec.preprocess import Preprocess
-from codec.prior import ContextPrior, freeze
+from codec.model import FeatureCodec, load_backbone
+from codec.prior import ContextPrior
 from codec.split import split
 from training.answers import Answers
 from training.card import write_codec_card
+from training.codec_recipe import CodecRecipe
 from training.command import run_command
-from training.data import Images, augment, batches, normalise, uniform
-from training.loop import Schedule, is_first_process, train
-
-
-@dataclass(frozen=True)
-class CodecRecipe:
-    """Everything a codec depends on.
-
-    Attributes:
-        backbone: folder, shipped name or hub id of the model that is cut after block `k`.
-        data: folder or hub name; `train_split` is fitted on, `validation_split` picks the default quality, and `calibration_split`,
-            which picks nothing, says what each quality takes and loses.
-        rate_weights: lambda of each quality in nats per bit, largest (smallest blobs) first; their number is the number of qualities.
-        match_weight: weight of the normalised token distortion against the rate in stage 1.
-        start: folder of a trained codec of the same shape, whose encoder, synthesis and adapters this one starts from; its qualities
-            need not be as many. None to start from random weights.
-        label_weight: share of the true label in the target of stage 2; the rest is the uncut model's answer. 0 needs no labels.
-        max_drop: the default quality is the smallest one whose drop on the validation split is at most this, in points.
-        note: a sentence for the model card.
-        prior_steps: steps of fitting the prior alone, at the end.
-        count_limit: images whose symbols it is fitted to, and that are counted for the frozen tables.
-    """
-
-    name: str
-    backbone: str
-    data: str
-    train_split: str
-    validation_split: str
-    calibration_split: str
-    k: int
-    encoder: Literal["student", "blocks"]
-    side: int
-    n_channels: int
-    rate_weights: tuple[float, ...]
-    match: Schedule
-    answer: Schedule
-    start: str | None = None
-    student_widths: tuple[int, ...] = ()
-    student_depths: tuple[int, ...] = ()
-    synthesis_depth: int = 1
-    adapter_rank: int = 16
-    match_weight: float = 0.3
-    label_weight: float = 0.0
-    max_drop: float = 0.4
-    shift: int = 4
-    prior_steps: int = 2000
-    count_limit: int = 20000
-    limit: int | None = None
-    note: str = ""
-
-    def preprocess(self) -> Preprocess:
-        """The preprocessing of the backbone's pictures."""
-        place = Path(find_backbone(self.backbone, Path()))
-        if place.is_dir():
-            return Preprocess.from_processor(place / "preprocessor_config.json")
-        from huggingface_hub import hf_hub_download
-
-        return Preprocess.from_processor(hf_hub_download(self.backbone, "preprocessor_config.json"))
-
-    def answers(self, uncut: nn.Module, preprocess: Preprocess, n_images: int, out: Path) -> Answers:
-        """The uncut model's answers to this recipe's pictures, shared with the runs whose folders lie beside `out`."""
-        about = f"{digest(uncut.state_dict())} {self.data} {self.train_split} {self.limit} {self.shift} {preprocess}"
-        return Answers(uncut, out.parent / "answers", n_images, self.match.epochs + self.answer.epochs, about)
-
-    def target(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """What an answer is to be: the uncut model's, with a share of the true label. (B, L) and (B,) -> (B, L)."""
-        target, share = logits.softmax(-1), self.label_weight
-        return (1 - share) * target + share * F.one_hot(labels, target.shape[-1]) if share else target
-
-    def config(self, preprocess: Preprocess) -> CodecConfig:
-        """The shape of the codec this recipe trains."""
-        return CodecConfig(
-            name=self.name,
-            backbone=self.backbone,
-            k=self.k,
-            encoder=self.encoder,
-            side=self.side,
-            n_channels=self.n_channels,
-            n_qualities=len(self.rate_weights),
-            default_quality=len(self.rate_weights) - 1,
-            preprocess=preprocess,
-            student_widths=self.student_widths,
-            student_depths=self.student_depths,
-            synthesis_depth=self.synthesis_depth,
-            adapter_rank=self.adapter_rank,
-        )
+from training.data import Images, augment, normalise, uniform
+from training.freeze import calibrate, freeze_codec
+from training.loop import is_first_process, train
 
 
 class CodecTask(nn.Module):
@@ -189,63 +101,6 @@ def rate_task_loss(bits: torch.Tensor, task: torch.Tensor, rate_weights: torch.T
     return {"loss": (task + rate_weights.repeat(len(bits) // q) * bits).mean()} | log
 
 
-def freeze_codec(codec: FeatureCodec, prior: ContextPrior, data: Images, recipe: CodecRecipe, batch_size: int = 500) -> None:
-    """End of training: fit the prior to the symbols of training images at every quality, and freeze it."""
-    codec.eval()
-    codec.round_weights()
-    indices = np.linspace(0, len(data) - 1, min(recipe.count_limit, len(data))).astype(int)
-    latents = []
-    for start in range(0, len(indices), batch_size):
-        pixels = torch.stack([data[i][0] for i in indices[start : start + batch_size]])
-        latents.append(codec.latent(normalise(pixels.to(codec.log_gain.device), codec.config.preprocess)))
-    fit_prior(prior, codec, torch.cat(latents).clone(), recipe.prior_steps, recipe.answer.seed)
-
-    def sample() -> Iterator[tuple[int, NDArray[np.int32]]]:
-        for latent in latents:
-            for q in codec.qualities:
-                yield q, codec.quantise(latent, q)
-
-    codec.set_prior(freeze(prior, codec.log_gain, sample))
-
-
-def fit_prior(prior: ContextPrior, codec: FeatureCodec, latents: torch.Tensor, n_steps: int, seed: int, lr: float = 3e-3) -> None:
-    """The prior alone, on symbols of latents (n, M, C): so far it has seen noise in the place of rounding."""
-    generator = torch.Generator().manual_seed(seed)
-    quality = torch.arange(16 * codec.config.n_qualities) % codec.config.n_qualities
-    log_gain = codec.log_gain.detach()
-    optimizer = torch.optim.Adam(prior.parameters(), lr=lr)
-    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / n_steps)
-    for _ in range(n_steps):
-        chosen = latents[torch.randint(len(latents), (len(quality),), generator=generator)]
-        with torch.no_grad():
-            symbols = codec.scale(chosen, quality).round()
-        loss = prior.bits(symbols, symbols, log_gain, quality).mean()
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        decay.step()
-
-
-@torch.inference_mode()
-def calibrate(codec: FeatureCodec, uncut: nn.Module, data: Images) -> tuple[Calibration, ...]:
-    """Real blobs of held-out pictures at every quality: mean bytes, drop and agreement."""
-    n_bytes, right, same = (np.zeros(codec.config.n_qualities) for _ in range(3))
-    uncut_right = 0
-    for pixels, labels in batches(data):
-        x = normalise(pixels, codec.config.preprocess).to(codec.log_gain.device)
-        reference = uncut(x).logits.argmax(-1).cpu()
-        uncut_right += int((reference == labels).sum())
-        for q in codec.qualities:
-            blobs = codec.encode(x, q)
-            answer = codec.tail(codec.decode(blobs)).logits.argmax(-1).cpu()
-            n_bytes[q] += sum(map(len, blobs))
-            right[q] += int((answer == labels).sum())
-            same[q] += int((answer == reference).sum())
-    n = len(data)
-    columns = n_bytes / n, 100 * (uncut_right - right) / n, 100 * same / n
-    return tuple(Calibration(n, *(round(float(value), 4) for value in row)) for row in zip(*columns, strict=True))
-
-
 def load_uncut(recipe: CodecRecipe) -> nn.Module:
     """The uncut model, which is asked and never trained."""
     return load_backbone(recipe.backbone, Path()).requires_grad_(False)
@@ -314,7 +169,7 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
         return codec
     tail: Any = codec.tail
     tail.set_attn_implementation("sdpa")  # as it is when loaded
-    freeze_codec(codec, task.prior, data, recipe)
+    freeze_codec(codec, task.prior, uncut, data, recipe)
     validation, held_out = (
         calibrate(codec, uncut, Images(recipe.data, split_name, codec.config.preprocess, recipe.limit))
         for split_name in (recipe.validation_split, recipe.calibration_split)

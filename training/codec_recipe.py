@@ -1,0 +1,104 @@
+"""The recipe of a codec: every number its training depends on, and what follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from codec.checkpoint import find_backbone
+from codec.config import CodecConfig
+from codec.model import digest
+from codec.preprocess import Preprocess
+from training.answers import Answers
+from training.loop import Schedule
+
+
+@dataclass(frozen=True)
+class CodecRecipe:
+    """Everything a codec depends on.
+
+    Attributes:
+        backbone: folder, shipped name or hub id of the model that is cut after block `k`.
+        data: folder or hub name; `train_split` is fitted on, `validation_split` picks the default quality, and `calibration_split`,
+            which picks nothing, says what each quality takes and loses.
+        rate_weights: lambda of each quality in nats per bit, largest (smallest blobs) first; their number is the number of qualities.
+        match_weight: weight of the normalised token distortion against the rate in stage 1.
+        start: folder of a trained codec of the same shape, whose encoder, synthesis and adapters this one starts from; its qualities
+            need not be as many. None to start from random weights.
+        label_weight: share of the true label in the target of stage 2; the rest is the uncut model's answer. 0 needs no labels.
+        max_drop: the default quality is the smallest one whose drop on the validation split is at most this, in points.
+        note: a sentence for the model card.
+        prior_steps: steps of fitting the prior alone, at the end.
+        count_limit: images whose symbols it is fitted to, and that are counted for the frozen tables.
+        dead_zone_limit: of these, images that the dead zones are chosen on.
+    """
+
+    name: str
+    backbone: str
+    data: str
+    train_split: str
+    validation_split: str
+    calibration_split: str
+    k: int
+    encoder: Literal["student", "blocks"]
+    side: int
+    n_channels: int
+    rate_weights: tuple[float, ...]
+    match: Schedule
+    answer: Schedule
+    start: str | None = None
+    student_widths: tuple[int, ...] = ()
+    student_depths: tuple[int, ...] = ()
+    synthesis_depth: int = 1
+    adapter_rank: int = 16
+    match_weight: float = 0.3
+    label_weight: float = 0.0
+    max_drop: float = 0.4
+    shift: int = 4
+    prior_steps: int = 2000
+    count_limit: int = 20000
+    dead_zone_limit: int = 2000
+    limit: int | None = None
+    note: str = ""
+
+    def preprocess(self) -> Preprocess:
+        """The preprocessing of the backbone's pictures."""
+        place = Path(find_backbone(self.backbone, Path()))
+        if place.is_dir():
+            return Preprocess.from_processor(place / "preprocessor_config.json")
+        from huggingface_hub import hf_hub_download
+
+        return Preprocess.from_processor(hf_hub_download(self.backbone, "preprocessor_config.json"))
+
+    def answers(self, uncut: nn.Module, preprocess: Preprocess, n_images: int, out: Path) -> Answers:
+        """The uncut model's answers to this recipe's pictures, shared with the runs whose folders lie beside `out`."""
+        about = f"{digest(uncut.state_dict())} {self.data} {self.train_split} {self.limit} {self.shift} {preprocess}"
+        return Answers(uncut, out.parent / "answers", n_images, self.match.epochs + self.answer.epochs, about)
+
+    def target(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """What an answer is to be: the uncut model's, with a share of the true label. (B, L) and (B,) -> (B, L)."""
+        target, share = logits.softmax(-1), self.label_weight
+        return (1 - share) * target + share * F.one_hot(labels, target.shape[-1]) if share else target
+
+    def config(self, preprocess: Preprocess) -> CodecConfig:
+        """The shape of the codec this recipe trains."""
+        return CodecConfig(
+            name=self.name,
+            backbone=self.backbone,
+            k=self.k,
+            encoder=self.encoder,
+            side=self.side,
+            n_channels=self.n_channels,
+            n_qualities=len(self.rate_weights),
+            default_quality=len(self.rate_weights) - 1,
+            preprocess=preprocess,
+            student_widths=self.student_widths,
+            student_depths=self.student_depths,
+            synthesis_depth=self.synthesis_depth,
+            adapter_rank=self.adapter_rank,
+        )
