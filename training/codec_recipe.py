@@ -35,7 +35,7 @@ class CodecRecipe:
         note: a sentence for the model card.
         prior_steps: steps of fitting the prior alone, at the end.
         count_limit: images whose symbols it is fitted to, and that are counted for the frozen tables.
-        dead_zone_limit: of these, images that the dead zones are chosen on.
+        dead_zone_limit: of these, images that the dead zones are chosen on; 0 for plain rounding.
     """
 
     name: str

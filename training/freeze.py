@@ -15,7 +15,7 @@ from codec.config import Calibration
 from codec.model import FeatureCodec
 from codec.prior import ContextPrior, freeze
 from training.codec_recipe import CodecRecipe
-from training.data import Images, batches, normalise
+from training.data import Images, batches, collate, normalise
 
 DEAD_ZONES = (0.0, 0.04, 0.08, 0.12, 0.16, 0.2)
 """What each quality's dead zone is chosen from, in steps of the quantiser."""
@@ -34,15 +34,12 @@ def freeze_codec(
         latents.append(codec.latent(normalise(pixels.to(codec.log_gain.device), codec.config.preprocess)))
     together = torch.cat(latents).clone()
     fit_prior(prior, codec, together, recipe.prior_steps, recipe.answer.seed)
-    chosen = np.random.default_rng(recipe.answer.seed).permutation(len(indices))[: recipe.dead_zone_limit]
-    pixels = torch.stack([data[i][0] for i in indices[chosen]])
-    labels = torch.tensor([data[i][1] for i in indices[chosen]])
-    with torch.inference_mode():
-        answers = [uncut(x).logits for x in normalise(pixels, codec.config.preprocess).split(batch_size)]
-        target = recipe.target(torch.cat(answers), labels)
-    dead_zone = choose_dead_zones(codec, prior, together[chosen], target, recipe.rate_weights)
-    codec.config = replace(codec.config, dead_zone=dead_zone)
-    fit_prior(prior, codec, together, recipe.prior_steps, recipe.answer.seed)
+    if recipe.dead_zone_limit:
+        chosen = np.random.default_rng(recipe.answer.seed).permutation(len(indices))[: recipe.dead_zone_limit]
+        target = answers_of(uncut, [data[i] for i in indices[chosen]], codec, recipe)
+        dead_zone = choose_dead_zones(codec, prior, together[chosen], target, recipe.rate_weights)
+        codec.config = replace(codec.config, dead_zone=dead_zone)
+        fit_prior(prior, codec, together, recipe.prior_steps, recipe.answer.seed)
 
     def sample() -> Iterator[tuple[int, NDArray[np.int32]]]:
         for latent in latents:
@@ -50,6 +47,16 @@ def freeze_codec(
                 yield q, codec.quantise(latent, q)
 
     codec.set_prior(freeze(prior, codec.log_gain, sample))
+
+
+@torch.inference_mode()
+def answers_of(
+    uncut: nn.Module, samples: list[tuple[torch.Tensor, int, int]], codec: FeatureCodec, recipe: CodecRecipe, size: int = 500
+) -> torch.Tensor:
+    """What the answers to n samples of `Images` are to be, as in training: (n, L)."""
+    batch = collate(samples)
+    x = normalise(batch["pixels"], codec.config.preprocess).to(codec.log_gain.device)
+    return recipe.target(torch.cat([uncut(some).logits for some in x.split(size)]), batch["labels"].to(x.device))
 
 
 def fit_prior(prior: ContextPrior, codec: FeatureCodec, latents: torch.Tensor, n_steps: int, seed: int, lr: float = 3e-3) -> None:
