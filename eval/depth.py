@@ -1,8 +1,8 @@
 """python -m eval.depth: how deep to cut: bytes for the same drop against the device's work, one codec for each number of blocks.
 
 Without arguments it prints the shipped measurements and draws them. `--train RECIPE key=value ...` makes them anew: for each k it trains
-the recipe from random weights with the backbone's own first k blocks as encoder (`encoder: blocks`) and the overrides over it, and beside them
-the recipe as it is; then it measures real blobs.
+the recipe from random weights with the backbone's own first k blocks as encoder (`encoder: blocks`) and the overrides over it, and
+beside them the recipe as it is; then it measures real blobs.
 """
 
 from __future__ import annotations
