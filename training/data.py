@@ -27,7 +27,27 @@ class Batch(TypedDict):
     keys: torch.Tensor
 
 
-class Images(Dataset[Any]):
+class Keyed(Dataset[Any]):
+    """A data set whose samples carry keys: all randomness of a sample is a function of (seed, epoch, index).
+
+    Keys come again after `fresh_epochs`, where that is not None.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.epoch = seed, 0
+        self.fresh_epochs: int | None = None
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch % self.fresh_epochs if self.fresh_epochs else epoch
+
+    def key(self, index: int) -> int:
+        return (self.seed << 48) + (self.epoch << 32) + index
+
+
+class Images(Keyed):
     """A split of an image data set as uint8 pixels of the size the backbone takes.
 
     Args:
@@ -42,11 +62,9 @@ class Images(Dataset[Any]):
     """
 
     def __init__(self, data: str, split: str, preprocess: Preprocess, limit: int | None = None, seed: int = 0) -> None:
+        super().__init__(seed)
         self.rows = load_rows(data, split, limit)
         self.preprocess = preprocess
-        self.seed = seed
-        self.epoch = 0
-        self.fresh_epochs: int | None = None  # keys come again after so many
         self.image_column, self.label_column = find_columns(self.rows)
         self.labels = [int(v) for v in self.rows[self.label_column]] if self.label_column else [-1] * len(self.rows)
         self._cache: torch.Tensor | None = None
@@ -60,12 +78,9 @@ class Images(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch % self.fresh_epochs if self.fresh_epochs else epoch
-
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
         pixels = self._decode(index) if self._cache is None else self._cache[index]
-        return pixels, self.labels[index], (self.seed << 48) + (self.epoch << 32) + index
+        return pixels, self.labels[index], self.key(index)
 
     @property
     def label_names(self) -> list[str]:

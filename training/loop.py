@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DistributedSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from training.data import Images, collate
+from training.data import Keyed, collate
 from training.optim import build_optimizer
 
 
@@ -61,7 +61,7 @@ class _StopOnNaN(TrainerCallback):
 class _Progress(TrainerCallback):
     """Tells dataset and sampler their epoch, and the module how far the training is."""
 
-    def __init__(self, module: Any, data: Images, sampler: DistributedSampler[Any]) -> None:
+    def __init__(self, module: Any, data: Keyed, sampler: DistributedSampler[Any]) -> None:
         self.module, self.data, self.sampler = module, data, sampler
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -133,7 +133,7 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
-def train(module: nn.Module, data: Images, schedule: Schedule, out: Path, report: Callable[[str], None] = print) -> None:
+def train(module: nn.Module, data: Keyed, schedule: Schedule, out: Path, report: Callable[[str], None] = print) -> None:
     """Train `module` in place, resuming from the last whole checkpoint in `out` where there is one.
 
     `module(pixels, labels, keys)` returns a dict with `loss` and scalars to log. `torchrun` and `accelerate launch` work as with
