@@ -263,7 +263,7 @@ def load_bottleneck(folder: Path) -> tuple[LinearBottleneck, CodecRecipe]:
 
 @torch.inference_mode()
 def bottleneck_methods(folder: Path, pixels: torch.Tensor, config: CodecConfig) -> list[Bottleneck]:
-    """The trained bottleneck in `folder` at each of its qualities, compressai's prior fitted to pixels (n, 3, S, S).
+    """The trained bottleneck in `folder` at every second of its qualities, compressai's prior fitted to pixels (n, 3, S, S).
 
     Raises:
         ValueError: it is not there, or not for the cut and the pictures of the codec `config`.
@@ -274,7 +274,7 @@ def bottleneck_methods(folder: Path, pixels: torch.Tensor, config: CodecConfig) 
         raise ValueError(f"the bottleneck in {folder} is for another cut (after block {recipe.k}) or other pictures than {config.name}")
     cost = device_cost(nn.Sequential(model.head, model.norm, model.down), preprocess.size)
     methods = []
-    for q in range(len(recipe.rate_weights)):
+    for q in range(0, len(recipe.rate_weights), 2):
         method = Bottleneck(model, q, cost, preprocess, None)
         symbols = np.concatenate([method.symbols(some).numpy().astype(np.int32) for some in pixels.split(100)])
         method.prior = fit_bottleneck(symbols)

@@ -53,7 +53,7 @@ def test_a_sweep_measures_it_beside_the_codec(recipe: CodecRecipe, tiny_codec_fo
     options = ["--codec", str(tiny_codec_folder), "--data", str(labelled), "--baselines", "none", "--bottleneck", str(tmp_path / "usual")]
     assert sweep.main([*options, "--out", str(out)]) == 0
     rows = [row for row in read_rows(out) if row["codec"] == "bottleneck"]
-    assert [row["quality"] for row in rows] == [0, 1]
+    assert [row["quality"] for row in rows] == [0]
     assert all(row["device_macs"] > 0 for row in rows)
 
 

@@ -110,7 +110,7 @@ def test_rows_have_exactly_the_promised_keys(swept: list[dict[str, Any]]) -> Non
 
 def test_every_quality_and_every_baseline_has_a_row(swept: list[dict[str, Any]]) -> None:
     assert [row["quality"] for row in of(swept, "tiny")] == [0, 1]
-    assert [row["quality"] for row in of(swept, "factorised")] == [0, 1]
+    assert [row["quality"] for row in of(swept, "factorised")] == [0]
     assert {row["codec"] for row in swept} == {"uncut", "tiny", *BASELINES}
     assert {row["data"] for row in swept} == {"pictures:test"}
     assert {row["n_images"] for row in swept} == {N_IMAGES}
@@ -171,7 +171,7 @@ def test_float16_tokens_take_two_bytes_a_value_and_agree(swept: list[dict[str, A
 
 
 def test_the_factorised_baseline_differs_from_the_codec_in_bytes_only(swept: list[dict[str, Any]]) -> None:
-    for own, other in zip(of(swept, "tiny"), of(swept, "factorised"), strict=True):
+    for own, other in zip(of(swept, "tiny")[::3], of(swept, "factorised"), strict=True):
         for key in ("quality", "score", "drop", "agreement", "device_params", "device_macs"):
             assert own[key] == other[key]
         assert other["bytes_mean"] > HEADER_BYTES
@@ -273,7 +273,7 @@ def test_the_factorised_prior_falls_back_to_measured_images(
     options = ["--baselines", "factorised", "--fit-split", "nowhere", "--limit", "4", "--out", str(out)]
     assert sweep.main(["--codec", str(tiny_eval_codec.codec), "--data", str(tiny_eval_codec.data), *options]) == 0
     assert "2 of the measured images" in capsys.readouterr().out
-    assert [row["codec"] for row in read_rows(out)] == ["uncut", "tiny", "tiny", "factorised", "factorised"]
+    assert [row["codec"] for row in read_rows(out)] == ["uncut", "tiny", "tiny", "factorised"]
 
 
 def made_up(codec: str, n_bytes: float, drop: float, quality: int | None = 0) -> dict[str, Any]:
