@@ -35,7 +35,7 @@ class Sample(NamedTuple):
     scene: Scene
 
 
-class Scenes(Sequence[Sample]):
+class Scenes:
     """`size` scenes of a split, drawn when asked for; a larger size begins with the same ones. It needs no torch.
 
     Args:
@@ -67,7 +67,7 @@ class Scenes(Sequence[Sample]):
             raise IndexError(f"scene {index} of {self.size}")
         return draw_scene(self.split, index % self.size, self.seed)
 
-    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+    def __getitem__(self, index: int) -> Sample:
         scene = self.scene(index)
         return Sample(render(scene), captions(scene), questions(scene), scene)
 
