@@ -1,0 +1,75 @@
+"""what came out of the blobs, what the uncut model says, and the truth -> the scores of a captioning or question answering task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from eval.captions import FactScore, bleu, caption_facts, check_pairs, cider_d, tokenise
+from eval.vqa import exact_accuracy, normalise_answer, vqa_accuracy
+from training.scene_layout import Scene
+
+
+class CaptionScores(NamedTuple):
+    """In percent: BLEU-1 to -4, and captions that are the uncut model's word for word. `cider_d` times 100; `facts` for scenes."""
+
+    bleu: tuple[float, float, float, float]
+    cider_d: float
+    agreement: float
+    facts: FactScore | None
+
+
+class AnswerScores(NamedTuple):
+    """Both in percent: accuracy, and answers that are the uncut model's."""
+
+    accuracy: float
+    agreement: float
+
+
+def score_captions(
+    captions: Sequence[str], references: Sequence[Sequence[str]], uncut: Sequence[str], scenes: Sequence[Scene] | None = None
+) -> CaptionScores:
+    """Score captions, one for each picture, against their references and the uncut model's captions; with `scenes` their facts too.
+
+    Raises:
+        ValueError: nothing to score, unequal counts, a picture without references, a single picture.
+    """
+    facts = None if scenes is None else caption_facts(captions, scenes)
+    return CaptionScores(bleu(captions, references), cider_d(captions, references), caption_agreement(captions, uncut), facts)
+
+
+def score_answers(answers: Sequence[str], truth: Sequence[str] | Sequence[Sequence[str]], uncut: Sequence[str]) -> AnswerScores:
+    """Score answers against one right answer for each question, or against several people's (then the official soft accuracy).
+
+    Raises:
+        ValueError: nothing to score, unequal counts, a mixture of single answers and lists, a list of less than two.
+    """
+    check_pairs(answers, truth, "answers", "truth")
+    single = [isinstance(true, str) for true in truth]
+    if all(single):
+        accuracy = exact_accuracy(answers, truth)  # type: ignore[arg-type]
+    elif any(single):
+        raise ValueError("some questions have one right answer and some a list of them")
+    else:
+        accuracy = vqa_accuracy(answers, truth)  # type: ignore[arg-type]
+    return AnswerScores(accuracy, answer_agreement(answers, uncut))
+
+
+def caption_agreement(captions: Sequence[str], uncut: Sequence[str]) -> float:
+    """Share of captions with the same tokens as the uncut model's, in percent.
+
+    Raises:
+        ValueError: nothing to score, or unequal counts.
+    """
+    check_pairs(captions, uncut, "captions", "the uncut model's")
+    return 100 * sum(tokenise(a) == tokenise(b) for a, b in zip(captions, uncut, strict=True)) / len(captions)
+
+
+def answer_agreement(answers: Sequence[str], uncut: Sequence[str]) -> float:
+    """Share of answers that are the uncut model's once both are normalised, in percent.
+
+    Raises:
+        ValueError: nothing to score, or unequal counts.
+    """
+    check_pairs(answers, uncut, "answers", "the uncut model's")
+    return 100 * sum(normalise_answer(a) == normalise_answer(b) for a, b in zip(answers, uncut, strict=True)) / len(answers)
