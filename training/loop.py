@@ -105,7 +105,7 @@ class _StageTrainer(Trainer):
         return (out["loss"], out) if return_outputs else out["loss"]
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
-        """A tensor with several names (BLIP's tied embeddings, a tower of two models) is written under each: safetensors takes no aliases."""
+        """A tensor with several names (tied embeddings, a tower of two models) is written under each: safetensors takes no aliases."""
         whole: dict[str, torch.Tensor] = {}
         seen: set[int] = set()
         for name, tensor in (state_dict or self.model.state_dict()).items():
