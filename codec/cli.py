@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 import codec
 from codec import checkpoint
-from codec.bitstream import HEADER_BYTES, MAX_BLOB_BYTES, BitstreamError, inspect, unpack
+from codec.bitstream import HEADER_BYTES, MAX_BLOB_BYTES, BitstreamError, inspect, is_of
 from codec.console import add_row, complain, make_table, megabytes, one_line, print_json, progress, shown, words
 from codec.facts import details, summary
 
@@ -297,22 +297,13 @@ class _Codecs:
             if name not in self.loaded:
                 self.loaded[name] = _load(name)
             of = self.loaded[name]
-            if self.named or _is_of(blob, of):
+            if self.named or is_of(blob, of.fingerprint):
                 return of
             if of.fingerprint[:2].hex() == start:
                 alike = of
         if alike is None:
             raise BitstreamError(f"no shipped codec has a fingerprint that starts with {start}: name the codec with --codec")
         return alike
-
-
-def _is_of(blob: bytes, of: FeatureCodec) -> bool:
-    """Whether a blob is whole and of this codec."""
-    try:
-        unpack(blob, of.fingerprint)
-    except BitstreamError:
-        return False
-    return True
 
 
 def _blob_facts(file: Path) -> dict[str, Any]:
@@ -330,7 +321,7 @@ def _blob_facts(file: Path) -> dict[str, Any]:
             of = _Codecs(None).find(blob)
     except BitstreamError:
         return facts | {"codec": None, "whole": None}
-    return facts | {"codec": of.config.name, "whole": _is_of(blob, of)}
+    return facts | {"codec": of.config.name, "whole": is_of(blob, of.fingerprint)}
 
 
 def _codec_facts(name: str) -> dict[str, Any]:

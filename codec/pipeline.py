@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from codec import checkpoint, text
-from codec.bitstream import BitstreamError, inspect, unpack
+from codec.bitstream import BitstreamError, is_of
 from codec.config import CodecConfig
 from codec.model import FeatureCodec
 from codec.preprocess import ImageLike
@@ -171,7 +171,7 @@ class Server:
         task = "visual-question-answering"
         tail, tokenizer = self._tail(task), self._tokenizer(task)
         limits = text.checked_limits(tail, max_new_tokens, num_beams, text.ANSWER_TOKENS)
-        single = _is_one(blobs), isinstance(questions, str)
+        single = _is_one(blobs), isinstance(questions, str) or not isinstance(questions, Sequence)
         ids = [text.question_ids(tail, tokenizer, question) for question in ([questions] if single[1] else questions)]
         if not ids:
             raise ValueError("no questions to answer")
@@ -199,11 +199,11 @@ class Server:
         try:
             return self.codec.decode(blobs)
         except BitstreamError as error:
-            for blob in blobs:
-                written_by = _shipped_writer(blob, self.codec.fingerprint)
-                if written_by is not None:
-                    raise BitstreamError(f"{error}; it is of {written_by.name}, which serves {written_by.task}") from error
-            raise
+            refused = next((blob for blob in blobs if not is_of(blob, self.codec.fingerprint)), b"")
+            written_by = _shipped_writer(refused)
+            if written_by is None:
+                raise
+            raise BitstreamError(f"{error}; it is of {written_by.name}, which serves {written_by.task}") from error
 
     def _ranked(self, row: NDArray[np.float32], top_k: int) -> list[dict[str, Any]]:
         best = np.argsort(-row, kind="stable")[:top_k]
@@ -219,19 +219,13 @@ def _as_batch(images: Any) -> tuple[list[ImageLike], bool]:
     return [images], True
 
 
-def _shipped_writer(blob: bytes, not_of: bytes) -> CodecConfig | None:
-    """The configuration of the shipped codec that wrote a blob; None for the codec with the fingerprint `not_of`, or where none did."""
-    try:
-        start = inspect(blob).fingerprint
-    except BitstreamError:
-        return None
-    if start == not_of[:2].hex():
-        return None
+def _shipped_writer(blob: bytes) -> CodecConfig | None:
+    """The configuration of the shipped codec that wrote a blob, if one did."""
     for name in checkpoint.shipped_names():
-        with contextlib.suppress(ValueError, OSError):  # not this one's, or one that cannot be loaded
+        with contextlib.suppress(ValueError, OSError):  # one that cannot be loaded
             fingerprint, config = _shipped_facts(checkpoint.shipped_root() / name)
-            unpack(blob, fingerprint)
-            return config
+            if is_of(blob, fingerprint):
+                return config
     return None
 
 

@@ -106,6 +106,8 @@ def test_a_question_that_cannot_be_answered_is_refused_with_the_reason(
     with pytest.raises(ValueError, match=reason):
         server.answer(blobs[0], [question])
     with pytest.raises(ValueError, match=reason):
+        server.answer(blobs[0], question)
+    with pytest.raises(ValueError, match=reason):
         server.answer(blobs[:2], [QUESTIONS[0], question])
 
 
@@ -164,8 +166,12 @@ def test_a_blob_of_a_shipped_classification_codec_is_refused_with_what_that_serv
         server.answer([blobs[0], foreign, blobs[1]], QUESTIONS[0])
     with pytest.raises(BitstreamError, match=r"written by another codec[^;]*$"):
         Server(tiny_codec)(blobs[0])  # the codec for words does not ship: nothing is known of it
-    with pytest.raises(BitstreamError, match=r"the blob is damaged[^;]*$"):
+    with pytest.raises(BitstreamError, match=r"^the blob is damaged[^;]*$"):
         server.caption(blobs[0][:-1])
+    with pytest.raises(BitstreamError, match=r"^blob 1 of 2: the blob is damaged[^;]*$"):
+        server.caption([blobs[0][:-1], foreign])
+    with pytest.raises(BitstreamError, match=r"^a blob is bytes, not str$"):
+        server.caption(["junk"])  # type: ignore[list-item]
 
 
 def test_a_shipped_codec_that_cannot_be_loaded_does_not_hide_the_reason(
