@@ -105,5 +105,14 @@ def unpack(blob: bytes, fingerprint: bytes) -> Blob:
     return read
 
 
+def is_of(blob: bytes, fingerprint: bytes) -> bool:
+    """Whether a blob is whole and of the codec with this fingerprint."""
+    try:
+        unpack(blob, fingerprint)
+    except BitstreamError:
+        return False
+    return True
+
+
 def _check(start: bytes, payload: bytes, fingerprint: bytes) -> bytes:
     return (zlib.crc32(fingerprint + start + payload) & 0xFFFFFF).to_bytes(3, "big")

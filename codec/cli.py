@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 import codec
 from codec import checkpoint
-from codec.bitstream import HEADER_BYTES, MAX_BLOB_BYTES, BitstreamError, inspect, unpack
+from codec.bitstream import HEADER_BYTES, MAX_BLOB_BYTES, BitstreamError, inspect, is_of
 from codec.console import add_row, complain, make_table, megabytes, one_line, print_json, progress, shown, words
 from codec.facts import details, summary
 
@@ -155,16 +155,21 @@ def encode(
 @app.command()
 def decode(
     blobs: Annotated[list[Path], typer.Argument(metavar="BLOB...", help="Blob files.")],
-    answer: Annotated[bool, typer.Option("--answer", help="Print the answers, instead of writing tokens.")] = False,
+    answer: Annotated[bool, typer.Option("--answer", help="Print the labels, instead of writing tokens.")] = False,
+    caption: Annotated[bool, typer.Option("--caption", help="Print a caption, instead of writing tokens.")] = False,
+    ask: Annotated[list[str] | None, typer.Option(metavar="QUESTION", help="Print the answer to a question; can be repeated.")] = None,
     name: Annotated[str | None, typer.Option("--codec", help="Codec's name or folder. Default: found by the fingerprint.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder the tokens are written to. Default: beside each blob.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Blobs -> answers, or tokens as <stem>.npy, float32 (N, D). A bad blob is reported and the others go on (exit code 2)."""
+    """Blobs -> labels, captions, answers; or tokens as <stem>.npy, float32 (N, D). A bad blob is reported, others go on (exit code 2)."""
     from codec.pipeline import Server
 
-    if answer and out is not None:
-        raise ValueError("--out is where tokens are written; --answer writes none")
+    wanted = [option for option, on in (("--answer", answer), ("--caption", caption), ("--ask", ask)) if on]
+    if wanted and out is not None:
+        raise ValueError(f"--out is where tokens are written; {wanted[0]} writes none")
+    if answer and len(wanted) > 1:
+        raise ValueError(f"--answer is for codecs that classify, {wanted[1]} for those that write: give one of them")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     with progress("loading"):
@@ -177,9 +182,14 @@ def decode(
                 blob = _read_blob(file)
                 of = codecs.find(blob)
                 row: dict[str, Any] = {"blob": str(file), "codec": of.config.name, "quality": inspect(blob).quality}
+                server = Server(of)
                 if answer:
-                    row["answer"] = Server(of)(blob)
-                else:
+                    row["answer"] = server(blob)
+                if caption:
+                    row["caption"] = server.caption(blob)
+                if ask:
+                    row["answers"] = [{"question": q, "answer": a} for q, a in zip(ask, server.answer(blob, ask), strict=True)]
+                if not wanted:
                     tokens = of.decode(blob)[0].numpy()
                     _write_whole(path, _as_npy(tokens))
                     row |= {"tokens": str(path), "shape": list(tokens.shape)}
@@ -190,13 +200,20 @@ def decode(
     if as_json:
         print_json({"blobs": rows, "failed": failed})
     elif rows:
-        table = make_table("blob", "answer", ">score", "then") if answer else make_table("blob", "tokens", ">shape")
+        headings = (
+            ("blob", "answer", ">score", "then") if answer else ("blob", "asked", "words") if wanted else ("blob", "tokens", ">shape")
+        )
+        table = make_table(*headings)
         for row in rows:
             if answer:
                 first, *others = row["answer"]
                 then = ", ".join(f"{other['label']} {other['score']:.3f}" for other in others)
                 add_row(table, row["blob"], first["label"], f"{first['score']:.3f}", then)
-            else:
+            if caption:
+                add_row(table, row["blob"], "caption", row["caption"])
+            for reply in row.get("answers", ()):
+                add_row(table, row["blob"], reply["question"], reply["answer"])
+            if not wanted:
                 add_row(table, row["blob"], row["tokens"], " x ".join(map(str, row["shape"])))
         Console().print(table)
     _finish(failed)
@@ -280,22 +297,13 @@ class _Codecs:
             if name not in self.loaded:
                 self.loaded[name] = _load(name)
             of = self.loaded[name]
-            if self.named or _is_of(blob, of):
+            if self.named or is_of(blob, of.fingerprint):
                 return of
             if of.fingerprint[:2].hex() == start:
                 alike = of
         if alike is None:
             raise BitstreamError(f"no shipped codec has a fingerprint that starts with {start}: name the codec with --codec")
         return alike
-
-
-def _is_of(blob: bytes, of: FeatureCodec) -> bool:
-    """Whether a blob is whole and of this codec."""
-    try:
-        unpack(blob, of.fingerprint)
-    except BitstreamError:
-        return False
-    return True
 
 
 def _blob_facts(file: Path) -> dict[str, Any]:
@@ -313,7 +321,7 @@ def _blob_facts(file: Path) -> dict[str, Any]:
             of = _Codecs(None).find(blob)
     except BitstreamError:
         return facts | {"codec": None, "whole": None}
-    return facts | {"codec": of.config.name, "whole": _is_of(blob, of)}
+    return facts | {"codec": of.config.name, "whole": is_of(blob, of.fingerprint)}
 
 
 def _codec_facts(name: str) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from typing import Any, Literal
 from codec.bitstream import MAX_QUALITIES
 from codec.preprocess import Preprocess
 
+TASKS = ("image-classification", "image-to-text", "visual-question-answering")
+"""What a codec's tails can answer, in the words of Hugging Face."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -33,8 +36,9 @@ class CodecConfig:
 
     Attributes:
         name: what the codec is called in messages and tables.
-        task: what the tail answers.
-        backbone: where the model that was cut is: a folder inside the checkpoint, a shipped name, or a hub id.
+        task: what the tail answers, of `TASKS`; several, with a tail each, are separated by ", ".
+        backbone: where the model that was cut is: a folder inside the checkpoint, a shipped name, or a hub id. For several tasks a folder
+            with a model of each, in folders named by task.
         k: the cut is after this many blocks.
         encoder: `student` (small convolutional encoder) or `blocks` (the backbone's own blocks and a linear map).
         side: side of the latent's square, M = side * side positions.
@@ -83,6 +87,19 @@ class CodecConfig:
                 f"{len(self.student_widths)} student stages bring {self.preprocess.size} pixels to "
                 f"{self.preprocess.size / 2 ** len(self.student_widths):g}, not to a latent of side {self.side}"
             )
+
+        if not set(self.tasks) <= set(TASKS) or len(set(self.tasks)) != len(self.tasks):
+            raise ValueError(f"task {self.task!r} is not one or several, separated by ', ', of {', '.join(TASKS)}")
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What the codec's tails answer, one each."""
+        return tuple(self.task.split(", "))
+
+    @property
+    def backbones(self) -> dict[str, str]:
+        """Where the model of each task is."""
+        return {task: f"{self.backbone}/{task}" if len(self.tasks) > 1 else self.backbone for task in self.tasks}
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"

@@ -56,10 +56,12 @@ def _n_device_params(config: CodecConfig, folder: Path) -> int | None:
     n_params = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("encoder."))
     if config.encoder == "student":
         return n_params
-    backbone = Path(checkpoint.find_backbone(config.backbone, folder)) / "model.safetensors"
+    backbone = Path(checkpoint.find_backbone(config.backbones[config.tasks[0]], folder)) / "model.safetensors"
     if not backbone.is_file():
         return None
     for name, shape in _shapes(backbone).items():
+        if name.startswith("text_"):  # BLIP's text encoder and decoder have embeddings and layers too
+            continue
         block = re.search(r"\.layers?\.(\d+)\.", name)
         if int(block[1]) < config.k if block else ".embeddings." in name:
             n_params += math.prod(shape)

@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from codec.backbone import load_backbone, load_tokenizer, task_of
 from codec.bitstream import HEADER_BYTES, BitstreamError, Blob, pack, unpack
 from codec.checkpoint import check_manifest, find_backbone, find_checkpoint, shipped_root, whole_file, write_manifest
 from codec.coding import IntegerPrior
 from codec.config import CodecConfig
 from codec.context import LIMIT
 from codec.prior import prior_from_tensors, prior_to_tensors
-from codec.split import split, token_grid
+from codec.split import share_tower, split, token_grid
 from codec.transforms import BlocksAnalysis, StudentAnalysis, Synthesis, add_adapters
 
 
@@ -40,22 +41,36 @@ class FeatureCodec(nn.Module):
     `encoder` (device) makes a latent (B, M, C) of the pixels; per-quality, per-channel gains scale it before rounding, so that one
     checkpoint holds several rates (Cui et al. 2021, arXiv 2003.02012); a frozen integer prior codes the symbols; `synthesis` and
     `tail` (server) make tokens and the answer of what arrived. The tail's adapters belong to the codec, everything else in head and
-    tail to the backbone.
+    tail to the backbone. A codec for several tasks has a tail for each, cut from models that share one vision tower: its blocks and
+    adapters are the same objects in all `tails`, and `tail` is the first.
 
     Args:
         config: shape of the codec.
-        backbone: the model to cut, of a family that `split` takes. It is taken over: its blocks get adapters. Pass a copy to keep it.
+        backbone: the model to cut, of a family that `split` takes; for several tasks a model for each. They are taken over: their
+            blocks get adapters. Pass a copy to keep one.
+
+    Raises:
+        ValueError: a model is for another task than `config.task` says, or the models do not share one vision tower.
     """
 
-    def __init__(self, config: CodecConfig, backbone: nn.Module) -> None:
+    def __init__(self, config: CodecConfig, backbone: nn.Module | Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.config = config
-        self.backbone_digest = digest(backbone.state_dict())
-        grid = token_grid(backbone)
-        backbone.requires_grad_(False)
-        head, self.tail = split(backbone, config.k)
+        models = {config.task: backbone} if isinstance(backbone, nn.Module) else dict(backbone)
+        if set(models) != set(config.tasks):
+            raise ValueError(f"{config.name} is to serve {config.task}: it takes a model for each, not for {', '.join(models)}")
+        for task, model in models.items():
+            if task_of(model) != task:
+                raise ValueError(f"{config.name} is to serve {task}; a {type(model).__name__} serves {task_of(model)}")
+        self.backbone_digest = _digest_of(models)
+        share_tower([models[task] for task in config.tasks])
+        for model in models.values():
+            model.requires_grad_(False)
+        grid = token_grid(models[config.tasks[0]])
+        head, self.tail = split(models[config.tasks[0]], config.k)
         if config.adapter_rank:
             add_adapters(self.tail, config.adapter_rank)
+        self.other_tails = nn.ModuleDict({task: split(models[task], config.k).tail for task in config.tasks[1:]})
         self.encoder: nn.Module
         if config.encoder == "student":
             self.encoder = StudentAnalysis(config.student_widths, config.student_depths, config.n_channels)
@@ -66,6 +81,11 @@ class FeatureCodec(nn.Module):
         self.folder = Path()  # where the checkpoint lies, once there is one; relative backbones are looked up there
         self._prior: IntegerPrior | None = None
         self._fingerprint = b""
+
+    @property
+    def tails(self) -> dict[str, nn.Module]:
+        """The tail of each task, `tail` first."""
+        return {self.config.tasks[0]: self.tail, **self.other_tails}
 
     @property
     def qualities(self) -> range:
@@ -345,7 +365,7 @@ class FeatureCodec(nn.Module):
             tensors = load_file(folder / "codec.safetensors")
         except (json.JSONDecodeError, SafetensorError, UnicodeDecodeError) as error:
             raise ValueError(f"the checkpoint in {folder} cannot be read: {error}") from error
-        codec = cls(config, load_backbone(config.backbone, folder))
+        codec = cls(config, {task: load_backbone(reference, folder) for task, reference in config.backbones.items()})
         codec.folder = folder
         own = codec.own_parameters()
         weights = {key: value for key, value in tensors.items() if not key.startswith("prior.")}
@@ -370,11 +390,14 @@ class FeatureCodec(nn.Module):
         out = Path(folder)
         out.mkdir(parents=True, exist_ok=True)
         config = self.config
-        place = Path(find_backbone(config.backbone, self.folder))
-        if place.is_dir() and shipped_root() not in place.parents:
-            if place.resolve() != (out / "backbone").resolve():
-                shutil.copytree(place, out / "backbone", dirs_exist_ok=True)
-            config = replace(config, backbone="backbone")
+        inside = replace(config, backbone="backbone")
+        for task, reference in self.config.backbones.items():
+            place = Path(find_backbone(reference, self.folder))
+            if place.is_dir() and shipped_root() not in place.parents:
+                target = out / inside.backbones[task]
+                if place.resolve() != target.resolve():
+                    shutil.copytree(place, target, dirs_exist_ok=True)
+                config = inside
         (out / "config.json").write_text(config.to_json())
         tensors = {name: p.detach().half().cpu().contiguous() for name, p in self.own_parameters().items()}
         with whole_file(out / "codec.safetensors") as file:
@@ -391,9 +414,24 @@ class FeatureCodec(nn.Module):
             self.save_pretrained(folder)
             return str(api.upload_folder(repo_id=repo_id, folder_path=folder, **kwargs))
 
-    def load_uncut(self) -> nn.Module:
-        """The uncut model this codec was made for, loaded anew: what answers are compared with."""
-        return load_backbone(self.config.backbone, self.folder)
+    def load_uncut(self, task: str | None = None) -> nn.Module:
+        """The uncut model this codec was made for, loaded anew: what answers are compared with.
+
+        Args:
+            task: which one, where the codec serves several; None for the first.
+        """
+        return load_backbone(self._reference(task), self.folder)
+
+    def load_tokenizer(self, task: str | None = None) -> Any:
+        """The tokenizer of the backbone of `task`, or of the first.
+
+        Raises:
+            FileNotFoundError: the backbone has none.
+        """
+        return load_tokenizer(self._reference(task), self.folder)
+
+    def _reference(self, task: str | None) -> str:
+        return self.config.backbones[self.config.tasks[0] if task is None else task]
 
     def _make_fingerprint(self) -> bytes:
         tensors = {name: p.detach().half() for name, p in self.own_parameters().items()} | prior_to_tensors(self.prior)
@@ -418,29 +456,11 @@ def _naming(place: int, n_blobs: int) -> Iterator[None]:
         raise BitstreamError(f"blob {place + 1} of {n_blobs}: {error}") from error
 
 
-def load_backbone(reference: str, folder: Path) -> nn.Module:
-    """A Hugging Face model for image classification in float32, from a folder, a shipped name or the hub.
-
-    Raises:
-        FileNotFoundError, ValueError: it is not there, or a file of it was altered.
-    """
-    from transformers import AutoModelForImageClassification
-    from transformers.utils import logging
-
-    place = find_backbone(reference, folder)
-    if Path(place).is_dir():
-        check_manifest(Path(place))
-    silent = logging.is_progress_bar_enabled() and Path(place).is_dir()
-    try:
-        if silent:  # a bar for reading one small local file is noise
-            logging.disable_progress_bar()
-        model = AutoModelForImageClassification.from_pretrained(place, dtype=torch.float32)
-    except OSError as error:
-        raise FileNotFoundError(f"no backbone {reference!r}: {str(error).splitlines()[0]}") from error
-    finally:
-        if silent:
-            logging.enable_progress_bar()
-    return model.eval()  # type: ignore[no-any-return]
+def _digest_of(models: dict[str, nn.Module]) -> str:
+    """What names the weights of the backbone; of several, all of them."""
+    if len(models) == 1:
+        return digest(next(iter(models.values())).state_dict())
+    return digest({f"{task}/{name}": tensor for task, model in models.items() for name, tensor in model.state_dict().items()})
 
 
 def digest(tensors: dict[str, torch.Tensor]) -> str:

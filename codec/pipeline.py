@@ -1,15 +1,21 @@
-"""The two halves a user drops into a split pipeline: Device (picture -> blob) and Server (blob -> answer)."""
+"""The two halves a user drops into a split pipeline: Device (picture -> blob) and Server (blob -> label, caption or answer)."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from codec import checkpoint, text
+from codec.bitstream import BitstreamError, is_of
+from codec.config import CodecConfig
 from codec.model import FeatureCodec
 from codec.preprocess import ImageLike
 
@@ -67,15 +73,20 @@ class Device:
 
 
 class Server:
-    """Server side: blobs -> answers.
+    """Server side: blobs -> labels, captions, answers to questions; whichever of these the codec serves.
 
     Args:
         codec: a loaded codec; `Server.from_pretrained(name)` loads one.
+
+    Attributes:
+        labels: what a classification codec answers, by index; of another codec, none.
     """
 
     def __init__(self, codec: FeatureCodec) -> None:
         self.codec = codec
-        self.labels: dict[int, str] = codec.tail.config.id2label  # type: ignore[union-attr,assignment]
+        classifier: Any = codec.tails.get("image-classification")
+        self.labels: dict[int, str] = classifier.config.id2label if classifier is not None else {}
+        self._tokenizers: dict[str, Any] = {}
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> Server:
@@ -93,20 +104,106 @@ class Server:
 
         Raises:
             BitstreamError: a blob is damaged or of another codec.
-            ValueError: no blobs, or `top_k` is below 1.
+            ValueError: no blobs, `top_k` is below 1, or the codec does not classify.
         """
         if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
             raise ValueError(f"top_k is an integer of at least 1, not {top_k!r}")
-        single = isinstance(blobs, (bytes, bytearray, memoryview))
-        probabilities = self.probabilities([blobs] if single else blobs)
+        probabilities = self.probabilities([blobs] if _is_one(blobs) else blobs)
         answers = [self._ranked(row, top_k) for row in probabilities]
-        return answers[0] if single else answers
+        return answers[0] if _is_one(blobs) else answers
 
     @torch.inference_mode()
     def probabilities(self, blobs: Sequence[bytes]) -> NDArray[np.float32]:
         """Blobs -> probability of each label (B, n_labels) float32."""
-        logits = self.codec.tail(self.codec.decode(blobs)).logits
+        logits = self._tail("image-classification")(self._decode(blobs)).logits
         return np.asarray(logits.float().softmax(-1).cpu().numpy())
+
+    @overload
+    def caption(self, blobs: bytes, *, max_new_tokens: int | None = None, num_beams: int = 1) -> str: ...
+
+    @overload
+    def caption(self, blobs: Sequence[bytes], *, max_new_tokens: int | None = None, num_beams: int = 1) -> list[str]: ...
+
+    @torch.inference_mode()
+    def caption(self, blobs: Any, *, max_new_tokens: int | None = None, num_beams: int = 1) -> Any:
+        """One blob -> its caption; a list of blobs -> a list of captions.
+
+        Args:
+            max_new_tokens: where a caption is cut off, in tokens; None for 64, or fewer where the model writes no more.
+            num_beams: hypotheses of beam search, 1 for greedy.
+
+        Raises:
+            BitstreamError: a blob is damaged or of another codec; where that ships, the message says what it serves.
+            ValueError: no blobs, a limit out of range, or the codec has no captions; the message says what it serves.
+        """
+        task = "image-to-text"
+        tail, tokenizer = self._tail(task), self._tokenizer(task)
+        limits = text.checked_limits(tail, max_new_tokens, num_beams, text.CAPTION_TOKENS)
+        captions = text.caption(tail, tokenizer, self._decode([blobs] if _is_one(blobs) else blobs), limits)
+        return captions[0] if _is_one(blobs) else captions
+
+    @overload
+    def answer(  # type: ignore[overload-overlap]
+        self, blobs: bytes, questions: str, *, max_new_tokens: int | None = None, num_beams: int = 1
+    ) -> str: ...
+
+    @overload
+    def answer(
+        self, blobs: bytes | Sequence[bytes], questions: str | Sequence[str], *, max_new_tokens: int | None = None, num_beams: int = 1
+    ) -> list[str]: ...
+
+    @torch.inference_mode()
+    def answer(self, blobs: Any, questions: Any, *, max_new_tokens: int | None = None, num_beams: int = 1) -> Any:
+        """A blob and a question -> the answer.
+
+        A blob and a list of questions -> their answers; a list of blobs and a question -> its answer for each; as many blobs as questions
+        -> the answer to each blob's own.
+
+        Args:
+            max_new_tokens: where an answer is cut off, in tokens; None for 16, or fewer where the model writes no more.
+            num_beams: hypotheses of beam search, 1 for greedy.
+
+        Raises:
+            BitstreamError: as `caption`.
+            ValueError: no blobs or questions, or not as many; a question that is empty, too long, or has no word of the model's
+                vocabulary; a limit out of range; or the codec answers no questions.
+        """
+        task = "visual-question-answering"
+        tail, tokenizer = self._tail(task), self._tokenizer(task)
+        limits = text.checked_limits(tail, max_new_tokens, num_beams, text.ANSWER_TOKENS)
+        single = _is_one(blobs), isinstance(questions, str) or not isinstance(questions, Sequence)
+        ids = [text.question_ids(tail, tokenizer, question) for question in ([questions] if single[1] else questions)]
+        if not ids:
+            raise ValueError("no questions to answer")
+        many = [blobs] if single[0] else list(blobs)
+        if not any(single) and len(many) != len(ids):
+            raise ValueError(f"{len(many)} blobs and {len(ids)} questions: give one question, or one for each blob")
+        tokens = self._decode(many)
+        n = max(len(many), len(ids))
+        answers = text.answer(tail, tokenizer, tokens.expand(n, -1, -1), ids * (n // len(ids)), limits)
+        return answers[0] if all(single) else answers
+
+    def _tail(self, task: str) -> Any:
+        config = self.codec.config
+        if task not in config.tasks:
+            raise ValueError(f"{config.name} serves {config.task}, not {task}")
+        return self.codec.tails[task]
+
+    def _tokenizer(self, task: str) -> Any:
+        if task not in self._tokenizers:
+            self._tokenizers[task] = self.codec.load_tokenizer(task)
+        return self._tokenizers[task]
+
+    def _decode(self, blobs: Sequence[bytes]) -> torch.Tensor:
+        """`codec.decode`, whose error for a blob of another shipped codec says which, and what that serves."""
+        try:
+            return self.codec.decode(blobs)
+        except BitstreamError as error:
+            refused = next((blob for blob in blobs if not is_of(blob, self.codec.fingerprint)), b"")
+            written_by = _shipped_writer(refused)
+            if written_by is None:
+                raise
+            raise BitstreamError(f"{error}; it is of {written_by.name}, which serves {written_by.task}") from error
 
     def _ranked(self, row: NDArray[np.float32], top_k: int) -> list[dict[str, Any]]:
         best = np.argsort(-row, kind="stable")[:top_k]
@@ -120,3 +217,24 @@ def _as_batch(images: Any) -> tuple[list[ImageLike], bool]:
     if isinstance(images, (list, tuple)):
         return list(images), False
     return [images], True
+
+
+def _shipped_writer(blob: bytes) -> CodecConfig | None:
+    """The configuration of the shipped codec that wrote a blob, if one did."""
+    for name in checkpoint.shipped_names():
+        with contextlib.suppress(ValueError, OSError):  # one that cannot be loaded
+            fingerprint, config = _shipped_facts(checkpoint.shipped_root() / name)
+            if is_of(blob, fingerprint):
+                return config
+    return None
+
+
+@functools.cache
+def _shipped_facts(folder: Path) -> tuple[bytes, CodecConfig]:
+    """Fingerprint and configuration of a codec, loaded once."""
+    codec = FeatureCodec.from_pretrained(folder)
+    return codec.fingerprint, codec.config
+
+
+def _is_one(blobs: Any) -> bool:
+    return isinstance(blobs, (bytes, bytearray, memoryview))

@@ -1,4 +1,4 @@
-"""picture -> pixel_values: what the Hugging Face image processor of a ViT does, from PIL and numpy alone."""
+"""picture -> pixel_values: what the Hugging Face image processor of a ViT or BLIP does, from PIL and numpy alone."""
 
 from __future__ import annotations
 
@@ -67,12 +67,22 @@ class Preprocess:
 
     @classmethod
     def from_processor(cls, path: str | Path) -> Preprocess:
-        """Read `preprocessor_config.json` of a Hugging Face checkpoint.
+        """Read the image processor's settings of a Hugging Face checkpoint.
+
+        Args:
+            path: `preprocessor_config.json`; `processor_config.json`, where transformers 5 writes them together with a text processor's;
+                or a folder with one of them.
 
         Raises:
+            FileNotFoundError: there is none.
             ValueError: a setting that this preprocessing does not reproduce; the message names it.
         """
-        values = json.loads(Path(path).read_text())
+        file = Path(path)
+        if file.is_dir():
+            own, joint = file / "preprocessor_config.json", file / "processor_config.json"
+            file = joint if joint.is_file() and not own.is_file() else own
+        values = json.loads(file.read_text())
+        values = values.get("image_processor", values)
         size = values.get("size", 224)
         crop = values.get("crop_size") if values.get("do_center_crop") else None
         resize = None

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from codec.split import Head, TokenGrid
+from codec.split import Head, TokenGrid, blocks
 
 
 class StudentAnalysis(nn.Module):
@@ -133,14 +133,21 @@ class LowRank(nn.Module):
 
 
 def add_adapters(tail: nn.Module, rank: int) -> nn.ModuleDict:
-    """Put a `LowRank` in the place of every linear layer inside the tail's blocks, freeze the rest, return the adapters by name.
+    """Put a `LowRank` in the place of every linear layer inside the tail's vision blocks, freeze the rest, return the adapters by name.
 
-    The tail must own its modules (a deep copy of what `split` gave), or the uncut model would change with it.
+    What BLIP has behind its vision tower (question encoder, text decoder) gets none. Coding changes tokens; the vision blocks behind the
+    cut see them first and can put them right for every task that shares the tower, and the text parts stay the original model's. An
+    adapter in the text layers' cross-attention would be one for each task and layer, for what the vision blocks can do once. After the
+    last block (k = L) there is nothing to adapt.
+
+    The tail must own its modules (a deep copy of what `split` gave), or the uncut model would change with it. Tails that share their
+    vision blocks share the adapters: they are added to one of them.
     """
     tail.requires_grad_(False)
+    inside = {module for module in blocks(tail).modules() if isinstance(module, nn.Linear)}
     adapters = nn.ModuleDict()
     for name, module in list(tail.named_modules()):
-        if isinstance(module, nn.Linear) and any(part.isdigit() for part in name.split(".")):
+        if isinstance(module, nn.Linear) and module in inside:
             parent, _, last = name.rpartition(".")
             adapter = LowRank(module, rank)
             setattr(tail.get_submodule(parent), last, adapter)

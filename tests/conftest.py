@@ -94,7 +94,7 @@ def make_codec(tiny_backbone: Path, make_prior: Callable[..., IntegerPrior]) -> 
             "calibration": tuple(Calibration(100, 20.0 + 10 * q, drop, 95.0) for q, drop in enumerate((4.0, 1.0, 0.25))),
         }
         config = CodecConfig(**(values | changes))  # type: ignore[arg-type]
-        codec = FeatureCodec(config, load_backbone(str(tiny_backbone), Path()))
+        codec = FeatureCodec(config, {task: load_backbone(reference, Path()) for task, reference in config.backbones.items()})
         with torch.no_grad():
             codec.log_gain.copy_(torch.linspace(0.7, 2.1, config.n_qualities)[:, None].expand_as(codec.log_gain))
             codec.encoder.project.weight.mul_(4)  # type: ignore[union-attr,operator]
@@ -119,6 +119,50 @@ def tiny_codec_folder(make_codec: Callable[..., FeatureCodec], tmp_path_factory:
 def tiny_codec(tiny_codec_folder: Path) -> FeatureCodec:
     """The codec in `tiny_codec_folder`, loaded. Shared: a test that changes it loads its own."""
     return FeatureCodec.from_pretrained(tiny_codec_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_blips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random captioner and question answerer that share one vision tower."""
+    from tests import tiny_blip
+
+    folder = tmp_path_factory.mktemp("blip") / "backbones"
+    tiny_blip.write_pair(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_blip_codec(make_codec: Callable[..., FeatureCodec], tiny_blips: Path) -> Callable[..., FeatureCodec]:
+    """Function (seed, **changes of the configuration) -> a random codec for captions and answers."""
+    from tests import tiny_blip
+
+    preprocess = Preprocess.from_processor(tiny_blips / "image-to-text")
+    values = {"name": "tiny-blip", "backbone": str(tiny_blips), "task": tiny_blip.BOTH, "preprocess": preprocess}
+
+    def make(seed: int = 3, **changes: object) -> FeatureCodec:
+        return make_codec(seed, **(values | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_blip_folder(make_blip_codec: Callable[..., FeatureCodec], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random codec for captions and answers, its adapters at work, with its backbones inside."""
+    codec = make_blip_codec()
+    with torch.no_grad():
+        for name, p in codec.own_parameters().items():
+            if name.endswith(".up"):
+                p.normal_(0, 0.2)
+    codec.set_prior(codec.prior)
+    folder = tmp_path_factory.mktemp("codecs") / "tiny-blip"
+    codec.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_blip_codec(tiny_blip_folder: Path) -> FeatureCodec:
+    """The codec in `tiny_blip_folder`, loaded. Shared: a test that changes it loads its own."""
+    return FeatureCodec.from_pretrained(tiny_blip_folder)
 
 
 @pytest.fixture(scope="session")

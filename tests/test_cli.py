@@ -327,6 +327,60 @@ def test_truncate_writes_shorter_blobs_that_decode(shipped: SimpleNamespace, pic
     assert "at the least" in " ".join(impossible.stderr.split())
 
 
+@pytest.fixture
+def wordy(shipped: SimpleNamespace, tiny_blip_folder: Path, tiny_blip_codec: FeatureCodec, picture: Picture, tmp_path: Path) -> Path:
+    """A blob file of a shipped codec for captions and answers."""
+    (shipped.root / "tiny-blip").symlink_to(tiny_blip_folder, target_is_directory=True)
+    path = tmp_path / "wordy.blob"
+    path.write_bytes(Device(tiny_blip_codec)(picture(1)))
+    return path
+
+
+def test_decode_captions_and_asks_the_codec_the_blob_names(wordy: Path, tiny_blip_codec: FeatureCodec) -> None:
+    server, blob, questions = Server(tiny_blip_codec), wordy.read_bytes(), ["how many red things?", "is there a cube?"]
+    answers = [{"question": question, "answer": server.answer(blob, question)} for question in questions]
+    start = {"blob": str(wordy), "codec": "tiny-blip", "quality": 1}
+    assert json_of("decode", wordy, "--caption")["blobs"] == [start | {"caption": server.caption(blob)}]
+    asked = ["--ask", questions[0], "--ask", questions[1]]
+    assert json_of("decode", wordy, *asked)["blobs"] == [start | {"answers": answers}]
+    assert json_of("decode", wordy, "--caption", *asked)["blobs"] == [start | {"caption": server.caption(blob), "answers": answers}]
+    assert not wordy.with_suffix(".npy").exists()
+    printed = " ".join(succeeded("decode", wordy, "--caption", *asked).split())
+    for word in (questions[0], questions[1].split()[0], server.caption(blob).split()[0], answers[1]["answer"].split()[0]):
+        assert word in printed
+
+
+def test_a_classification_blob_has_no_caption_and_others_keep_theirs(blob: Path, wordy: Path) -> None:
+    for option, task in ((["--caption"], "image-to-text"), (["--ask", "how many?"], "visual-question-answering")):
+        result = run("decode", blob, wordy, *option, "--json")
+        assert f"{blob}: tiny serves image-classification, not {task}" in one_error(result)
+        assert [row["blob"] for row in json.loads(result.stdout)["blobs"]] == [str(wordy)]
+    line = one_error(run("decode", wordy, "--answer"))
+    assert "tiny-blip serves image-to-text, visual-question-answering, not image-classification" in line
+
+
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [("", "the question is empty"), ("x" * 10_000, "10,000 characters"), ("сколько?", "vocabulary has no word of the question")],
+)
+def test_a_question_that_cannot_be_asked_is_one_line(wordy: Path, question: str, reason: str) -> None:
+    assert reason in one_error(run("decode", wordy, "--ask", question))
+
+
+def test_options_that_exclude_each_other_are_refused(wordy: Path, tmp_path: Path) -> None:
+    assert "--caption writes none" in one_error(run("decode", wordy, "--caption", "--out", tmp_path / "out"))
+    assert "--ask writes none" in one_error(run("decode", wordy, "--ask", "how many?", "--out", tmp_path / "out"))
+    assert "give one of them" in one_error(run("decode", wordy, "--answer", "--caption"))
+
+
+def test_list_counts_only_the_vision_blocks_of_a_blip(shipped: SimpleNamespace, make_blip_codec: Callable[..., FeatureCodec]) -> None:
+    codec = make_blip_codec(name="blocks", encoder="blocks", k=2, student_widths=(), student_depths=())
+    codec.save_pretrained(shipped.root / "blocks")
+    row = next(row for row in json_of("list") if row["name"] == "blocks")
+    assert row["task"] == "image-to-text, visual-question-answering"
+    assert row["device_params"] == sum(p.numel() for p in codec.encoder.parameters())
+
+
 def test_decode_writes_tokens_beside_the_blob(blob: Path, tiny_codec: FeatureCodec) -> None:
     (row,) = json_of("decode", blob)["blobs"]
     tokens = np.load(blob.with_suffix(".npy"))

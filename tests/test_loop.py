@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from codec.preprocess import Preprocess
 from training.data import Images
@@ -62,6 +63,31 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(pictures: Path, tmp_path: P
     with pytest.raises(OSError, match="No space left"):
         train(Exploding(), data, Schedule(epochs=1, batch_size=8, bf16=False, save_steps=2, log_steps=1), tmp_path)
     assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+
+
+class Tied(torch.nn.Module):
+    """One weight under two names, as BLIP's embeddings have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Linear(3, 3, bias=False)
+        self.second = self.first
+
+    def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"loss": (self.second.weight**2).sum()}
+
+
+def test_weights_with_two_names_are_kept_and_training_resumes_from_them(pictures: Path, tmp_path: Path) -> None:
+    data, said = Images(str(pictures), "train", Preprocess(32)), list[str]()
+    train(Tied(), data, Schedule(epochs=1, batch_size=8, bf16=False, save_steps=3), tmp_path, said.append)
+    with safe_open(tmp_path / "checkpoint-6" / "model.safetensors", framework="pt") as weights:
+        kept = [weights.get_tensor(name) for name in ("first.weight", "second.weight")]
+    assert torch.equal(*kept)
+    resumed = Tied()
+    train(resumed, data, Schedule(epochs=1, batch_size=8, bf16=False, save_steps=3), tmp_path, said.append)
+    assert said == [f"resuming from {tmp_path / 'checkpoint-6'}"]
+    assert torch.equal(resumed.first.weight, kept[0])
+    assert resumed.second is resumed.first
 
 
 class Watching(Exploding):

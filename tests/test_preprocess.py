@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from transformers import BitImageProcessorPil, ViTImageProcessorPil
+from transformers import BitImageProcessorPil, BlipImageProcessorPil, BlipProcessor, ViTImageProcessorPil
 
 from codec.preprocess import MAX_PIXELS, Preprocess, to_rgb
+from tests import tiny_blip
 
 SIZES = [(32, 32), (33, 17), (100, 41), (31, 200), (1, 50), (1, 1), (57, 40)]
 MODES = ["L", "LA", "P", "RGBA", "CMYK", "1", "I;16"]
@@ -43,6 +44,41 @@ def test_both_edges_are_resized_as_transformers_does(picture: Picture, size: tup
     ours = Preprocess(32, mean=MEAN, std=STD, resample=resample)([image])
     assert ours.dtype == np.float32
     assert grey_levels_apart(ours, theirs) < 0.01
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("joint", [False, True], ids=["own file", "joint file"])
+def test_blips_processor_is_read_from_its_folder_and_reproduced(
+    picture: Picture, tmp_path: Path, size: tuple[int, int], joint: bool
+) -> None:
+    processor = BlipImageProcessorPil(size={"height": 32, "width": 32})
+    if joint:
+        BlipProcessor(processor, tiny_blip.tokenizer()).save_pretrained(tmp_path)
+    else:
+        processor.save_pretrained(tmp_path)
+    assert (tmp_path / "preprocessor_config.json").is_file() != joint
+    preprocess = Preprocess.from_processor(tmp_path)
+    assert (preprocess.resample, preprocess.resize) == (3, None)
+    assert preprocess.mean == (0.48145466, 0.4578275, 0.40821073)
+    image = picture(7, *size)
+    theirs = processor(image, return_tensors="np")["pixel_values"]
+    assert grey_levels_apart(preprocess([image]), theirs) < 0.01
+    if not joint:
+        assert Preprocess.from_processor(tmp_path / "preprocessor_config.json") == preprocess
+
+
+def test_the_file_of_a_released_blip_is_read(tmp_path: Path) -> None:
+    """The settings as they are in `Salesforce/blip-vqa-base`: no rescale factor is named."""
+    values = {"do_normalize": True, "do_resize": True, "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_processor_type": "Blip"}
+    values |= {"image_std": [0.26862954, 0.26130258, 0.27577711], "resample": 3, "size": {"height": 384, "width": 384}, "size_divisor": 32}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(values))
+    preprocess = Preprocess.from_processor(tmp_path)
+    assert (preprocess.size, preprocess.resample, preprocess.std) == (384, 3, (0.26862954, 0.26130258, 0.27577711))
+
+
+def test_a_folder_without_a_processor_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"preprocessor_config\.json"):
+        Preprocess.from_processor(tmp_path)
 
 
 @pytest.mark.parametrize("resample", [2, 3])

@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import ViTConfig, ViTForImageClassification
 
-from codec.split import TokenGrid, split, token_grid
+from codec.split import TokenGrid, share_tower, split, token_grid
 from codec.transforms import BlocksAnalysis, LowRank, StudentAnalysis, Synthesis, add_adapters
+from tests import tiny_blip
 
 GRID = TokenGrid(n_prefix=1, side=4, width=32)
 
@@ -72,6 +73,41 @@ def test_adapters_change_nothing_until_they_are_trained() -> None:
             assert isinstance(module, LowRank)
             module.up.add_(0.1)
     assert not torch.allclose(tail(x).logits, before, atol=1e-3)
+
+
+@pytest.mark.parametrize("task", ["image-to-text", "visual-question-answering", "image-text-retrieval"])
+def test_blips_adapters_are_in_the_vision_blocks_behind_the_cut_alone(task: str) -> None:
+    model = tiny_blip.build(task)
+    tail = split(copy.deepcopy(model), 1).tail
+    tokens = split(model, 1).head(torch.randn(2, 3, 32, 32))
+    before = tail.vision_model(tokens).last_hidden_state
+    adapters = add_adapters(tail, rank=2)
+    linears = ("self_attn/qkv", "self_attn/projection", "mlp/fc1", "mlp/fc2")
+    assert set(adapters) == {f"vision_model/encoder/layers/{i}/{linear}" for i in range(2) for linear in linears}
+    assert len([p for p in tail.parameters() if p.requires_grad]) == 2 * len(adapters)
+    assert torch.equal(tail.vision_model(tokens).last_hidden_state, before)
+    with torch.no_grad():
+        for module in adapters.values():
+            module.up.add_(0.1)
+    assert not torch.allclose(tail.vision_model(tokens).last_hidden_state, before, atol=1e-3)
+
+
+def test_a_tail_without_blocks_gets_no_adapters() -> None:
+    for model in (vit(), tiny_blip.build("image-to-text")):
+        tail = split(model, 3).tail
+        assert not len(add_adapters(tail, rank=2))
+        assert not any(p.requires_grad for p in tail.parameters())
+
+
+def test_tails_that_share_a_tower_share_its_adapters() -> None:
+    captions, answers = tiny_blip.build("image-to-text"), tiny_blip.build("visual-question-answering")
+    answers.vision_model.load_state_dict(captions.vision_model.state_dict())
+    share_tower([captions, answers])
+    tails = split(captions, 1).tail, split(answers, 1).tail
+    adapters = add_adapters(tails[0], rank=2)
+    found = [[module for module in tail.modules() if isinstance(module, LowRank)] for tail in tails]
+    assert all(a is b for a, b in zip(*found, strict=True))
+    assert len(found[1]) == len(adapters)
 
 
 @pytest.mark.parametrize("side", [3, 8, 0])

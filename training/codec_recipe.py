@@ -70,7 +70,7 @@ class CodecRecipe:
         """The preprocessing of the backbone's pictures."""
         place = Path(find_backbone(self.backbone, Path()))
         if place.is_dir():
-            return Preprocess.from_processor(place / "preprocessor_config.json")
+            return Preprocess.from_processor(place)
         from huggingface_hub import hf_hub_download
 
         return Preprocess.from_processor(hf_hub_download(self.backbone, "preprocessor_config.json"))

@@ -104,6 +104,15 @@ class _StageTrainer(Trainer):
         self._parts = {name: value for name, value in out.items() if name != "loss"}
         return (out["loss"], out) if return_outputs else out["loss"]
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        """A tensor with several names (tied embeddings, a tower of two models) is written under each: safetensors takes no aliases."""
+        whole: dict[str, torch.Tensor] = {}
+        seen: set[int] = set()
+        for name, tensor in (state_dict or self.model.state_dict()).items():
+            whole[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+            seen.add(tensor.data_ptr())
+        super()._save(output_dir, whole)
+
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if "loss" in logs:
             logs |= {name: round(float(value), 5) for name, value in getattr(self, "_parts", {}).items()}
