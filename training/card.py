@@ -90,3 +90,33 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(v) for key, v in value.items()}
     return list(value) if isinstance(value, tuple) else value
+
+
+def write_blip(
+    models: dict[str, Any], tokenizer: Any, preprocess: Preprocess, recipe: Any, scores: dict[str, float], n_test: int, out: Path
+) -> None:
+    """Save BLIP models in float16 with their processor and a model card; several of them in folders named by task."""
+    from transformers import BlipImageProcessorPil, BlipProcessor
+
+    size = {"height": preprocess.size, "width": preprocess.size}
+    pixels = BlipImageProcessorPil(size=size, resample=preprocess.resample, image_mean=preprocess.mean, image_std=preprocess.std)
+    rows = "\n".join(f"| {name} | {score:.2f} |" for name, score in scores.items())
+    for task, model in models.items():
+        place = out / task if len(models) > 1 else out
+        model.half().save_pretrained(place)
+        BlipProcessor(pixels, tokenizer).save_pretrained(place)
+        n_params = sum(p.numel() for p in model.parameters())
+        text = f"""# {recipe.name}: a small BLIP for {task}, the backbone of shipped codecs
+
+`{type(model).__name__}`, {n_params:,} parameters, float16, trained from scratch by `python -m training.blip {recipe.name}`.
+
+| score on `{recipe.test_split}` ({n_test:,} images), float32 | % |
+|---|---|
+{rows}
+
+Trained on `{recipe.train_split}`, seed {recipe.schedule.seed}; nothing was chosen on the test images. {recipe.note}
+"""
+        (place / "README.md").write_text(text + _recipe_text(recipe))
+        write_manifest(place)
+    for model in models.values():
+        model.float()

@@ -1,0 +1,170 @@
+"""Small BLIP models from scratch: which words a step uses, what is learned of them, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoProcessor, BlipForConditionalGeneration, BlipForQuestionAnswering
+
+from codec.preprocess import Preprocess
+from codec.split import decoder_logits
+from training.blip import CAPTIONS, QUESTIONS, BlipRecipe, BlipTask, answer_accuracy, build_blip, make_tokenizer, next_word, run
+from training.loop import Schedule
+from training.recipe import read_recipe
+from training.text_data import RowSource, TextImages, open_source
+
+
+def recipe(**changes: Any) -> BlipRecipe:
+    values: dict[str, Any] = {
+        "name": "small",
+        "data": "scenes",
+        "train_split": "train[:12]",
+        "test_split": "test[:4]",
+        "image_size": 96,
+        "patch_size": 32,
+        "hidden_size": 32,
+        "n_layers": 2,
+        "n_heads": 2,
+        "text_size": 32,
+        "n_text_layers": 1,
+        "n_text_heads": 2,
+        "n_questions": 3,
+        "schedule": Schedule(epochs=1, batch_size=4, bf16=False, log_steps=1),
+    }
+    return BlipRecipe(**(values | changes))
+
+
+@pytest.fixture(scope="module")
+def data() -> TextImages:
+    return TextImages(open_source("scenes", "train[:12]"), Preprocess(96))
+
+
+@pytest.fixture
+def asked_folder(tmp_path: Path) -> Path:
+    """Two colours, asked for and told."""
+    features = datasets.Features(
+        {"image": datasets.Image(), "questions": [datasets.Value("string")], "answers": [datasets.Value("string")]}
+    )
+    rows: dict[str, list[Any]] = {"image": [], "questions": [], "answers": []}
+    for i in range(16):
+        colour = ("red", "blue")[i % 2]
+        rows["image"].append(Image.new("RGB", (32, 32), colour))
+        rows["questions"].append(["what colour is it?", "is it red?"])
+        rows["answers"].append([colour, "yes" if colour == "red" else "no"])
+    for split in ("train", "test"):
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "data" / f"{split}.parquet"))
+    return tmp_path / "data"
+
+
+def test_a_step_uses_a_caption_and_some_questions_of_each_picture_by_its_key(data: TextImages) -> None:
+    indices, keys = torch.tensor([0, 5, 5]), torch.tensor([1, 2, 3])
+    said, asked = data.some(indices, keys, n_questions=4)
+    assert [caption in data.words[i].captions for i, caption in zip(indices.tolist(), said, strict=True)] == [True] * 3
+    assert len(asked) == 12
+    for place, pair in enumerate(asked):
+        assert pair in data.words[indices[place // 4]].questions
+    assert len(set(asked[4:8])) == 4, "no question twice"
+    assert asked[4:8] != asked[8:], "another key, other questions"
+    assert data.some(indices, keys, 4) == (said, asked)
+
+
+def test_losses_are_those_of_the_whole_models_on_each_text_alone(data: TextImages) -> None:
+    torch.manual_seed(0)
+    tokenizer, preprocess = make_tokenizer(data), Preprocess(96)
+    models = build_blip(recipe(), tokenizer, (CAPTIONS, QUESTIONS))
+    task = BlipTask(models, tokenizer, data, preprocess, n_questions=3).eval()
+    labels, keys = torch.arange(4), torch.arange(4)
+    with torch.no_grad():
+        got = task(data.pixels[:4], labels, keys)
+        said, asked = data.some(labels, keys, 3)
+        totals, words = {"caption_loss": 0.0, "answer_loss": 0.0}, {"caption_loss": 0, "answer_loss": 0}
+        texts = [(i, None, caption) for i, caption in enumerate(said)] + [(i // 3, *pair) for i, pair in enumerate(asked)]
+        for i, question, text in texts:
+            x = torch.from_numpy(preprocess([data.pixels[i].permute(1, 2, 0).numpy()]))
+            ids = tokenizer(text, return_tensors="pt").input_ids
+            ids[:, 0] = tokenizer.bos_token_id
+            if question is None:
+                logits = decoder_logits(models[CAPTIONS], x, input_ids=ids)
+            else:
+                logits = decoder_logits(
+                    models[QUESTIONS], x, input_ids=tokenizer(question, return_tensors="pt").input_ids, decoder_input_ids=ids
+                )
+            loss, _ = next_word(logits, ids, torch.ones_like(ids))
+            name = "caption_loss" if question is None else "answer_loss"
+            totals[name] += float(loss) * (ids.shape[1] - 1)
+            words[name] += ids.shape[1] - 1
+    for name, total in totals.items():
+        assert float(got[name]) == pytest.approx(total / words[name], rel=1e-4)
+    assert float(got["loss"]) == pytest.approx(float(got["caption_loss"] + got["answer_loss"]), rel=1e-5)
+
+
+def test_a_run_leaves_a_captioner_and_an_answerer_with_one_tower(tmp_path: Path) -> None:
+    scores = run(recipe(), tmp_path)
+    assert 0 <= scores["questions answered right"] <= 100
+    final = tmp_path / "final"
+    captioner = BlipForConditionalGeneration.from_pretrained(final / CAPTIONS)
+    answerer = BlipForQuestionAnswering.from_pretrained(final / QUESTIONS)
+    for name, weight in captioner.vision_model.state_dict().items():
+        assert torch.equal(weight, answerer.vision_model.state_dict()[name]), name
+    processor = AutoProcessor.from_pretrained(final / QUESTIONS)
+    inputs = processor(Image.new("RGB", (96, 96)), "how many red things are there?", return_tensors="pt")
+    assert tuple(inputs["pixel_values"].shape) == (1, 3, 96, 96)
+    assert processor.tokenizer.unk_token_id not in inputs["input_ids"][0].tolist()
+    card = (final / QUESTIONS / "README.md").read_text()
+    assert f"| questions answered right | {scores['questions answered right']:.2f} |" in card
+    assert str(tmp_path) not in card
+
+
+def test_questions_alone_are_learned_from_a_folder(asked_folder: Path, tmp_path: Path) -> None:
+    schedule = Schedule(epochs=80, batch_size=16, lr=1e-2, bf16=False, log_steps=10)
+    changes = {"data": str(asked_folder), "train_split": "train", "test_split": "test", "image_size": 32, "patch_size": 16}
+    scores = run(recipe(**changes, n_questions=2, schedule=schedule), tmp_path / "out")
+    assert scores["questions answered right"] == 100
+    assert BlipForQuestionAnswering.from_pretrained(tmp_path / "out" / "final").config.vision_config.image_size == 32
+
+
+def test_answers_are_compared_word_for_word(data: TextImages) -> None:
+    tokenizer = make_tokenizer(data)
+    model = build_blip(recipe(), tokenizer, (QUESTIONS,))[QUESTIONS].eval()
+    with torch.no_grad():
+        model.text_decoder.cls.predictions.bias[tokenizer.convert_tokens_to_ids("yes")] = 100
+    pairs = [pair for words in data.words for pair in words.questions]
+    assert answer_accuracy(model, tokenizer, data, Preprocess(96)) == 0, "yes yes yes ... is not yes"
+    assert 0 < sum(answer == "yes" for _, answer in pairs) < len(pairs)
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"text": ["a"]}, "has neither captions nor questions and answers"),
+        ({"questions": [["a?"]], "answers": [[]]}, "row 0 .* 1 questions and 0"),
+    ],
+)
+def test_data_without_words_is_refused(columns: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    features = {"image": datasets.Image()} | {
+        name: datasets.Value("string") if name == "text" else [datasets.Value("string")] for name in columns
+    }
+    rows = {"image": [Image.new("RGB", (8, 8))]} | columns
+    datasets.Dataset.from_dict(rows, features=datasets.Features(features)).to_parquet(str(tmp_path / "data" / "train.parquet"))
+    with pytest.raises(ValueError, match=reason):
+        RowSource(str(tmp_path / "data"), "train")
+
+
+def test_a_split_of_scenes_says_how_many() -> None:
+    with pytest.raises(ValueError, match=r"not of the form train\[:20000\]"):
+        open_source("scenes", "train")
+    assert len(open_source("scenes", "test[:7]", limit=5)) == 5
+
+
+@pytest.mark.parametrize("name", ["blip-tiny-scenes", "blip-tiny-easyvqa"])
+def test_shipped_recipes_can_be_read(name: str, tmp_path: Path) -> None:
+    shipped = read_recipe(BlipRecipe, name)
+    (tmp_path / "again.yaml").write_text(json.dumps(asdict(shipped)))
+    assert read_recipe(BlipRecipe, tmp_path / "again.yaml") == shipped

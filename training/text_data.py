@@ -1,0 +1,141 @@
+"""data set -> pictures with captions, and with questions and answers: scenes, a folder, parquet files or a hub name.
+
+The loop sees what it sees of `Images`: pixels, an index where labels were, and a key. Words are looked up by the index; which of a
+picture's words are used is a function of the key, as all randomness is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from codec.preprocess import Preprocess
+from training.data import Keyed, find_columns, load_rows, uniform
+from training.scene_layout import Scene
+from training.scene_pixels import render
+from training.scene_questions import questions
+from training.scene_text import captions
+from training.scenes import Scenes
+
+SCENES = "scenes"
+"""As the name of a data set: those that `training.scenes` draws."""
+
+
+class Words(NamedTuple):
+    """What is said of a picture: captions, and pairs of a question and its answer; either may be none."""
+
+    captions: tuple[str, ...]
+    questions: tuple[tuple[str, str], ...]
+
+
+class Source(Protocol):
+    """Pictures with words, by index."""
+
+    def __len__(self) -> int: ...
+
+    def picture(self, index: int) -> Any: ...
+
+    def words(self, index: int) -> Words: ...
+
+
+class SceneSource:
+    """The scenes of a split such as `train[:20000]`.
+
+    Raises:
+        ValueError: the split does not say how many.
+    """
+
+    def __init__(self, split: str, limit: int | None = None) -> None:
+        match = re.fullmatch(r"(\w+)\[:(\d+)\]", split)
+        if not match:
+            raise ValueError(f"split {split!r} of scenes is not of the form train[:20000], which says how many are drawn")
+        size = int(match[2])
+        self.scenes = Scenes(match[1], size if limit is None else min(size, limit))
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def scene(self, index: int) -> Scene:
+        """The facts behind a picture."""
+        return self.scenes.scene(index)
+
+    def picture(self, index: int) -> Any:
+        return render(self.scene(index))
+
+    def words(self, index: int) -> Words:
+        scene = self.scene(index)
+        return Words(captions(scene), tuple((q.text, q.answer) for q in questions(scene)))
+
+
+class RowSource:
+    """Rows with an image column and lists of texts: `captions`, or `questions` and `answers`, or both.
+
+    Raises:
+        ValueError: the data set has neither, or a row's questions and answers are not as many.
+    """
+
+    def __init__(self, data: str, split: str, limit: int | None = None) -> None:
+        self.rows = load_rows(data, split, limit)
+        self.image_column, _ = find_columns(self.rows)
+        known = set(self.rows.column_names)
+        if "captions" not in known and not {"questions", "answers"} <= known:
+            raise ValueError(f"{data!r} has neither captions nor questions and answers, only: {', '.join(sorted(known))}")
+        none: list[tuple[str, ...]] = [()] * len(self.rows)
+        columns = [self.rows[name] if name in known else none for name in ("captions", "questions", "answers")]
+        self._words = []
+        for index, (said, asked, answered) in enumerate(zip(*columns, strict=True)):
+            if len(asked) != len(answered):
+                raise ValueError(f"row {index} of {data!r} has {len(asked)} questions and {len(answered)} answers")
+            self._words.append(Words(tuple(said), tuple(zip(asked, answered, strict=True))))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def picture(self, index: int) -> Any:
+        return self.rows[index][self.image_column]
+
+    def words(self, index: int) -> Words:
+        return self._words[index]
+
+
+def open_source(data: str, split: str, limit: int | None = None) -> SceneSource | RowSource:
+    """Pictures with words of a data set; errors as the sources'."""
+    return SceneSource(split, limit) if data == SCENES else RowSource(data, split, limit)
+
+
+class TextImages(Keyed):
+    """Pictures with words as uint8 pixels (3, S, S) of the size the backbone takes, all in memory.
+
+    Args:
+        source: where they are from.
+        preprocess: gives the size.
+        seed: of the randomness that keys carry.
+    """
+
+    def __init__(self, source: Source, preprocess: Preprocess, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.words = [source.words(i) for i in range(len(source))]
+        self.pixels = torch.empty(len(source), 3, preprocess.size, preprocess.size, dtype=torch.uint8)
+        for i in range(len(source)):
+            self.pixels[i] = torch.tensor(preprocess.pixels(source.picture(i))).permute(2, 0, 1)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
+        return self.pixels[index], index, self.key(index)
+
+    def some(self, indices: torch.Tensor, keys: torch.Tensor, n_questions: int) -> tuple[list[str], list[tuple[str, str]]]:
+        """A caption of each picture, and `n_questions` of its questions, picture by picture; none where the data set has none."""
+        said: list[str] = []
+        asked: list[tuple[str, str]] = []
+        for index, draw in zip(indices.tolist(), uniform(keys, 1 + n_questions, stream=2).tolist(), strict=True):
+            words = self.words[index]
+            if words.captions:
+                said.append(words.captions[int(draw[0] * len(words.captions))])
+            if words.questions:  # from a random one on, so that none comes twice as long as there are enough
+                start = int(draw[1] * len(words.questions))
+                asked += [words.questions[(start + i) % len(words.questions)] for i in range(n_questions)]
+        return said, asked
