@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codec.device import SAMPLES_FILE, read_arrays, read_manifest, whole_output
-from codec.engines import ENGINE_FILE, ONNX_FILE, RECORD_FILE, Cuda, TensorRT, file_sha256
+from codec.engines import ENGINE_FILE, ONNX_FILE, PIXELS, RECORD_FILE, TYPED_FILE, Cuda, TensorRT, file_sha256
 from codec.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-TYPED_FILE = "encoder.fp16.onnx"
-"""The ONNX file whose products are in float16, for strongly typed networks; bundles for TensorRT 10 and later hold it."""
 CACHE_FILE = "timing.cache"
 LEAST_AGREEMENT = {"fp32": 0.999, "fp16": 0.97}
 """Share of the sample symbols that an engine must give as ONNX Runtime did."""
@@ -174,10 +172,10 @@ def check(engine: Any, folder: str, manifest: dict[str, Any], least: float) -> f
     """
     samples = read_arrays(os.path.join(folder, SAMPLES_FILE))
     pixel_values = Preprocess.from_dict(manifest["preprocess"])(list(samples["pixels"]))
-    batch, same, n_symbols = manifest["shapes"]["pixel_values"][0], 0, 0
+    batch, same, n_symbols = manifest["shapes"][PIXELS][0], 0, 0
     for start in range(0, len(pixel_values), batch):
         expected = samples["symbols"][start : start + batch]
-        padded = np.zeros(manifest["shapes"]["pixel_values"], dtype=np.float32)
+        padded = np.zeros(manifest["shapes"][PIXELS], dtype=np.float32)
         padded[: len(expected)] = pixel_values[start : start + batch]
         symbols, latent = engine.run(padded)
         if not np.isfinite(latent[: len(expected)]).all():

@@ -15,7 +15,7 @@ import numpy as np
 from codec.blobs import read_blob, write_blobs
 from codec.coding import IntegerPrior
 from codec.context import LIMIT, ContextNetwork
-from codec.engines import file_sha256, open_engine
+from codec.engines import PIXELS, file_sha256, open_engine
 from codec.preprocess import Preprocess
 from codec.rangecoder import Tables
 
@@ -86,7 +86,7 @@ class DeviceEncoder:
             self.prior = IntegerPrior(network, Tables(tables["cdf"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the bundle in {folder} lacks {error}: export it anew") from error
-        self.batch = self.shapes["pixel_values"][0]
+        self.batch = self.shapes[PIXELS][0]
         self.engine = open_engine(folder, self.shapes)
 
     @property
@@ -103,12 +103,12 @@ class DeviceEncoder:
         parts = []
         for start in range(0, len(pixel_values), self.batch):
             part = pixel_values[start : start + self.batch]
-            padded = np.zeros(self.shapes["pixel_values"], dtype=np.float32)
+            padded = np.zeros(self.shapes[PIXELS], dtype=np.float32)
             padded[: len(part)] = part
             symbols, latent = self.engine.run(padded)
             if not np.isfinite(latent[: len(part)]).all():
                 raise ValueError("the latent is not finite (NaN or infinity): build the engine in float32, or keep its norms in float32")
-            if np.abs(symbols).max() > LIMIT:
+            if symbols.min() < -LIMIT or symbols.max() > LIMIT:
                 raise ValueError(f"the encoder gave symbols beyond -{LIMIT}..{LIMIT}: the engine is wrong, build it again")
             parts.append(symbols[: len(part)])
         return np.concatenate(parts)

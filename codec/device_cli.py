@@ -74,7 +74,7 @@ def _encode(options: argparse.Namespace) -> None:
 
 
 def _send(options: argparse.Namespace) -> None:
-    from urllib.error import HTTPError
+    from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
 
     if not options.url.startswith(("http://", "https://")):
@@ -88,8 +88,7 @@ def _send(options: argparse.Namespace) -> None:
         reason = error.read(1000).decode("utf-8", "replace")
         raise ValueError(f"{options.url} answered {error.code}: {reason or error.reason}") from error
     except OSError as error:
-        reason = getattr(error, "reason", error)
-        raise ValueError(f"no reply from {options.url}: {reason}") from error
+        raise ValueError(f"no reply from {options.url}: {error.reason if isinstance(error, URLError) else error}") from error
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ONNX_FILE, ENGINE_FILE, RECORD_FILE = "encoder.onnx", "encoder.engine", "encoder.engine.json"
+TYPED_FILE = "encoder.fp16.onnx"
+"""The ONNX file whose products are in float16, for strongly typed networks; bundles for TensorRT 10 and later hold it."""
+PIXELS, SYMBOLS, LATENT = "pixel_values", "symbols", "latent"
 
 
 class OnnxRuntime:
@@ -29,6 +32,8 @@ class OnnxRuntime:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        if hasattr(os, "sched_getaffinity"):  # its own count is of all cores, those this process may not use among them
+            options.intra_op_num_threads = len(os.sched_getaffinity(0))
         path = os.path.join(folder, ONNX_FILE)
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -37,7 +42,7 @@ class OnnxRuntime:
 
     def run(self, pixel_values: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Pixels (B, 3, S, S) float32, of the bundle's fixed B -> symbols (B, Q, M, C) int32, latent (B, M, C) float32."""
-        symbols, latent = self._session.run(["symbols", "latent"], {"pixel_values": pixel_values})
+        symbols, latent = self._session.run([SYMBOLS, LATENT], {PIXELS: pixel_values})
         return symbols, latent
 
 
@@ -78,12 +83,14 @@ class TensorRT:
         if self._engine is None:
             raise ValueError("TensorRT cannot load the engine: build it again with build_engine.py")
         self._context = self._engine.create_execution_context()
-        self._arrays = {name: np.empty(shape, dtype=_DTYPES[name]) for name, shape in shapes.items()}
-        self._memory = {name: self._cuda.allocate(array.nbytes) for name, array in self._arrays.items()}
+        self._symbols = np.empty(shapes[SYMBOLS], dtype=np.int32)
+        self._latent = np.empty(shapes[LATENT], dtype=np.float32)
+        sizes = {PIXELS: 4 * int(np.prod(shapes[PIXELS])), SYMBOLS: self._symbols.nbytes, LATENT: self._latent.nbytes}
+        self._memory = {name: self._cuda.allocate(n_bytes) for name, n_bytes in sizes.items()}
 
     def run(self, pixel_values: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """As `OnnxRuntime.run`."""
-        self._cuda.to_device(self._memory["pixel_values"], np.ascontiguousarray(pixel_values, dtype=np.float32))
+        self._cuda.to_device(self._memory[PIXELS], np.ascontiguousarray(pixel_values, dtype=np.float32))
         if hasattr(self._context, "set_tensor_address"):  # TensorRT 8.5 and later; the only way from 10 on
             for name, address in self._memory.items():
                 self._context.set_tensor_address(name, address)
@@ -94,12 +101,9 @@ class TensorRT:
         self._cuda.wait()
         if not done:
             raise ValueError("TensorRT could not run the engine: build it again with build_engine.py")
-        for name in ("symbols", "latent"):
-            self._cuda.from_device(self._arrays[name], self._memory[name])
-        return self._arrays["symbols"].copy(), self._arrays["latent"].copy()
-
-
-_DTYPES = {"pixel_values": np.float32, "symbols": np.int32, "latent": np.float32}
+        self._cuda.from_device(self._symbols, self._memory[SYMBOLS])
+        self._cuda.from_device(self._latent, self._memory[LATENT])
+        return self._symbols.copy(), self._latent.copy()
 
 
 class Cuda:

@@ -29,13 +29,12 @@ from numpy.typing import NDArray
 
 from codec.checkpoint import sha256, shipped_root
 from codec.device import BUNDLE_FORMAT, MANIFEST_FILE, NETWORK, SAMPLES_FILE, TABLES_FILE
-from codec.engines import ONNX_FILE, OnnxRuntime
+from codec.engines import ONNX_FILE, PIXELS, TYPED_FILE, OnnxRuntime
 from codec.lint import lint
 from codec.model import FeatureCodec
 from codec.onefile import BUILD_FILE, DEVICE_FILE, build_source, device_source
 from codec.targets import Target, find_target
 
-TYPED_FILE = "encoder.fp16.onnx"
 LEAST_AGREEMENT = 0.999
 """Share of the sample symbols that ONNX Runtime must give as PyTorch does for a bundle to be written."""
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -48,14 +47,18 @@ def check_installed() -> None:
         raise ValueError(f"this takes {', '.join(missing)}: pip install 'task-codec[export]'")
 
 
-def export_bundle(codec: FeatureCodec, out: Path, target: str, batch: int = 1) -> Path:
+def export_bundle(codec: FeatureCodec, out: Path, target: str, batch: int = 1, traced: Any = None) -> Path:
     """Write the bundle of a codec into the folder `out`, whole or not at all; returns `out`.
+
+    Args:
+        batch: pictures that a run of the network takes, fixed in the graph.
+        traced: what `trace` gave for this codec and batch, where several targets share it.
 
     Raises:
         ValueError: an unknown target, a batch below 1, a folder that is not empty, a package that is missing, or a graph that the
             target does not take or that does not give the codec's symbols.
     """
-    of = find_target(target)
+    find_target(target)
     check_installed()
     if batch < 1:
         raise ValueError(f"a batch has at least one picture, not {batch}")
@@ -65,7 +68,7 @@ def export_bundle(codec: FeatureCodec, out: Path, target: str, batch: int = 1) -
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         folder.chmod(0o755)
-        _fill(folder, codec, target, of, batch)
+        _fill(folder, codec, traced or trace(codec, batch), target)
         os.replace(folder, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -84,7 +87,7 @@ def trace(codec: FeatureCodec, batch: int = 1) -> Any:
         program = torch.onnx.export(
             codec.encoder,
             (torch.zeros(batch, 3, size, size),),
-            input_names=["pixel_values"],
+            input_names=[PIXELS],
             opset_version=18,
             dynamo=True,
             external_data=False,
@@ -126,10 +129,10 @@ def _check_forms(model: Any, target: str) -> None:
         raise ValueError(f"{target} does not take the graph: {first.node}: {first.what}; {first.mend}")
 
 
-def _fill(folder: Path, codec: FeatureCodec, target: str, of: Target, batch: int) -> None:
+def _fill(folder: Path, codec: FeatureCodec, traced: Any, target: str) -> None:
     from codec.lowering import FLOAT32, products_in_half
 
-    model = make_graph(codec, trace(codec, batch), target)
+    of, model = find_target(target), make_graph(codec, traced, target)
     (folder / ONNX_FILE).write_bytes(model.SerializeToString())
     if of.tensorrt is not None and of.opset >= 18:
         typed = products_in_half(model)
@@ -143,7 +146,7 @@ def _fill(folder: Path, codec: FeatureCodec, target: str, of: Target, batch: int
         for value in (*model.graph.input, *model.graph.output)
     }
     pixels = _sample_pixels(codec)
-    np.savez(folder / SAMPLES_FILE, pixels=pixels, symbols=_recorded(folder, codec, pixels, batch))
+    np.savez(folder / SAMPLES_FILE, pixels=pixels, symbols=_recorded(folder, codec, pixels, shapes[PIXELS][0]))
     (folder / DEVICE_FILE).write_text(device_source(), encoding="utf-8")
     (folder / BUILD_FILE).write_text(build_source(), encoding="utf-8")
     config = codec.config

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from codec.context import LIMIT
+from codec.engines import LATENT, PIXELS, SYMBOLS
 from codec.targets import Target
 
 FLOAT32 = ("norm", "project", "quantise")
-INPUT, SYMBOLS, LATENT = "pixel_values", "symbols", "latent"
 
 _SAME_FORM = """
     Add Cast Clip Concat Conv Div Erf Exp Expand Floor Gather Gemm GlobalAveragePool Identity InstanceNormalization LayerNormalization
@@ -53,15 +53,15 @@ class _Lowered:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.source = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
-        if [value.name for value in self.source.input] != [INPUT] or len(self.source.output) != 1:
+        if [value.name for value in self.source.input] != [PIXELS] or len(self.source.output) != 1:
             raise ValueError("an encoder's graph takes pixel_values alone and gives the latent alone")
         self.latent = self.source.output[0].name
         self.shapes = {
             value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
             for value in (*self.source.value_info, *self.source.input, *self.source.output)
         }
-        self.batch = self.shapes[INPUT][0]
-        if not all(self.shapes[INPUT]) or not all(self.shapes[self.latent]):
+        self.batch = self.shapes[PIXELS][0]
+        if not all(self.shapes[PIXELS]) or not all(self.shapes[self.latent]):
             raise ValueError("an encoder's graph has a fixed batch")
         self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in self.source.initializer}
         self.nodes: list[onnx.NodeProto] = []
@@ -160,7 +160,7 @@ class _Lowered:
         graph = helper.make_graph(
             self.nodes,
             "encoder",
-            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, self.shapes[INPUT])],
+            [helper.make_tensor_value_info(PIXELS, TensorProto.FLOAT, self.shapes[PIXELS])],
             [
                 helper.make_tensor_value_info(SYMBOLS, TensorProto.INT32, [b, self.n_qualities, m, c]),
                 helper.make_tensor_value_info(LATENT, TensorProto.FLOAT, [b, m, c]),

@@ -71,10 +71,9 @@ def _plain(source: str, joined: set[str]) -> tuple[str, set[str]]:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             edits.append(_whole(node, ""))
             imports |= {line for alias in node.names if (line := _import(node, alias, joined)) and _bound(alias) in used}
-    for node in ast.walk(tree):
-        inner = isinstance(node, ast.ImportFrom) and node not in tree.body
-        if inner and (node.module or "").split(".")[0] == "codec":
-            raise ValueError(f"an import inside a function, of {node.module}, cannot be joined")
+    for inner in ast.walk(tree):
+        if isinstance(inner, ast.ImportFrom) and inner not in tree.body and (inner.module or "").split(".")[0] == "codec":
+            raise ValueError(f"an import inside a function, of {inner.module}, cannot be joined")
     return _edited(text, edits), imports
 
 

@@ -39,7 +39,7 @@ ALLOWED["onefile"] = set()
 # What makes it.
 ALLOWED["targets"] = set()
 ALLOWED["lint"] = {"targets"}
-ALLOWED["lowering"] = {"context", "targets"}
+ALLOWED["lowering"] = {"context", "engines", "targets"}
 ALLOWED["export"] = {"checkpoint", "device", "engines", "lint", "lowering", "model", "onefile", "targets"}
 ALLOWED["verify"] = {"device", "model"}
 ALLOWED["export_cli"] = ALLOWED["export"] | {"export", "verify", "console"}
