@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from codec.checkpoint import sha256
+from codec.checkpoint import sha256, shipped_names, shipped_root
 from codec.export import export_bundle, make_graph, trace
 from codec.lint import lint
 from codec.lowering import FLOAT32, lower, products_in_half, weights_as_half
 from codec.model import FeatureCodec
+from codec.pipeline import Device
 from codec.targets import TARGETS
 
 Traced = Callable[[str], tuple[FeatureCodec, Any]]
@@ -50,6 +51,16 @@ def test_every_target_gets_the_codecs_symbols_of_every_quality(traced: Traced, e
     assert np.abs(expected).max() > 3
     assert (symbols == expected).mean() >= 0.9999
     np.testing.assert_allclose(latent, codec.latent(pixels).numpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_codecs_export_for_every_target(name: str) -> None:
+    codec = FeatureCodec.from_pretrained(name)
+    pixels = Device(codec).preprocess(sorted((shipped_root() / "samples").rglob("*.png")))
+    graph, expected = trace(codec), symbols_of(codec, pixels)
+    for target in TARGETS:
+        symbols, _ = run(make_graph(codec, graph, target), pixels)
+        assert (symbols == expected).mean() >= 0.9999, target
 
 
 @pytest.mark.parametrize("target", TARGETS)
