@@ -19,7 +19,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 import codec
-from codec import checkpoint
+from codec import checkpoint, export_cli
 from codec.bitstream import HEADER_BYTES, MAX_BLOB_BYTES, BitstreamError, inspect, is_of
 from codec.console import add_row, complain, make_table, megabytes, one_line, print_json, progress, shown, words
 from codec.facts import details, summary
@@ -275,6 +275,10 @@ def demo(
     if not sweep:
         typer.echo(f"no sweep of the test split ships with {of.config.name}: the curve is of these {len(sent)} images alone")
     typer.echo(str(out))
+
+
+for _command in (export_cli.export, export_cli.lint, export_cli.verify):
+    app.command()(_command)
 
 
 class _Codecs:

@@ -98,7 +98,7 @@ class ContextNetwork:
             raise ValueError("the prior's unit is (Q, C), its out (2, 2 C, H)")
         (q, c), h, m = self.unit.shape, self.out.shape[2], self.side**2
         shapes = {"hidden": (2, h, 4 * c), "hidden_bias": (q, 2, h), "shift": (2, h), "out": (2, 2 * c, h), "out_bias": (2 * c, m)}
-        for name, shape in (shapes | {"factor": (q, 2 * c), "bias": (q, 2 * c)}).items():
+        for name, shape in {**shapes, "factor": (q, 2 * c), "bias": (q, 2 * c)}.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} of the prior has shape {getattr(self, name).shape}, not {shape}")
         if self.shift.min() < 0 or self.shift.max() > 24:

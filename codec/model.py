@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from codec.backbone import load_backbone, load_tokenizer, task_of
-from codec.bitstream import HEADER_BYTES, BitstreamError, Blob, pack, unpack
+from codec.bitstream import HEADER_BYTES, BitstreamError, Blob
+from codec.blobs import open_blob, write_blobs
 from codec.checkpoint import check_manifest, find_backbone, find_checkpoint, shipped_root, whole_file, write_manifest
 from codec.coding import IntegerPrior
 from codec.config import CodecConfig
@@ -230,11 +231,7 @@ class FeatureCodec(nn.Module):
         Raises:
             ValueError: symbols of another shape, or beyond -127..127.
         """
-        blobs = []
-        for payload, image in zip(self.prior.encode(symbols, quality), symbols, strict=True):
-            raw = len(payload) > image.size
-            blobs.append(pack(image.astype(np.int8).tobytes() if raw else payload, quality, self.fingerprint, raw))
-        return blobs
+        return write_blobs(self.prior, self.fingerprint, symbols, quality)
 
     def _fit(self, latent: torch.Tensor, max_bytes: int) -> list[bytes]:
         """The blob of the best quality that fits, image by image."""
@@ -316,15 +313,7 @@ class FeatureCodec(nn.Module):
 
     def _unpacked(self, blob: bytes, place: int, n_blobs: int) -> Blob:
         with _naming(place, n_blobs):
-            read = unpack(blob, self.fingerprint)
-            if read.quality not in self.qualities:
-                raise BitstreamError(f"quality {read.quality} is not one of this codec's 0..{self.config.n_qualities - 1}")
-            n_symbols = self.config.side**2 * self.config.n_channels
-            if (read.raw and len(read.payload) != n_symbols) or len(read.payload) > n_symbols:
-                raise BitstreamError(
-                    f"the payload has {len(read.payload)} bytes; this codec's take {'' if read.raw else 'at most '}{n_symbols}"
-                )
-            return read
+            return open_blob(self.prior, self.fingerprint, blob)
 
     def _checked_quality(self, quality: int | None) -> int:
         if quality is None:

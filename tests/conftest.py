@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -163,6 +164,32 @@ def tiny_blip_folder(make_blip_codec: Callable[..., FeatureCodec], tmp_path_fact
 def tiny_blip_codec(tiny_blip_folder: Path) -> FeatureCodec:
     """The codec in `tiny_blip_folder`, loaded. Shared: a test that changes it loads its own."""
     return FeatureCodec.from_pretrained(tiny_blip_folder)
+
+
+@pytest.fixture(scope="session")
+def traced(make_codec: Callable[..., FeatureCodec]) -> Callable[[str], tuple[FeatureCodec, Any]]:
+    """Function (kind of encoder) -> a random codec with dead zones, and its encoder's graph as torch writes it."""
+    from codec.export import trace
+
+    @functools.cache
+    def make(encoder: str) -> tuple[FeatureCodec, Any]:
+        codec = make_codec(encoder=encoder, dead_zone=(0.2, 0.1, 0.0))
+        return codec, trace(codec)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bundles(traced: Callable[[str], tuple[FeatureCodec, Any]], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Function (target) -> the bundle of a random student codec. Shared: a test that changes one copies it."""
+    from codec.export import export_bundle
+
+    @functools.cache
+    def make(target: str) -> Path:
+        codec, graph = traced("student")
+        return export_bundle(codec, tmp_path_factory.mktemp("bundles") / target, target, traced=graph)
+
+    return make
 
 
 @pytest.fixture(scope="session")

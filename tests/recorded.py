@@ -1,0 +1,61 @@
+"""python -m tests.recorded taskcodec_device.py tables.npz: what a runtime writes for 1,000 recorded arrays of symbols, and reads back.
+
+Runs on any Python from 3.6 with numpy, the file's own imports aside, so that other machines can be held against the golden digest. The
+arrays come out of SHAKE-256, so they are the same everywhere: 1,000 pictures' symbols, at each quality in turn, from all zeros to escapes.
+"""
+
+import hashlib
+import importlib.util
+import sys
+
+import numpy as np
+
+N_ARRAYS = 1000
+FINGERPRINT = bytes(range(32))
+
+
+def arrays(n_qualities, shape):
+    """Qualities and symbols (1, M, C) int32; their spread grows with the quality, every tenth has symbols no table reaches."""
+    for i in range(N_ARRAYS):
+        quality, size = i % n_qualities, int(np.prod(shape))
+        bits = np.frombuffer(hashlib.shake_256(b"symbols %d" % i).digest(5 * size), dtype=np.uint8).reshape(5, size).astype(np.int32)
+        spread = 1 + 2 * quality
+        symbols = (
+            (bits[0] * spread >> 8) * (bits[1] * spread >> 8) * np.where(bits[2] < 64 + 8 * quality, 1, 0) * np.where(bits[3] < 128, 1, -1)
+        )
+        if i % 10 == 9:
+            symbols = np.where(bits[4] < 6, bits[0] - 128, symbols)
+        yield quality, symbols.clip(-127, 127).astype(np.int32).reshape(1, *shape)
+
+
+def digest(runtime, tables):
+    """SHA-256 of all blobs, in hex; each is read back too.
+
+    Args:
+        runtime: the module `taskcodec_device`.
+        tables: arrays of a bundle's tables.npz, by name.
+    """
+    m = tables["out_bias"].shape[1]
+    network = runtime.ContextNetwork(int(m**0.5), *[tables[name] for name in runtime.NETWORK])
+    prior, state = runtime.IntegerPrior(network, runtime.Tables(tables["cdf"])), hashlib.sha256()
+    for quality, symbols in arrays(network.n_qualities, (m, network.n_channels)):
+        blob = runtime.write_blobs(prior, FINGERPRINT, symbols, quality)[0]
+        back, q = runtime.read_blob(prior, FINGERPRINT, blob)
+        assert q == quality
+        assert (back == symbols[0]).all()
+        state.update(blob)
+    return state.hexdigest()
+
+
+def load(path):
+    """The one file as a module."""
+    spec = importlib.util.spec_from_file_location("taskcodec_device", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    with np.load(sys.argv[2], allow_pickle=False) as file:
+        print(digest(load(sys.argv[1]), {name: file[name] for name in file.files}))
