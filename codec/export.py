@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from codec.checkpoint import sha256, shipped_root
 from codec.device import BUNDLE_FORMAT, MANIFEST_FILE, NETWORK, SAMPLES_FILE, TABLES_FILE
@@ -68,24 +69,23 @@ def export_bundle(codec: FeatureCodec, out: Path, target: str, batch: int = 1, t
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         folder.chmod(0o755)
-        _fill(folder, codec, traced or trace(codec, batch), target)
+        _fill(folder, codec, traced or trace(codec.encoder, codec.config.preprocess.size, batch), target)
         os.replace(folder, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return out
 
 
-def trace(codec: FeatureCodec, batch: int = 1) -> Any:
-    """The encoder's graph as torch writes it: an `onnx.ModelProto` of opset 18, `pixel_values` (batch, 3, S, S) -> latent.
+def trace(encoder: nn.Module, size: int, batch: int = 1) -> Any:
+    """An encoder's graph as torch writes it: an `onnx.ModelProto` of opset 18, `pixel_values` (batch, 3, size, size) -> latent.
 
     Raises:
         ValueError: torch wrote another opset.
     """
-    size = codec.config.preprocess.size
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            codec.encoder,
+            encoder,
             (torch.zeros(batch, 3, size, size),),
             input_names=[PIXELS],
             opset_version=18,

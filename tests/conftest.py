@@ -174,7 +174,7 @@ def traced(make_codec: Callable[..., FeatureCodec]) -> Callable[[str], tuple[Fea
     @functools.cache
     def make(encoder: str) -> tuple[FeatureCodec, Any]:
         codec = make_codec(encoder=encoder, dead_zone=(0.2, 0.1, 0.0))
-        return codec, trace(codec)
+        return codec, trace(codec.encoder, 32)
 
     return make
 

@@ -57,7 +57,7 @@ def test_every_target_gets_the_codecs_symbols_of_every_quality(traced: Traced, e
 def test_shipped_codecs_export_for_every_target(name: str) -> None:
     codec = FeatureCodec.from_pretrained(name)
     pixels = Device(codec).preprocess(sorted((shipped_root() / "samples").rglob("*.png")))
-    graph, expected = trace(codec), symbols_of(codec, pixels)
+    graph, expected = trace(codec.encoder, codec.config.preprocess.size), symbols_of(codec, pixels)
     for target in TARGETS:
         symbols, _ = run(make_graph(codec, graph, target), pixels)
         assert (symbols == expected).mean() >= 0.9999, target
@@ -158,7 +158,7 @@ def test_only_products_are_in_float16_in_the_typed_graph(traced: Traced, encoder
 
 def test_a_batch_is_fixed_in_the_graph(traced: Traced) -> None:
     codec, _ = traced("student")
-    model = make_graph(codec, trace(codec, 3), "jetson-nano")
+    model = make_graph(codec, trace(codec.encoder, 32, 3), "jetson-nano")
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     pixels = torch.randn(3, 3, 32, 32)
     symbols, latent = session.run(["symbols", "latent"], {"pixel_values": pixels.numpy()})
