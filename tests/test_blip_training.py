@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,6 @@ from codec.preprocess import Preprocess
 from codec.split import decoder_logits
 from training.blip import CAPTIONS, QUESTIONS, BlipRecipe, BlipTask, answer_accuracy, build_blip, make_tokenizer, next_word, run
 from training.loop import Schedule
-from training.recipe import read_recipe
 from training.text_data import RowSource, TextImages, open_source
 
 
@@ -161,10 +158,3 @@ def test_a_split_of_scenes_says_how_many() -> None:
     with pytest.raises(ValueError, match=r"not of the form train\[:20000\]"):
         open_source("scenes", "train")
     assert len(open_source("scenes", "test[:7]", limit=5)) == 5
-
-
-@pytest.mark.parametrize("name", ["blip-tiny-scenes", "blip-tiny-easyvqa"])
-def test_shipped_recipes_can_be_read(name: str, tmp_path: Path) -> None:
-    shipped = read_recipe(BlipRecipe, name)
-    (tmp_path / "again.yaml").write_text(json.dumps(asdict(shipped)))
-    assert read_recipe(BlipRecipe, tmp_path / "again.yaml") == shipped

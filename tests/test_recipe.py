@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from training.backbone import BackboneRecipe
+from training.blip import BlipRecipe
 from training.codec_recipe import CodecRecipe
 from training.recipe import RECIPES, read_recipe
 
 
 def test_every_shipped_recipe_can_be_read() -> None:
     for file in RECIPES.glob("*.yaml"):
-        kind: Any = CodecRecipe if "\nbackbone:" in file.read_text() else BackboneRecipe
+        text = file.read_text()
+        kind: Any = CodecRecipe if "\nbackbone:" in text else BlipRecipe if "\nn_text_layers:" in text else BackboneRecipe
         assert read_recipe(kind, file.stem).name
 
 
