@@ -37,7 +37,7 @@ def markdown(rows: Sequence[Compared]) -> str:
 
 
 def draw(rows: Sequence[Compared], out: Path) -> None:
-    """Draw bytes at equal drop against the device's multiply-accumulates, and each codec's whole curve beside it."""
+    """Draw bytes at equal drop against the device's multiply-accumulates, and each codec's whole curve beside it; triangles are bounds."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -48,21 +48,19 @@ def draw(rows: Sequence[Compared], out: Path) -> None:
     for r, colour in zip(rows, colours, strict=False):
         macs = r.device_macs / 1e6
         left.plot((macs, macs), (r.low, r.high), color=colour, linewidth=2)
-        left.plot(macs, r.n_bytes, "o", color=colour, markersize=9)
-        left.annotate(r.name, (macs, r.n_bytes), xytext=(8, 6), textcoords="offset points", fontsize=12)
+        left.plot(macs, r.n_bytes, {"": "o", ">": "^", "<=": "v"}[r.bound], color=colour, markersize=10)
+        text = f"{r.name}\n{r.bound} {r.n_bytes:.0f} bytes"
+        left.annotate(text, (macs, r.n_bytes), xytext=(0, 12), textcoords="offset points", fontsize=10, ha="center")
         right.plot(*zip(*r.curve, strict=True), "o-", color=colour, label=r.name)
-    blocks = [r for r in rows if r.name != STUDENT]
-    left.plot([r.device_macs / 1e6 for r in blocks], [r.n_bytes for r in blocks], color="#b0b8c4", zorder=0)
     left.set_xlabel("multiply-accumulates on the device, millions", fontsize=12)
     left.set_ylabel(f"bytes per image at a drop of {rows[0].drop:g} points", fontsize=12)
-    left.set_ylim(0)
+    left.set_ylim(0, 1.25 * max(r.high for r in rows))
     left.set_xlim(0, 1.25 * max(r.device_macs for r in rows) / 1e6)
     right.set_xscale("log")
-    right.set_ylim(top=min(12.0, right.get_ylim()[1]))
     right.set_xlabel("bytes per image, header included", fontsize=12)
     right.set_ylabel("drop, points", fontsize=12)
     right.axhline(rows[0].drop, color="#b0b8c4", linewidth=1)
-    right.legend(frameon=False, fontsize=11)
+    right.legend(frameon=False, fontsize=11, loc="upper right")
     for ax in (left, right):
         for side in ("top", "right"):
             ax.spines[side].set_visible(False)
