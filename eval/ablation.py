@@ -6,7 +6,6 @@ recipe once as it is and once for each step without it, measures real blobs (`ev
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from codec.bitstream import HEADER_BYTES
 from codec.context import LIMIT
 from codec.model import FeatureCodec
 from codec.rangecoder import Tables, encoder
-from eval.compare import Compared, Counted, command_of, compare, count, images_of, read_compared, trained, write_compared
+from eval.compare import Compared, Counted, arguments, command_of, compare, count, images_of, read_compared, trained, write_compared
 from training.codec_recipe import CodecRecipe
 from training.data import Images, batches, normalise
 from training.recipe import read_recipe
@@ -132,18 +131,10 @@ def draw(steps: Sequence[Compared], out: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="eval.ablation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="put over the recipe in every training")
-    parser.add_argument("--train", metavar="RECIPE", help="train and measure anew, instead of reading --rows")
-    parser.add_argument("--runs", type=Path, default=Path("runs/ablation"), help="folder of the trainings; default: %(default)s")
-    parser.add_argument("--split", default="test", help="images that are measured; default: %(default)s")
-    parser.add_argument("--limit", type=int, help="the first so many of them only")
-    parser.add_argument("--drop", type=float, default=0.2, help="points at which bytes are compared; default: %(default)g")
+    parser = arguments("eval.ablation", __doc__, "every training", 0.2, SHIPPED)
     parser.add_argument(
         "--first", type=int, metavar="N", help=f"make the first so many rows only; the first {NO_TRAINING} need one training"
     )
-    parser.add_argument("--rows", type=Path, default=SHIPPED, help="file of JSON lines, written with --train; default: the shipped one")
-    parser.add_argument("--out", type=Path, default=Path("ablation.png"), help="picture to draw; default: %(default)s")
     args = parser.parse_args(argv)
     try:
         if args.train:

@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from codec.backbone import load_backbone
 from codec.bitstream import pack, unpack
 from codec.checkpoint import whole_file
 from codec.config import CodecConfig
-from codec.model import FeatureCodec, load_backbone
+from codec.model import FeatureCodec
 from codec.preprocess import Preprocess
 from codec.split import split, token_grid
 from codec.transforms import add_adapters

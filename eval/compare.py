@@ -6,6 +6,7 @@ images, paired: every codec answers the same resampled images, and so does the u
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -158,6 +159,21 @@ def images_of(recipe: str, overrides: Sequence[str], split: str, limit: int | No
     """The images that codecs of a recipe are compared on."""
     base = read_recipe(CodecRecipe, recipe, overrides)
     return Images(base.data, split, base.preprocess(), limit)
+
+
+def arguments(prog: str, doc: str | None, overrides: str, drop: float, shipped: Path) -> argparse.ArgumentParser:
+    """The command line that comparisons share; `shipped` is their file of rows, `overrides` says what the recipe's are put over."""
+    name = prog.rpartition(".")[2]
+    parser = argparse.ArgumentParser(prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"put over the recipe in {overrides}")
+    parser.add_argument("--train", metavar="RECIPE", help="train and measure anew, instead of reading --rows")
+    parser.add_argument("--runs", type=Path, default=Path("runs") / name, help="folder of the trainings; default: %(default)s")
+    parser.add_argument("--split", default="test", help="images that are measured; default: %(default)s")
+    parser.add_argument("--limit", type=int, help="the first so many of them only")
+    parser.add_argument("--drop", type=float, default=drop, help="points at which bytes are compared; default: %(default)g")
+    parser.add_argument("--rows", type=Path, default=shipped, help="file of JSON lines, written with --train; default: the shipped one")
+    parser.add_argument("--out", type=Path, default=Path(f"{name}.png"), help="picture to draw; default: %(default)s")
+    return parser
 
 
 def write_compared(rows: Sequence[Compared], path: Path) -> None:

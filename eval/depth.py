@@ -7,12 +7,11 @@ beside them the recipe as it is; then it measures real blobs.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.compare import Compared, command_of, compare, count, images_of, read_compared, trained, write_compared
+from eval.compare import Compared, arguments, command_of, compare, count, images_of, read_compared, trained, write_compared
 
 SHIPPED = Path(__file__).parent.parent / "docs" / "depth.jsonl"
 DEPTHS = (1, 2, 3, 4)
@@ -70,15 +69,7 @@ def draw(rows: Sequence[Compared], out: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="eval.depth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="put over the recipe in the trainings with blocks")
-    parser.add_argument("--train", metavar="RECIPE", help="train and measure anew, instead of reading --rows")
-    parser.add_argument("--runs", type=Path, default=Path("runs/depth"), help="folder of the trainings; default: %(default)s")
-    parser.add_argument("--split", default="test", help="images that are measured; default: %(default)s")
-    parser.add_argument("--limit", type=int, help="the first so many of them only")
-    parser.add_argument("--drop", type=float, default=1.0, help="points at which bytes are compared; default: %(default)g")
-    parser.add_argument("--rows", type=Path, default=SHIPPED, help="file of JSON lines, written with --train; default: the shipped one")
-    parser.add_argument("--out", type=Path, default=Path("depth.png"), help="picture to draw; default: %(default)s")
+    parser = arguments("eval.depth", __doc__, "the trainings with blocks", 1.0, SHIPPED)
     args = parser.parse_args(argv)
     try:
         if args.train:

@@ -14,9 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
+from codec.backbone import load_backbone
 from codec.coding import IntegerPrior
 from codec.config import Calibration, CodecConfig
-from codec.model import FeatureCodec, load_backbone
+from codec.model import FeatureCodec
 from codec.preprocess import Preprocess
 from codec.prior import ContextPrior, freeze
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from codec.model import load_backbone
+from codec.backbone import load_backbone
 from codec.preprocess import Preprocess
 from codec.split import split
 from training.backbone import BackboneRecipe, BackboneTask, Teacher, accuracy, build_vit, run

@@ -17,9 +17,10 @@ pytest.importorskip("zstandard")
 
 from transformers import ViTConfig, ViTForImageClassification
 
+from codec.backbone import load_backbone
 from codec.bitstream import HEADER_BYTES
 from codec.config import CodecConfig
-from codec.model import FeatureCodec, load_backbone
+from codec.model import FeatureCodec
 from codec.preprocess import Preprocess
 from codec.prior import ContextPrior, freeze
 from eval import plot, report, sweep

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipForQuestionAnswering
 
+from codec.config import TASKS
 from codec.preprocess import Preprocess
 from codec.split import share_tower
 from codec.text import ANSWER_TOKENS, answer, question_ids
@@ -28,7 +29,7 @@ from training.loop import Schedule, is_first_process, train
 from training.text_data import TextImages, open_source
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-CAPTIONS, QUESTIONS = "image-to-text", "visual-question-answering"
+_, CAPTIONS, QUESTIONS = TASKS
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class BlipTask(nn.Module):
         said, asked = self.data.some(labels, keys, self.n_questions)
         parts: dict[str, torch.Tensor] = {}
         if said:
-            ids, mask = self._ids(said, x.device, begin=True)
+            ids, mask = self._ids(said, x.device)
             decoder: Any = self.models[CAPTIONS].text_decoder
             logits = decoder(input_ids=ids, attention_mask=mask, encoder_hidden_states=seen).logits
             parts["caption_loss"], _ = next_word(logits, ids, mask)
@@ -102,7 +103,7 @@ class BlipTask(nn.Module):
             ids = torch.tensor([questions[i] for i in places], device=seen.device)
             each = seen[[i // self.n_questions for i in places]]
             read = answerer.text_encoder(input_ids=ids, attention_mask=torch.ones_like(ids), encoder_hidden_states=each).last_hidden_state
-            words, mask = self._ids([asked[i][1] for i in places], seen.device, begin=True)
+            words, mask = self._ids([asked[i][1] for i in places], seen.device)
             logits = answerer.text_decoder(input_ids=words, attention_mask=mask, encoder_hidden_states=read).logits
             loss, right = next_word(logits, words, mask)
             losses.append(loss * int(mask[:, 1:].sum()))
@@ -110,11 +111,10 @@ class BlipTask(nn.Module):
             n_words.append(int(mask[:, 1:].sum()))
         return {"answer_loss": torch.stack(losses).sum() / sum(n_words), "answer_accuracy": torch.stack(rights).sum() / len(asked)}
 
-    def _ids(self, texts: list[str], device: torch.device, begin: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-        """Texts -> ids and mask (B, T); what is generated begins with [DEC] in the place of [CLS]."""
+    def _ids(self, texts: list[str], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Texts that are to be generated -> ids and mask (B, T); they begin with [DEC] in the place of [CLS]."""
         made = self.tokenizer(texts, padding=True, return_tensors="pt").to(device)
-        if begin:
-            made.input_ids[:, 0] = self.tokenizer.bos_token_id
+        made.input_ids[:, 0] = self.tokenizer.bos_token_id
         return made.input_ids, made.attention_mask
 
 

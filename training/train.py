@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from codec.model import FeatureCodec, load_backbone
+from codec.backbone import load_backbone
+from codec.model import FeatureCodec
 from codec.prior import ContextPrior
 from codec.split import split
 from training.answers import Answers
