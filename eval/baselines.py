@@ -4,7 +4,7 @@
 usual way: the backbone's own blocks, a linear map to fewer channels, a factorised prior, a linear map back.
 
 python -m eval.baselines RECIPE [key=value ...] trains the latter for as many steps as the recipe gives a codec, on the same data, cut,
-objective, qualities and adapters; `python -m eval.sweep --bottleneck OUT` then measures it.
+objective and adapters, at every second of its qualities; `python -m eval.sweep --bottleneck OUT` then measures it.
 """
 
 from __future__ import annotations
@@ -37,6 +37,12 @@ from training.data import Images, augment, normalise, uniform
 from training.loop import is_first_process, train
 from training.recipe import read_recipe
 from training.train import divergence, load_uncut, rate_task_loss, spread_gains
+
+RATE_STRIDE = 4
+"""In training the bottleneck's rate is measured on every 4th token, from one that changes: the density is the larger part of a step."""
+
+COMPONENT_IMAGES = 1000
+"""Training pictures whose tokens' principal components the bottleneck's maps start from."""
 
 
 class Factorised:
@@ -77,35 +83,47 @@ class Factorised:
 
 
 class LinearBottleneck(nn.Module):
-    """tokens (B, N, D) -> symbols (B, N, C) -> tokens, by a linear map each way and gains of each quality.
+    """tokens (B, N, D) -> symbols (B, N, D) -> tokens, by a linear map each way and gains of each quality.
 
     The linear bottleneck of split computing, its rate under compressai's factorised prior (Matsubara et al. 2022, arXiv 2108.11898;
-    Balle et al. 2018, arXiv 1802.01436, sec. 6.1). Gains (Cui et al. 2021, arXiv 2003.02012) give it every rate in one training, as the
-    codec it is held against has; the tail has the codec's adapters.
+    Balle et al. 2018, arXiv 1802.01436, sec. 6.1). The maps start as the tokens' principal components and are as wide as the tokens: a
+    channel that does not pay is driven to zeros, which cost next to nothing. Gains (Cui et al. 2021, arXiv 2003.02012) give it every rate
+    in one training, as the codec it is held against has; the tail has the codec's adapters.
     """
 
     def __init__(self, backbone: nn.Module, recipe: CodecRecipe) -> None:
         super().__init__()
         from compressai.entropy_models import EntropyBottleneck
 
-        grid, n_channels, n_qualities = token_grid(backbone), recipe.n_channels, len(recipe.rate_weights)
+        grid, n_qualities = token_grid(backbone), len(recipe.rate_weights)
         self.n_tokens = grid.n_tokens
         backbone.requires_grad_(False)
         self.head, self.tail = split(backbone, recipe.k)
         if recipe.adapter_rank:
             add_adapters(self.tail, recipe.adapter_rank)
-        self.norm = nn.LayerNorm(grid.width)
-        self.down, self.up = nn.Linear(grid.width, n_channels), nn.Linear(n_channels, grid.width)
-        self.log_gain = nn.Parameter(torch.full((n_qualities, n_channels), 1.4))
+        self.down, self.up = nn.Linear(grid.width, grid.width), nn.Linear(grid.width, grid.width)
+        self.log_gain = nn.Parameter(torch.full((n_qualities, grid.width), -0.5))
         spread_gains(self.log_gain, recipe.rate_weights)
-        self.density = EntropyBottleneck(n_channels * n_qualities, init_scale=4)
+        self.density = EntropyBottleneck(grid.width * n_qualities, init_scale=4)
         self.density.quantiles.requires_grad_(False)  # for compressai's own tables: `fit_bottleneck` makes those
+
+    @torch.no_grad()
+    def start_from_components(self, pixel_values: torch.Tensor) -> None:
+        """Set the maps to the principal components of the tokens of pixels (B, 3, S, S), in units of the tokens' mean deviation."""
+        tokens = torch.cat([self.head(some) for some in pixel_values.split(100)]).flatten(0, 1)
+        mean = tokens.mean(0)
+        variances, components = torch.linalg.eigh((tokens - mean).T @ (tokens - mean) / len(tokens))
+        unit = variances.mean().sqrt()
+        self.down.weight.copy_(components.T / unit)
+        self.down.bias.copy_(-(mean @ components) / unit)
+        self.up.weight.copy_(components * unit)
+        self.up.bias.copy_(mean)
 
     def scaled(self, pixel_values: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
         """Pixels (B, 3, S, S) and quality (B,) -> what is rounded to symbols, (B, N, C) float32."""
         with torch.no_grad():
             tokens = self.head(pixel_values)
-        latent: torch.Tensor = self.down(self.norm(tokens)).float()
+        latent: torch.Tensor = self.down(tokens).float()
         return latent * self.log_gain.exp()[quality][:, None]
 
     def answer(self, scaled: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
@@ -140,8 +158,9 @@ class BottleneckTask(nn.Module):
         x = normalise(augment(pixels, keys, recipe.shift), self.preprocess)
         quality = torch.arange(len(x), device=x.device) % q
         scaled = self.bottleneck.scaled(x, quality)
-        noise = uniform(keys, scaled[0].numel(), stream=1).view_as(scaled) - 0.5
-        bits = self.bottleneck.bits(scaled + noise)
+        sampled = scaled[:, int(keys[0]) % RATE_STRIDE :: RATE_STRIDE]
+        noise = uniform(keys, sampled[0].numel(), stream=1).view_as(sampled) - 0.5
+        bits = self.bottleneck.bits(sampled + noise) * scaled.shape[1] / sampled.shape[1]
         logits = self.bottleneck.answer(scaled + (scaled.round() - scaled).detach(), quality)
         target = recipe.target(self.answers(x, keys), labels)
         return rate_task_loss(bits, divergence(logits, target), self.rate_weights)
@@ -221,12 +240,16 @@ def run(recipe: CodecRecipe, out: Path) -> LinearBottleneck:
     """Train the bottleneck by a codec's recipe into `out`: one stage, as long as the codec's two."""
     from safetensors.torch import save_file
 
+    recipe = replace(recipe, rate_weights=recipe.rate_weights[::2])
+
     preprocess = recipe.preprocess()
     backbone: Any = load_backbone(recipe.backbone, Path())
     backbone.set_attn_implementation("eager")  # its backward takes half the time of sdpa's on a CPU
     torch.manual_seed(recipe.answer.seed)
     uncut, bottleneck = load_uncut(recipe), LinearBottleneck(backbone, recipe)
     data = Images(recipe.data, recipe.train_split, preprocess, recipe.limit, recipe.answer.seed)
+    some = torch.stack([data[i][0] for i in range(min(COMPONENT_IMAGES, len(data)))])
+    bottleneck.start_from_components(normalise(some, preprocess))
     schedule = replace(recipe.answer, epochs=recipe.match.epochs + recipe.answer.epochs)
     task = BottleneckTask(bottleneck, recipe, preprocess, recipe.answers(uncut, preprocess, len(data), out))
     for module in (bottleneck.head, bottleneck.tail, uncut):
@@ -264,7 +287,7 @@ def load_bottleneck(folder: Path) -> tuple[LinearBottleneck, CodecRecipe]:
 
 @torch.inference_mode()
 def bottleneck_methods(folder: Path, pixels: torch.Tensor, config: CodecConfig) -> list[Bottleneck]:
-    """The trained bottleneck in `folder` at every second of its qualities, compressai's prior fitted to pixels (n, 3, S, S).
+    """The trained bottleneck in `folder` at each of its qualities, compressai's prior fitted to pixels (n, 3, S, S).
 
     Raises:
         ValueError: it is not there, or not for the cut and the pictures of the codec `config`.
@@ -273,9 +296,9 @@ def bottleneck_methods(folder: Path, pixels: torch.Tensor, config: CodecConfig) 
     preprocess = recipe.preprocess()
     if (recipe.k, preprocess) != (config.k, config.preprocess):
         raise ValueError(f"the bottleneck in {folder} is for another cut (after block {recipe.k}) or other pictures than {config.name}")
-    cost = device_cost(nn.Sequential(model.head, model.norm, model.down), preprocess.size)
+    cost = device_cost(nn.Sequential(model.head, model.down), preprocess.size)
     methods = []
-    for q in range(0, len(recipe.rate_weights), 2):
+    for q in range(len(recipe.rate_weights)):
         method = Bottleneck(model, q, cost, preprocess, None)
         symbols = np.concatenate([method.symbols(some).numpy().astype(np.int32) for some in pixels.split(100)])
         method.prior = fit_bottleneck(symbols)

@@ -12,7 +12,7 @@ import torch
 
 from codec import FeatureCodec
 from eval import sweep
-from eval.baselines import bottleneck_methods, load_bottleneck, run
+from eval.baselines import LinearBottleneck, bottleneck_methods, load_bottleneck, run
 from eval.rows import read_rows
 from training.codec_recipe import CodecRecipe
 from training.loop import last_whole_checkpoint
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("uncompiled")
 @pytest.fixture
 def recipe(make_recipe: Callable[..., CodecRecipe], labelled: Path, tiny_codec: FeatureCodec, tiny_codec_folder: Path) -> CodecRecipe:
     backbone = str(tiny_codec_folder / "backbone")
-    return make_recipe(labelled, backbone=backbone, k=tiny_codec.config.k, train_split="train", rate_weights=(1e-2, 1e-4))
+    return make_recipe(labelled, backbone=backbone, k=tiny_codec.config.k, train_split="train", rate_weights=(1e-2, 1e-3, 1e-4))
 
 
 def test_it_trains_as_long_as_the_codec_and_its_blobs_hold_its_symbols(
@@ -36,7 +36,7 @@ def test_it_trains_as_long_as_the_codec_and_its_blobs_hold_its_symbols(
     assert len(history) == 12, "steps of both stages"
     assert history[-1]["bytes_q0"] < history[0]["bytes_q0"]
     loaded, same = load_bottleneck(tmp_path)
-    assert asdict(same) == asdict(recipe)
+    assert asdict(same) == asdict(recipe) | {"rate_weights": (1e-2, 1e-4)}, "every second quality"
     pixels = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
     with torch.inference_mode():
         for method in bottleneck_methods(tmp_path, torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8), tiny_codec.config):
@@ -53,7 +53,7 @@ def test_a_sweep_measures_it_beside_the_codec(recipe: CodecRecipe, tiny_codec_fo
     options = ["--codec", str(tiny_codec_folder), "--data", str(labelled), "--baselines", "none", "--bottleneck", str(tmp_path / "usual")]
     assert sweep.main([*options, "--out", str(out)]) == 0
     rows = [row for row in read_rows(out) if row["codec"] == "bottleneck"]
-    assert [row["quality"] for row in rows] == [0]
+    assert [row["quality"] for row in rows] == [0, 1]
     assert all(row["device_macs"] > 0 for row in rows)
 
 
@@ -63,3 +63,16 @@ def test_what_is_no_bottleneck_of_this_codec_is_refused(
     options = ["--codec", str(tiny_codec_folder), "--data", str(labelled), "--baselines", "none", "--out", str(tmp_path / "sweep.jsonl")]
     assert sweep.main([*options, "--bottleneck", str(tmp_path / "nowhere")]) == 2
     assert "holds no trained bottleneck" in capsys.readouterr().err
+
+
+def test_before_training_it_is_the_tokens_principal_components(recipe: CodecRecipe, tiny_codec: FeatureCodec) -> None:
+    model = LinearBottleneck(tiny_codec.load_uncut(), recipe).eval()
+    pixels = torch.rand(20, 3, 32, 32)
+    model.start_from_components(pixels)
+    with torch.inference_mode():
+        tokens, latent = model.head(pixels), model.down(model.head(pixels))
+        torch.testing.assert_close(model.up(latent), tokens, atol=1e-4, rtol=1e-4)
+        covariance = latent.flatten(0, 1).T.cov()
+    variances = covariance.diagonal()
+    assert (covariance - variances.diag()).abs().max() < 1e-3, "uncorrelated"
+    assert torch.isclose(variances.mean(), torch.tensor(1.0), rtol=1e-2), "a unit of the tokens' mean deviation"
