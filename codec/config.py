@@ -94,12 +94,12 @@ class CodecConfig:
     @property
     def tasks(self) -> tuple[str, ...]:
         """What the codec's tails answer, one each."""
-        return tuple(self.task.split(", "))
+        return tuple(backbones_of(self.task, self.backbone))
 
     @property
     def backbones(self) -> dict[str, str]:
         """Where the model of each task is."""
-        return {task: f"{self.backbone}/{task}" if len(self.tasks) > 1 else self.backbone for task in self.tasks}
+        return backbones_of(self.task, self.backbone)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
@@ -121,3 +121,9 @@ class CodecConfig:
             return cls(**{**values, **tuples, "preprocess": preprocess, "calibration": calibration})
         except (KeyError, TypeError) as error:
             raise ValueError(f"config.json is not a codec's: {error}") from error
+
+
+def backbones_of(task: str, backbone: str) -> dict[str, str]:
+    """Where the model of each task is, for `task` and `backbone` as `CodecConfig` has them."""
+    tasks = task.split(", ")
+    return {name: f"{backbone}/{name}" if len(tasks) > 1 else backbone for name in tasks}

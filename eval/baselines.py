@@ -30,13 +30,13 @@ from codec.split import split, token_grid
 from codec.transforms import add_adapters
 from eval.methods import Cost, DecodeError, device_cost
 from eval.rows import BOTTLENECK
-from training.answers import Answers
 from training.codec_recipe import CodecRecipe
 from training.command import run_command
-from training.data import Images, augment, normalise, uniform
+from training.data import normalise, uniform
 from training.loop import is_first_process, train
+from training.objective import CLASSES, Objective, open_objective
 from training.recipe import read_recipe
-from training.train import divergence, load_uncut, rate_task_loss, spread_gains
+from training.train import load_models, rate_task_loss, spread_gains
 
 RATE_STRIDE = 4
 """In training the bottleneck's rate is measured on every 4th token, from one that changes: the density is the larger part of a step."""
@@ -126,9 +126,14 @@ class LinearBottleneck(nn.Module):
         latent: torch.Tensor = self.down(tokens).float()
         return latent * self.log_gain.exp()[quality][:, None]
 
+    def tokens(self, scaled: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
+        """Symbols (B, N, C) -> tokens (B, N, D)."""
+        tokens: torch.Tensor = self.up(scaled * (-self.log_gain).exp()[quality][:, None])
+        return tokens
+
     def answer(self, scaled: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
         """Symbols (B, N, C) -> logits (B, L)."""
-        logits: torch.Tensor = self.tail(self.up(scaled * (-self.log_gain).exp()[quality][:, None])).logits
+        logits: torch.Tensor = self.tail(self.tokens(scaled, quality)).logits
         return logits
 
     def bits(self, values: torch.Tensor) -> torch.Tensor:
@@ -147,23 +152,23 @@ class LinearBottleneck(nn.Module):
 class BottleneckTask(nn.Module):
     """`LinearBottleneck` in training: a batch -> loss, rate + KL divergence to the target of the codec's second stage."""
 
-    def __init__(self, bottleneck: LinearBottleneck, recipe: CodecRecipe, preprocess: Preprocess, answers: Answers) -> None:
+    def __init__(self, bottleneck: LinearBottleneck, recipe: CodecRecipe, preprocess: Preprocess, objective: Objective) -> None:
         super().__init__()
-        self.bottleneck, self.recipe, self.preprocess, self.answers = bottleneck, recipe, preprocess, answers
+        self.bottleneck, self.preprocess, self.objective = bottleneck, preprocess, objective
         self.rate_weights: torch.Tensor
         self.register_buffer("rate_weights", torch.tensor(recipe.rate_weights), persistent=False)
 
     def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
-        recipe, q = self.recipe, len(self.rate_weights)
-        x = normalise(augment(pixels, keys, recipe.shift), self.preprocess)
+        q = len(self.rate_weights)
+        x = normalise(self.objective.augment(pixels, keys), self.preprocess)
         quality = torch.arange(len(x), device=x.device) % q
         scaled = self.bottleneck.scaled(x, quality)
         sampled = scaled[:, int(keys[0]) % RATE_STRIDE :: RATE_STRIDE]
         noise = uniform(keys, sampled[0].numel(), stream=1).view_as(sampled) - 0.5
         bits = self.bottleneck.bits(sampled + noise) * scaled.shape[1] / sampled.shape[1]
-        logits = self.bottleneck.answer(scaled + (scaled.round() - scaled).detach(), quality)
-        target = recipe.target(self.answers(x, keys), labels)
-        return rate_task_loss(bits, divergence(logits, target), self.rate_weights)
+        tokens = self.bottleneck.tokens(scaled + (scaled.round() - scaled).detach(), quality)
+        task = self.objective.loss({CLASSES: self.bottleneck.tail}, tokens, self.objective.target(x, labels, keys))
+        return rate_task_loss(bits, task, self.rate_weights)
 
 
 class Bottleneck:
@@ -246,13 +251,14 @@ def run(recipe: CodecRecipe, out: Path) -> LinearBottleneck:
     backbone: Any = load_backbone(recipe.backbone, Path())
     backbone.set_attn_implementation("eager")  # its backward takes half the time of sdpa's on a CPU
     torch.manual_seed(recipe.answer.seed)
-    uncut, bottleneck = load_uncut(recipe), LinearBottleneck(backbone, recipe)
-    data = Images(recipe.data, recipe.train_split, preprocess, recipe.limit, recipe.answer.seed)
+    uncut, bottleneck = load_models(recipe), LinearBottleneck(backbone, recipe)
+    objective = open_objective(recipe, uncut, preprocess, recipe.train_split, out.parent)
+    data = objective.data
     some = torch.stack([data[i][0] for i in range(min(COMPONENT_IMAGES, len(data)))])
     bottleneck.start_from_components(normalise(some, preprocess))
     schedule = replace(recipe.answer, epochs=recipe.match.epochs + recipe.answer.epochs)
-    task = BottleneckTask(bottleneck, recipe, preprocess, recipe.answers(uncut, preprocess, len(data), out))
-    for module in (bottleneck.head, bottleneck.tail, uncut):
+    task = BottleneckTask(bottleneck, recipe, preprocess, objective)
+    for module in (bottleneck.head, bottleneck.tail, uncut[CLASSES]):
         module.compile(dynamic=False)
     train(task, data, schedule, out / "train")
     task.to("cpu")

@@ -13,9 +13,12 @@ from transformers import AutoProcessor, BlipForConditionalGeneration, BlipForQue
 
 from codec.preprocess import Preprocess
 from codec.split import decoder_logits
-from training.blip import CAPTIONS, QUESTIONS, BlipRecipe, BlipTask, answer_accuracy, build_blip, make_tokenizer, next_word, run
+from training.blip import BlipRecipe, BlipTask, answer_accuracy, build_blip, make_tokenizer, run
 from training.loop import Schedule
 from training.text_data import RowSource, TextImages, open_source
+from training.words import CAPTIONS, QUESTIONS, Texts, next_word
+
+pytestmark = pytest.mark.usefixtures("uncompiled")
 
 
 def recipe(**changes: Any) -> BlipRecipe:
@@ -76,7 +79,7 @@ def test_losses_are_those_of_the_whole_models_on_each_text_alone(data: TextImage
     torch.manual_seed(0)
     tokenizer, preprocess = make_tokenizer(data), Preprocess(96)
     models = build_blip(recipe(), tokenizer, (CAPTIONS, QUESTIONS))
-    task = BlipTask(models, tokenizer, data, preprocess, n_questions=3).eval()
+    task = BlipTask(models, tokenizer, data, preprocess, recipe()).eval()
     labels, keys = torch.arange(4), torch.arange(4)
     with torch.no_grad():
         got = task(data.pixels[:4], labels, keys)
@@ -93,9 +96,9 @@ def test_losses_are_those_of_the_whole_models_on_each_text_alone(data: TextImage
                 logits = decoder_logits(
                     models[QUESTIONS], x, input_ids=tokenizer(question, return_tensors="pt").input_ids, decoder_input_ids=ids
                 )
-            loss, _ = next_word(logits, ids, torch.ones_like(ids))
+            loss, _ = next_word(logits[:, :-1], Texts(CAPTIONS, torch.zeros(1, dtype=torch.long), None, ids, torch.ones_like(ids)))
             name = "caption_loss" if question is None else "answer_loss"
-            totals[name] += float(loss) * (ids.shape[1] - 1)
+            totals[name] += float(loss)
             words[name] += ids.shape[1] - 1
     for name, total in totals.items():
         assert float(got[name]) == pytest.approx(total / words[name], rel=1e-4)

@@ -22,13 +22,13 @@ from transformers import ViTConfig, ViTForImageClassification
 from codec import FeatureCodec
 from codec.bitstream import HEADER_BYTES
 from codec.prior import ContextPrior
-from training.answers import Answers
 from training.codec_recipe import CodecRecipe
 from training.data import Images, normalise
 from training.freeze import DEAD_ZONES, choose_dead_zones, fit_prior
 from training.loop import last_whole_checkpoint
+from training.objective import Labels, open_objective
 from training.recipe import read_recipe
-from training.train import CodecTask, build, run
+from training.train import CodecTask, build, load_models, run
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -41,9 +41,10 @@ def recipe(make_recipe: Callable[..., CodecRecipe], pictures: Path) -> CodecReci
 
 @pytest.fixture
 def task(recipe: CodecRecipe) -> CodecTask:
-    codec, uncut = build(recipe)
+    codec = build(recipe)
     prior = ContextPrior(recipe.side, recipe.n_channels, len(recipe.rate_weights))
-    return CodecTask(codec, prior, uncut, recipe, Answers(uncut, None, 0, 0, ""))
+    objective = open_objective(recipe, load_models(recipe), codec.config.preprocess, recipe.train_split)
+    return CodecTask(codec, prior, objective, recipe)
 
 
 def losses(folder: Path) -> list[float]:
@@ -75,7 +76,7 @@ def test_training_ends_in_a_codec_whose_blobs_decode(recipe: CodecRecipe, encode
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_the_target_of_an_answer_is_the_uncut_models_with_a_share_of_the_label(task: CodecTask, share: float) -> None:
-    task.recipe = replace(task.recipe, label_weight=share)
+    task.objective = Labels(task.objective.uncut, replace(task.recipe, label_weight=share), task.objective.data)
     x = normalise(torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8), task.codec.config.preprocess)
     labels = torch.tensor([0, 1, 2, 3, 0, 1])
     tokens = torch.randn(6, 17, 32)
@@ -101,7 +102,7 @@ def test_training_starts_from_a_trained_codec_of_other_qualities(recipe: CodecRe
     assert not (tmp_path / "match").exists()
     trained = FeatureCodec.from_pretrained(tmp_path / "final")
     finer = replace(recipe, start=str(tmp_path / "final"), rate_weights=(1e-2, 1e-3, 1e-4))
-    codec, _ = build(finer)
+    codec = build(finer)
     theirs = trained.own_parameters()
     for name, p in codec.own_parameters().items():
         if name not in ("log_gain", "synthesis.quality.weight"):
@@ -114,25 +115,25 @@ def test_training_starts_from_a_trained_codec_of_other_qualities(recipe: CodecRe
         build(replace(finer, start=str(tmp_path)))
 
 
-def test_dead_zones_are_those_of_least_loss(tiny_codec: FeatureCodec) -> None:
+def test_dead_zones_are_those_of_least_loss(tiny_codec: FeatureCodec, task: CodecTask) -> None:
     torch.manual_seed(0)
-    codec, prior = copy.deepcopy(tiny_codec), ContextPrior(4, 6, 3)
+    codec, prior, objective = copy.deepcopy(tiny_codec), ContextPrior(4, 6, 3), task.objective
     latents = codec.latent(torch.randn(30, 3, 32, 32)).clone()
     target = torch.randn(30, 4).softmax(-1)
-    free = choose_dead_zones(codec, prior, latents, target, (0.0, 0.0, 0.0), size=8)
-    dear = choose_dead_zones(codec, prior, latents, target, (1e4, 1e4, 1e4), size=30)
+    free = choose_dead_zones(codec, prior, latents.split(8), target.split(8), objective, (0.0, 0.0, 0.0))
+    dear = choose_dead_zones(codec, prior, [latents], [target], objective, (1e4, 1e4, 1e4))
     assert dear == (max(DEAD_ZONES),) * 3, "where only the rate counts, the widest zone is the best"
     assert codec.config.dead_zone == ()
 
     @torch.inference_mode()
-    def task(width: float, q: int) -> float:
+    def lost(width: float, q: int) -> float:
         codec.config = replace(codec.config, dead_zone=(width,) * 3)
         quality = torch.full((30,), q)
         symbols = codec.round(codec.scale(latents, quality), quality)
         answers = codec.tail(codec.synthesise(symbols, quality)).logits.log_softmax(-1)
         return float(F.kl_div(answers, target, reduction="sum"))
 
-    assert free == tuple(min(DEAD_ZONES, key=lambda width: task(width, q)) for q in range(3)), (
+    assert free == tuple(min(DEAD_ZONES, key=lambda width: lost(width, q)) for q in range(3)), (
         "where the rate is free, the best answers win"
     )
 
@@ -155,7 +156,7 @@ def test_the_prior_is_fitted_to_the_symbols_themselves(tiny_codec: FeatureCodec)
 
 def test_the_uncut_model_goes_where_the_codec_goes(task: CodecTask) -> None:
     task.to("meta")
-    assert {p.device.type for p in task._uncut[0].parameters()} == {"meta"}
+    assert {p.device.type for model in task.objective.uncut.values() for p in model.parameters()} == {"meta"}
     assert not any("uncut" in name for name in task.state_dict())
 
 

@@ -37,9 +37,12 @@ class Answers:
         self._open: tuple[int, np.memmap] | None = None  # type: ignore[type-arg]
 
     @torch.no_grad()
-    def __call__(self, x: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """Pixel values (B, 3, S, S) and their keys (B,) -> logits (B, L) float32. A batch is of one epoch."""
-        if self.folder is None:
+    def __call__(self, x: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
+        """Pixel values (B, 3, S, S) and their keys (B,) -> logits (B, L) float32; without keys nothing is remembered.
+
+        A batch is of one epoch.
+        """
+        if self.folder is None or keys is None:
             return self._asked(x)
         epoch, rows = int(keys[0] >> 32), (keys & 0xFFFFFFFF).cpu().numpy()
         known = self._file(epoch)

@@ -1,8 +1,7 @@
 """python -m training.blip RECIPE: trains small BLIP models from scratch, a captioner and a question answerer with one vision tower.
 
 Standard classes of transformers with a vocabulary of whole words, each in a folder of its own that loads by itself. Where the data has no
-captions there is a question answerer alone. Captions are learned word by word (Li et al. 2022, BLIP, arXiv 2201.12086, sec. 3.2), answers
-too, both as they are read later: a caption begins with [DEC], a question with [CLS], an answer with [DEC]; each ends with [SEP].
+captions there is a question answerer alone.
 """
 
 from __future__ import annotations
@@ -27,9 +26,10 @@ from training.command import run_command
 from training.data import normalise
 from training.loop import Schedule, is_first_process, train
 from training.text_data import TextImages, open_source
+from training.words import CAPTIONS, QUESTIONS, next_word, texts_of, word_logits
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_, CAPTIONS, QUESTIONS = TASKS
+LOSS_NAMES = {CAPTIONS: "caption_loss", QUESTIONS: "answer_loss"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class BlipRecipe:
         text_size, n_text_layers, n_text_heads: of each text part: the captioner's decoder, the answerer's encoder and its decoder.
         n_questions: asked of each picture in a step.
         max_words: longest text in tokens.
+        see: a first stage in which each patch learns to say what thing has its centre there; only scenes tell. None for no such stage.
+        mark_weight: weight of that loss, in nats a picture, against captions and answers, in nats a word.
         note: a sentence for the model card.
     """
 
@@ -60,71 +62,72 @@ class BlipRecipe:
     schedule: Schedule
     n_questions: int = 4
     max_words: int = 64
+    see: Schedule | None = None
+    mark_weight: float = 0.05
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     limit: int | None = None
     note: str = ""
 
 
-class BlipTask(nn.Module):
-    """Captions and answers of a batch of pictures, word by word -> loss. The tower runs once for both."""
+class SeeTask(nn.Module):
+    """The first stage, for scenes: every patch says what thing has its centre there, by a linear map that is left behind.
 
-    def __init__(self, models: dict[str, Any], tokenizer: Any, data: TextImages, preprocess: Preprocess, n_questions: int) -> None:
+    It takes a third of a step of the second stage, and a tower that sees things learns to speak of them sooner.
+    """
+
+    def __init__(self, tower: nn.Module, data: TextImages, preprocess: Preprocess) -> None:
         super().__init__()
-        self.models = nn.ModuleDict(models)
-        self.tower = next(iter(models.values())).vision_model
-        self.tokenizer, self.data, self.preprocess, self.n_questions = tokenizer, data, preprocess, n_questions
+        assert data.marks is not None
+        self.tower, self.preprocess, self.wanted = tower, preprocess, data.marks
+        self.marks = nn.Linear(tower.config.hidden_size, data.marks.shape[-1])  # type: ignore[union-attr,arg-type]
 
     def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
-        x = normalise(pixels, self.preprocess)
-        seen = self.tower(pixel_values=x).last_hidden_state
-        said, asked = self.data.some(labels, keys, self.n_questions)
-        parts: dict[str, torch.Tensor] = {}
-        if said:
-            ids, mask = self._ids(said, x.device)
-            decoder: Any = self.models[CAPTIONS].text_decoder
-            logits = decoder(input_ids=ids, attention_mask=mask, encoder_hidden_states=seen).logits
-            parts["caption_loss"], _ = next_word(logits, ids, mask)
-        if asked:
-            parts |= self._answers(seen, asked)
-        loss = torch.stack([value for name, value in parts.items() if name.endswith("loss")]).sum()
-        return {"loss": loss} | {name: value.detach() for name, value in parts.items()}
+        return {"loss": self.loss(self.tower(pixel_values=normalise(pixels, self.preprocess)).last_hidden_state, labels)}
 
-    def _answers(self, seen: torch.Tensor, asked: list[tuple[str, str]]) -> dict[str, torch.Tensor]:
-        """Losses of the answers, `n_questions` to each picture's states (B, N, D).
-
-        Questions of one length in tokens go together: the model's decoder would take padding for words (`codec.text.answer`).
-        """
-        answerer: Any = self.models[QUESTIONS]
-        questions = self.tokenizer([question for question, _ in asked]).input_ids
-        losses, rights, n_words = [], [], []
-        for length in sorted({len(ids) for ids in questions}):
-            places = [i for i, ids in enumerate(questions) if len(ids) == length]
-            ids = torch.tensor([questions[i] for i in places], device=seen.device)
-            each = seen[[i // self.n_questions for i in places]]
-            read = answerer.text_encoder(input_ids=ids, attention_mask=torch.ones_like(ids), encoder_hidden_states=each).last_hidden_state
-            words, mask = self._ids([asked[i][1] for i in places], seen.device)
-            logits = answerer.text_decoder(input_ids=words, attention_mask=mask, encoder_hidden_states=read).logits
-            loss, right = next_word(logits, words, mask)
-            losses.append(loss * int(mask[:, 1:].sum()))
-            rights.append(right * len(places))
-            n_words.append(int(mask[:, 1:].sum()))
-        return {"answer_loss": torch.stack(losses).sum() / sum(n_words), "answer_accuracy": torch.stack(rights).sum() / len(asked)}
-
-    def _ids(self, texts: list[str], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Texts that are to be generated -> ids and mask (B, T); they begin with [DEC] in the place of [CLS]."""
-        made = self.tokenizer(texts, padding=True, return_tensors="pt").to(device)
-        made.input_ids[:, 0] = self.tokenizer.bos_token_id
-        return made.input_ids, made.attention_mask
+    def loss(self, seen: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Binary cross-entropy of the marks of pictures `labels`, in nats a picture."""
+        wanted = self.wanted[labels.cpu()].to(seen.device, torch.float32)
+        said = self.marks(seen[:, -wanted.shape[1] :]).float()
+        return F.binary_cross_entropy_with_logits(said, wanted, reduction="sum") / len(seen)
 
 
-def next_word(logits: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy of each next word in nats, in the mean over the words of ids (B, T), and the share of texts guessed as a whole."""
-    wanted = ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100)
-    guessed = logits[:, :-1].float()
-    loss = F.cross_entropy(guessed.flatten(0, 1), wanted.flatten(), ignore_index=-100)
-    right = ((guessed.argmax(-1) == wanted) | (wanted == -100)).all(1).float().mean()
-    return loss, right
+class BlipTask(nn.Module):
+    """The second stage: captions and answers of a batch of pictures, word by word -> loss. The tower runs once for both.
+
+    After a first stage its loss goes on, with a weight.
+    """
+
+    def __init__(
+        self,
+        models: dict[str, Any],
+        tokenizer: Any,
+        data: TextImages,
+        preprocess: Preprocess,
+        recipe: BlipRecipe,
+        see: SeeTask | None = None,
+    ) -> None:
+        super().__init__()
+        self.models, self.see = nn.ModuleDict(models), see
+        self.tower = next(iter(models.values())).vision_model
+        self.tokenizer, self.data, self.preprocess, self.recipe = tokenizer, data, preprocess, recipe
+
+    def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen = self.tower(pixel_values=normalise(pixels, self.preprocess)).last_hidden_state
+        sums: dict[str, list[torch.Tensor]] = {}
+        n_words, rights = dict.fromkeys(TASKS, 0), []
+        for texts in texts_of(self.tokenizer, self.data, labels, keys, self.recipe.n_questions, self.recipe.max_words):
+            loss, right = next_word(word_logits(self.models[texts.task], seen, texts), texts)
+            sums.setdefault(texts.task, []).append(loss)
+            n_words[texts.task] += int(texts.words.sum())
+            rights += [right] if texts.task == QUESTIONS else []
+        losses = {LOSS_NAMES[task]: torch.stack(some).sum() / n_words[task] for task, some in sums.items()}
+        if self.see is not None:
+            losses["mark_loss"] = self.recipe.mark_weight * self.see.loss(seen, labels)
+        log = {name: loss.detach() for name, loss in losses.items()}
+        if rights:
+            log["answer_accuracy"] = torch.stack(rights).sum() / (self.recipe.n_questions * len(labels))
+        return {"loss": torch.stack(list(losses.values())).sum()} | log
 
 
 def make_tokenizer(data: TextImages) -> Any:
@@ -189,12 +192,18 @@ def answer_accuracy(model: Any, tokenizer: Any, data: TextImages, preprocess: Pr
 def run(recipe: BlipRecipe, out: Path) -> dict[str, float]:
     """Train by the recipe into `out`, resuming where a run was stopped; returns the scores on the test split."""
     preprocess = Preprocess(recipe.image_size, mean=tuple(recipe.mean), std=tuple(recipe.std))  # type: ignore[arg-type]
-    data = TextImages(open_source(recipe.data, recipe.train_split, recipe.limit), preprocess, recipe.schedule.seed)
+    side = recipe.image_size // recipe.patch_size if recipe.see else None
+    data = TextImages(open_source(recipe.data, recipe.train_split, recipe.limit), preprocess, recipe.schedule.seed, marks_side=side)
     tokenizer = make_tokenizer(data)
     tasks = tuple(task for task, on in ((CAPTIONS, data.words[0].captions), (QUESTIONS, data.words[0].questions)) if on)
     torch.manual_seed(recipe.schedule.seed)
     models = build_blip(recipe, tokenizer, tasks)
-    train(BlipTask(models, tokenizer, data, preprocess, recipe.n_questions), data, recipe.schedule, out / "blip")
+    tower = next(iter(models.values())).vision_model
+    tower.compile(dynamic=False)
+    see = SeeTask(tower, data, preprocess) if recipe.see else None
+    if see is not None and recipe.see:
+        train(see, data, recipe.see, out / "see")
+    train(BlipTask(models, tokenizer, data, preprocess, recipe, see), data, recipe.schedule, out / "speak")
     scores = {}
     for model in models.values():
         model.to("cpu").eval()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from codec.checkpoint import find_backbone
-from codec.config import CodecConfig
+from codec.config import CodecConfig, backbones_of
 from codec.model import digest
 from codec.preprocess import Preprocess
 from training.answers import Answers
@@ -23,14 +23,16 @@ class CodecRecipe:
     """Everything a codec depends on.
 
     Attributes:
-        backbone: folder, shipped name or hub id of the model that is cut after block `k`.
-        data: folder or hub name; `train_split` is fitted on, `validation_split` picks the default quality, and `calibration_split`,
-            which picks nothing, says what each quality takes and loses.
+        task: what the codec's tails answer, and `backbone`: folder, shipped name or hub id of the model that is cut after block `k`, or a
+            folder with a model of each task; as in `CodecConfig`.
+        data: folder or hub name, or `scenes`; `train_split` is fitted on, `validation_split` picks the default quality, and
+            `calibration_split`, which picks nothing, says what each quality takes and loses.
         rate_weights: lambda of each quality in nats per bit, largest (smallest blobs) first; their number is the number of qualities.
         match_weight: weight of the normalised token distortion against the rate in stage 1.
         start: folder of a trained codec of the same shape, whose encoder, synthesis and adapters this one starts from; its qualities
             need not be as many. None to start from random weights.
-        label_weight: share of the true label in the target of stage 2; the rest is the uncut model's answer. 0 needs no labels.
+        n_questions: asked of each picture in a step, where the task is to answer questions.
+        label_weight: share of the true label, or word, in the target of stage 2; the rest is the uncut model's answer. 0 needs no labels.
         max_drop: the default quality is the smallest one whose drop on the validation split is at most this, in points.
         note: a sentence for the model card.
         prior_steps: steps of fitting the prior alone, at the end.
@@ -51,12 +53,14 @@ class CodecRecipe:
     rate_weights: tuple[float, ...]
     match: Schedule
     answer: Schedule
+    task: str = "image-classification"
     start: str | None = None
     student_widths: tuple[int, ...] = ()
     student_depths: tuple[int, ...] = ()
     synthesis_depth: int = 1
     adapter_rank: int = 16
     match_weight: float = 0.3
+    n_questions: int = 5
     label_weight: float = 0.0
     max_drop: float = 0.4
     shift: int = 4
@@ -66,22 +70,28 @@ class CodecRecipe:
     limit: int | None = None
     note: str = ""
 
+    @property
+    def backbones(self) -> dict[str, str]:
+        """Where the model of each task is."""
+        return backbones_of(self.task, self.backbone)
+
     def preprocess(self) -> Preprocess:
         """The preprocessing of the backbone's pictures."""
-        place = Path(find_backbone(self.backbone, Path()))
+        first = next(iter(self.backbones.values()))
+        place = Path(find_backbone(first, Path()))
         if place.is_dir():
             return Preprocess.from_processor(place)
         from huggingface_hub import hf_hub_download
 
-        return Preprocess.from_processor(hf_hub_download(self.backbone, "preprocessor_config.json"))
+        return Preprocess.from_processor(hf_hub_download(first, "preprocessor_config.json"))
 
-    def answers(self, uncut: nn.Module, preprocess: Preprocess, n_images: int, out: Path) -> Answers:
-        """The uncut model's answers to this recipe's pictures, shared with the runs whose folders lie beside `out`."""
+    def answers(self, uncut: nn.Module, preprocess: Preprocess, n_images: int, runs: Path) -> Answers:
+        """The uncut classifier's answers to this recipe's pictures, shared by the runs in a folder."""
         about = f"{digest(uncut.state_dict())} {self.data} {self.train_split} {self.limit} {self.shift} {preprocess}"
-        return Answers(uncut, out.parent / "answers", n_images, self.match.epochs + self.answer.epochs, about)
+        return Answers(uncut, runs / "answers", n_images, self.match.epochs + self.answer.epochs, about)
 
     def target(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """What an answer is to be: the uncut model's, with a share of the true label. (B, L) and (B,) -> (B, L)."""
+        """What an answer is to be: the uncut model's, with a share of the true label. (..., L) and (...) -> (..., L)."""
         target, share = logits.softmax(-1), self.label_weight
         return (1 - share) * target + share * F.one_hot(labels, target.shape[-1]) if share else target
 
@@ -89,6 +99,7 @@ class CodecRecipe:
         """The shape of the codec this recipe trains."""
         return CodecConfig(
             name=self.name,
+            task=self.task,
             backbone=self.backbone,
             k=self.k,
             encoder=self.encoder,

@@ -40,6 +40,10 @@ class Keyed(Dataset[Any]):
     def __len__(self) -> int:
         raise NotImplementedError
 
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
+        """Pixels (3, S, S) uint8, label, key."""
+        raise NotImplementedError
+
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch % self.fresh_epochs if self.fresh_epochs else epoch
 
@@ -95,7 +99,7 @@ def collate(samples: list[tuple[torch.Tensor, int, int]]) -> Batch:
     return Batch(pixels=torch.stack(pixels), labels=torch.tensor(labels), keys=torch.tensor(keys))
 
 
-def batches(data: Images, size: int = 500) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(data: Keyed, size: int = 500) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """The pictures in order and unaugmented: pixels (B, 3, S, S) uint8 and labels (B,) int64."""
     for start in range(0, len(data), size):
         batch = collate([data[i] for i in range(start, min(start + size, len(data)))])

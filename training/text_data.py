@@ -13,7 +13,7 @@ import torch
 
 from codec.preprocess import Preprocess
 from training.data import Keyed, find_columns, load_rows, uniform
-from training.scene_layout import Scene
+from training.scene_layout import KINDS, SIDE, Scene
 from training.scene_pixels import render
 from training.scene_questions import questions
 from training.scene_text import captions
@@ -41,25 +41,40 @@ class Source(Protocol):
 
 
 class SceneSource:
-    """The scenes of a split such as `train[:20000]`.
+    """The scenes of a split such as `train[:20000]` or `validation[500:1000]`.
 
     Raises:
-        ValueError: the split does not say how many.
+        ValueError: the split does not say which.
     """
 
     def __init__(self, split: str, limit: int | None = None) -> None:
-        match = re.fullmatch(r"(\w+)\[:(\d+)\]", split)
+        match = re.fullmatch(r"(\w+)\[(\d*):(\d+)\]", split)
         if not match:
             raise ValueError(f"split {split!r} of scenes is not of the form train[:20000], which says how many are drawn")
-        size = int(match[2])
-        self.scenes = Scenes(match[1], size if limit is None else min(size, limit))
+        self.start = int(match[2] or 0)
+        size = int(match[3]) - self.start
+        self.size = size if limit is None else min(size, limit)
+        if self.size < 1:
+            raise ValueError(f"split {split!r} of scenes holds none")
+        self.scenes = Scenes(match[1], self.start + self.size)
 
     def __len__(self) -> int:
-        return len(self.scenes)
+        return self.size
 
     def scene(self, index: int) -> Scene:
         """The facts behind a picture."""
-        return self.scenes.scene(index)
+        return self.scenes.scene(self.start + index)
+
+    def marks(self, index: int, side: int) -> torch.Tensor:
+        """What has its centre in each square of a grid, row by row: (side * side, F) uint8, 1 for "a thing" and each of its looks."""
+        values = [value for kind in KINDS.values() for value in kind]
+        marks = torch.zeros(side * side, 1 + len(values), dtype=torch.uint8)
+        for thing in self.scene(index).things:
+            here = marks[thing.y * side // SIDE * side + thing.x * side // SIDE]
+            here[0] = 1
+            for kind in KINDS:
+                here[1 + values.index(getattr(thing, kind))] = 1
+        return marks
 
     def picture(self, index: int) -> Any:
         return render(self.scene(index))
@@ -112,10 +127,19 @@ class TextImages(Keyed):
         source: where they are from.
         preprocess: gives the size.
         seed: of the randomness that keys carry.
+        marks_side: of a grid whose squares are to say what thing is there, (n, side * side, F) uint8 as `marks`; else that is None.
+
+    Raises:
+        ValueError: such marks of anything but scenes.
     """
 
-    def __init__(self, source: Source, preprocess: Preprocess, seed: int = 0) -> None:
+    def __init__(self, source: Source, preprocess: Preprocess, seed: int = 0, marks_side: int | None = None) -> None:
         super().__init__(seed)
+        self.marks: torch.Tensor | None = None
+        if marks_side is not None:
+            if not isinstance(source, SceneSource):
+                raise ValueError("only scenes tell what thing is where: other data cannot have a stage `see`")
+            self.marks = torch.stack([source.marks(i, marks_side) for i in range(len(source))])
         self.words = [source.words(i) for i in range(len(source))]
         self.pixels = torch.empty(len(source), 3, preprocess.size, preprocess.size, dtype=torch.uint8)
         for i in range(len(source)):

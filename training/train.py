@@ -1,8 +1,9 @@
 """python -m training.train RECIPE [key=value ...]: trains a codec at the cut of a backbone, and freezes it into a checkpoint.
 
 Stage 1, match: the synthesis reproduces the backbone's tokens after block k (normalised distortion + rate).
-Stage 2, answer: rate + KL divergence to the uncut model's outputs; on the server side synthesis and adapters adapt (Matsubara et al. 2022,
-arXiv 2108.11898, sec. 4, for the two stages; Hinton et al. 2015, arXiv 1503.02531, sec. 2, for the divergence and its mixture with labels).
+Stage 2, answer: rate + KL divergence to the uncut model's outputs, word by word where these are words; on the server side synthesis and
+adapters adapt (Matsubara et al. 2022, arXiv 2108.11898, sec. 4, for the two stages; Hinton et al. 2015, arXiv 1503.02531, sec. 2, for the
+divergence and its mixture with labels).
 Every batch holds every quality: sample b is coded at quality b mod Q.
 """
 
@@ -14,31 +15,28 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from codec.backbone import load_backbone
 from codec.model import FeatureCodec
 from codec.prior import ContextPrior
-from codec.split import split
-from training.answers import Answers
+from codec.split import share_tower, split
 from training.card import write_codec_card
 from training.codec_recipe import CodecRecipe
 from training.command import run_command
-from training.data import Images, augment, normalise, uniform
+from training.data import normalise, uniform
 from training.freeze import calibrate, freeze_codec
 from training.loop import is_first_process, train
+from training.objective import Objective, open_objective
 
 
 class CodecTask(nn.Module):
     """The codec in training: a batch -> loss, for stage `match` or `answer`."""
 
-    def __init__(self, codec: FeatureCodec, prior: ContextPrior, uncut: nn.Module, recipe: CodecRecipe, answers: Answers) -> None:
+    def __init__(self, codec: FeatureCodec, prior: ContextPrior, objective: Objective, recipe: CodecRecipe) -> None:
         super().__init__()
-        self.codec, self.prior, self.recipe = codec, prior, recipe
-        self.answers = answers
-        self._uncut = [uncut.eval().requires_grad_(False)]  # in a list: not part of the checkpoint
-        self._head = [split(uncut, recipe.k).head]
+        self.codec, self.prior, self.recipe, self.objective = codec, prior, recipe, objective
+        self._head = [split(first_of(objective.uncut), recipe.k).head]  # in a list: not part of the checkpoint
         self.adapters = [p for p in codec.tail.parameters() if p.requires_grad]
         self.stage = "match"
         self.rate_weights: torch.Tensor
@@ -47,12 +45,14 @@ class CodecTask(nn.Module):
         self.register_buffer("spread", torch.ones(codec.synthesis.grid.width))
 
     def _apply(self, *args: Any, **kwargs: Any) -> CodecTask:
-        self._uncut[0]._apply(*args, **kwargs)  # it goes where the codec goes
+        for model in self.objective.uncut.values():
+            model._apply(*args, **kwargs)  # it goes where the codec goes
         return super()._apply(*args, **kwargs)
 
     @torch.no_grad()
-    def measure_spread(self, data: Images, n: int = 256) -> None:
+    def measure_spread(self, n: int = 256) -> None:
         """Variance of each channel of the tokens over the first `n` pictures: the unit of the distortion in stage 1."""
+        data = self.objective.data
         pixels = torch.stack([data[i][0] for i in range(min(n, len(data)))])
         tokens = self._head[0](normalise(pixels, self.codec.config.preprocess))
         self.spread.copy_(tokens.var(dim=(0, 1)) + 1e-6)
@@ -65,7 +65,7 @@ class CodecTask(nn.Module):
 
     def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
         codec, q = self.codec, len(self.recipe.rate_weights)
-        x = normalise(augment(pixels, keys, self.recipe.shift), codec.config.preprocess)
+        x = normalise(self.objective.augment(pixels, keys), codec.config.preprocess)
         x = x.contiguous(memory_format=torch.channels_last)
         quality = torch.arange(len(x), device=x.device) % q
         scaled = codec.scale(codec.encoder(x).float(), quality)
@@ -84,14 +84,8 @@ class CodecTask(nn.Module):
         return self.recipe.match_weight * error.mean(dim=(1, 2))
 
     def _answer(self, tokens: torch.Tensor, x: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """KL divergence from the target, the uncut model's answer with a share of the true label, to the tail's, in nats: (B,)."""
-        target = self.recipe.target(self.answers(x, keys), labels)
-        return divergence(self.codec.tail(tokens).logits, target)
-
-
-def divergence(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """KL divergence from target (B, L) to the answers of logits (B, L), in nats: (B,)."""
-    return F.kl_div(logits.float().log_softmax(-1), target, reduction="none").sum(-1)
+        """KL divergence from the target, the uncut models' answers with a share of the truth, to the tails', in nats: (B,)."""
+        return self.objective.loss(self.codec.tails, tokens, self.objective.target(x, labels, keys))
 
 
 def rate_task_loss(bits: torch.Tensor, task: torch.Tensor, rate_weights: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -102,21 +96,35 @@ def rate_task_loss(bits: torch.Tensor, task: torch.Tensor, rate_weights: torch.T
     return {"loss": (task + rate_weights.repeat(len(bits) // q) * bits).mean()} | log
 
 
-def load_uncut(recipe: CodecRecipe) -> nn.Module:
-    """The uncut model, which is asked and never trained."""
-    return load_backbone(recipe.backbone, Path()).requires_grad_(False)
+def load_models(recipe: CodecRecipe) -> dict[str, nn.Module]:
+    """The models of a recipe by task, with one vision tower, as they are."""
+    models = {task: load_backbone(reference, Path()).requires_grad_(False) for task, reference in recipe.backbones.items()}
+    share_tower(list(models.values()))
+    return models
 
 
-def build(recipe: CodecRecipe) -> tuple[FeatureCodec, nn.Module]:
-    """The untrained codec of a recipe, and the uncut model it is held against."""
-    backbone: Any = load_backbone(recipe.backbone, Path())
-    backbone.set_attn_implementation("eager")  # its backward takes half the time of sdpa's on a CPU
+def first_of(models: dict[str, nn.Module]) -> nn.Module:
+    """The first of several models: its tower is that of all."""
+    return next(iter(models.values()))
+
+
+def set_attention(model: Any, implementation: str) -> None:
+    """Choose how a model computes attention, where it has a choice; BLIP has none."""
+    if model._supports_sdpa:
+        model.set_attn_implementation(implementation)
+
+
+def build(recipe: CodecRecipe) -> FeatureCodec:
+    """The untrained codec of a recipe."""
+    models = load_models(recipe)
+    for model in models.values():
+        set_attention(model, "eager")  # its backward takes half the time of sdpa's on a CPU
     torch.manual_seed(recipe.match.seed)
-    codec = FeatureCodec(recipe.config(recipe.preprocess()), backbone)
+    codec = FeatureCodec(recipe.config(recipe.preprocess()), models)
     if recipe.start is not None:
         start_from(codec, Path(recipe.start))
     spread_gains(codec.log_gain, recipe.rate_weights)
-    return codec, load_uncut(recipe)
+    return codec
 
 
 @torch.no_grad()
@@ -150,29 +158,26 @@ def spread_gains(log_gain: torch.Tensor, rate_weights: tuple[float, ...]) -> Non
 
 def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
     """Train by the recipe into `out`, resuming where a run was stopped; the finished checkpoint is `out/final`."""
-    codec, uncut = build(recipe)
-    data = Images(recipe.data, recipe.train_split, codec.config.preprocess, recipe.limit, recipe.match.seed)
-    prior = ContextPrior(recipe.side, recipe.n_channels, len(recipe.rate_weights))
-    answers = recipe.answers(uncut, codec.config.preprocess, len(data), out)
-    task = CodecTask(codec, prior, uncut, recipe, answers)
-    for module in (codec.synthesis, codec.tail, uncut, task._head[0]):
+    codec, uncut = build(recipe), load_models(recipe)
+    preprocess = codec.config.preprocess
+    objective = open_objective(recipe, uncut, preprocess, recipe.train_split, out.parent)
+    task = CodecTask(codec, ContextPrior(recipe.side, recipe.n_channels, len(recipe.rate_weights)), objective, recipe)
+    for module in (codec.synthesis, objective.part(codec.tail), objective.part(first_of(uncut)), task._head[0]):
         module.compile(dynamic=False)
-    if recipe.label_weight and min(data.labels) < 0:
-        raise ValueError(f"label_weight is {recipe.label_weight}, and the images of {recipe.data!r} have no labels")
-    task.measure_spread(data)
+    task.measure_spread()
     if recipe.match.epochs:
         task.set_stage("match")
-        train(task, data, recipe.match, out / "match")
+        train(task, objective.data, recipe.match, out / "match")
     task.set_stage("answer")
-    train(task, data, recipe.answer, out / "answer")
+    train(task, objective.data, recipe.answer, out / "answer")
     task.to("cpu")
     if not is_first_process():
         return codec
-    tail: Any = codec.tail
-    tail.set_attn_implementation("sdpa")  # as it is when loaded
-    freeze_codec(codec, task.prior, uncut, data, recipe)
+    for tail in codec.tails.values():
+        set_attention(tail, "sdpa")  # as it is when loaded
+    freeze_codec(codec, task.prior, objective, recipe)
     validation, held_out = (
-        calibrate(codec, uncut, Images(recipe.data, split_name, codec.config.preprocess, recipe.limit))
+        calibrate(codec, open_objective(recipe, uncut, preprocess, split_name))
         for split_name in (recipe.validation_split, recipe.calibration_split)
     )
     good = [q for q, row in enumerate(validation) if row.drop <= recipe.max_drop]

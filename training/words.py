@@ -1,0 +1,89 @@
+"""what a vision tower saw + texts -> logits word by word: how captioners and question answerers are asked while something is trained.
+
+A caption begins with [DEC], a question with [CLS], an answer with [DEC]; each ends with [SEP], as they are read later (Li et al. 2022,
+BLIP, arXiv 2201.12086, sec. 3.2).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from codec.config import TASKS
+from training.text_data import TextImages
+
+_, CAPTIONS, QUESTIONS = TASKS
+
+
+class Texts(NamedTuple):
+    """Texts of one task that are written word by word.
+
+    Attributes:
+        task: whose; `CAPTIONS` or `QUESTIONS`.
+        place: (T,) int64, each text's picture in the batch.
+        question: (T, Q) int64, what each text answers; None for captions.
+        ids, mask: (T, W) int64, the texts and which of their places are words.
+    """
+
+    task: str
+    place: torch.Tensor
+    question: torch.Tensor | None
+    ids: torch.Tensor
+    mask: torch.Tensor
+
+    @property
+    def words(self) -> torch.Tensor:
+        """Which of the places that are written, (T, W - 1), are words: all but the start."""
+        return self.mask[:, 1:] != 0
+
+
+def texts_of(tokenizer: Any, data: TextImages, indices: torch.Tensor, keys: torch.Tensor, n_questions: int, longest: int) -> list[Texts]:
+    """A caption and `n_questions` questions for each picture of a batch, as far as the data has them, by the pictures' keys.
+
+    What is longer than `longest` tokens is cut off there. Questions of one length in tokens go together: BLIP's decoder would take padding
+    for words (`codec.text.answer`).
+    """
+    device = indices.device
+    said, asked = data.some(indices, keys, n_questions)
+    found = []
+    if said:
+        found.append(Texts(CAPTIONS, torch.arange(len(said), device=device), None, *_written(tokenizer, said, longest, device)))
+    questions = tokenizer([question for question, _ in asked], truncation=True, max_length=longest).input_ids if asked else []
+    for length in sorted({len(ids) for ids in questions}):
+        rows = [i for i, ids in enumerate(questions) if len(ids) == length]
+        question = torch.tensor([questions[i] for i in rows], device=device)
+        place = torch.tensor([i // n_questions for i in rows], device=device)
+        found.append(Texts(QUESTIONS, place, question, *_written(tokenizer, [asked[i][1] for i in rows], longest, device)))
+    return found
+
+
+def word_logits(model: Any, seen: torch.Tensor, texts: Texts) -> torch.Tensor:
+    """Logits (T, W - 1, V) of each next word of `texts`, by the model of their task.
+
+    Args:
+        model: a `BlipForConditionalGeneration` or `BlipForQuestionAnswering`, or the tail of one.
+        seen: (B, N, D), the last states of its vision tower.
+    """
+    states = seen[texts.place]
+    if texts.question is not None:
+        mask = torch.ones_like(texts.question)
+        states = model.text_encoder(input_ids=texts.question, attention_mask=mask, encoder_hidden_states=states).last_hidden_state
+    logits: torch.Tensor = model.text_decoder(input_ids=texts.ids, attention_mask=texts.mask, encoder_hidden_states=states).logits
+    return logits[:, :-1].float()
+
+
+def next_word(logits: torch.Tensor, texts: Texts) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy of the words in nats, their sum, and how many of the texts are guessed as a whole."""
+    wanted = texts.ids[:, 1:].masked_fill(~texts.words, -100)
+    loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=-100, reduction="sum")
+    right = ((logits.argmax(-1) == wanted) | ~texts.words).all(1).sum()
+    return loss, right
+
+
+def _written(tokenizer: Any, texts: list[str], longest: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Texts that are to be written -> ids and mask (T, W); [DEC] in the place of [CLS]."""
+    made = tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt").to(device)
+    made.input_ids[:, 0] = tokenizer.bos_token_id
+    return made.input_ids, made.attention_mask
