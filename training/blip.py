@@ -209,7 +209,8 @@ def run(recipe: BlipRecipe, out: Path) -> dict[str, float]:
         model.to("cpu").eval()
     test = TextImages(open_source(recipe.data, recipe.test_split, recipe.limit), preprocess)
     if QUESTIONS in models:
-        scores["questions answered right"] = answer_accuracy(models[QUESTIONS], tokenizer, test, preprocess)
+        with torch.compiler.set_stance("force_eager"):  # batches are of all sizes
+            scores["questions answered right"] = answer_accuracy(models[QUESTIONS], tokenizer, test, preprocess)
     if is_first_process():
         write_blip(models, tokenizer, preprocess, recipe, scores, len(test), out / "final")
     return scores

@@ -175,11 +175,12 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
         return codec
     for tail in codec.tails.values():
         set_attention(tail, "sdpa")  # as it is when loaded
-    freeze_codec(codec, task.prior, objective, recipe)
-    validation, held_out = (
-        calibrate(codec, open_objective(recipe, uncut, preprocess, split_name))
-        for split_name in (recipe.validation_split, recipe.calibration_split)
-    )
+    with torch.compiler.set_stance("force_eager"):  # from here on batches are of all sizes
+        freeze_codec(codec, task.prior, objective, recipe)
+        validation, held_out = (
+            calibrate(codec, open_objective(recipe, uncut, preprocess, split_name))
+            for split_name in (recipe.validation_split, recipe.calibration_split)
+        )
     good = [q for q, row in enumerate(validation) if row.drop <= recipe.max_drop]
     codec.config = replace(codec.config, default_quality=min(good, default=len(validation) - 1), calibration=held_out)
     codec.save_pretrained(out / "final")
