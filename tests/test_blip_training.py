@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from transformers import AutoProcessor, BlipForConditionalGeneration, BlipForQue
 from codec.preprocess import Preprocess
 from codec.split import decoder_logits
 from training.blip import BlipRecipe, BlipTask, answer_accuracy, build_blip, make_tokenizer, run
-from training.loop import Schedule
-from training.text_data import RowSource, TextImages, open_source
+from training.data import batches
+from training.loop import Schedule, last_whole_checkpoint
+from training.scene_layout import KINDS
+from training.text_data import RowSource, TextImages, Words, open_source
 from training.words import CAPTIONS, QUESTIONS, Texts, next_word
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -82,12 +85,13 @@ def test_losses_are_those_of_the_whole_models_on_each_text_alone(data: TextImage
     task = BlipTask(models, tokenizer, data, preprocess, recipe()).eval()
     labels, keys = torch.arange(4), torch.arange(4)
     with torch.no_grad():
-        got = task(data.pixels[:4], labels, keys)
+        pixels, _ = next(batches(data, 4))
+        got = task(pixels, labels, keys)
         said, asked = data.some(labels, keys, 3)
         totals, words = {"caption_loss": 0.0, "answer_loss": 0.0}, {"caption_loss": 0, "answer_loss": 0}
         texts = [(i, None, caption) for i, caption in enumerate(said)] + [(i // 3, *pair) for i, pair in enumerate(asked)]
         for i, question, text in texts:
-            x = torch.from_numpy(preprocess([data.pixels[i].permute(1, 2, 0).numpy()]))
+            x = torch.from_numpy(preprocess([pixels[i].permute(1, 2, 0).numpy()]))
             ids = tokenizer(text, return_tensors="pt").input_ids
             ids[:, 0] = tokenizer.bos_token_id
             if question is None:
@@ -157,7 +161,61 @@ def test_data_without_words_is_refused(columns: dict[str, Any], reason: str, tmp
         RowSource(str(tmp_path / "data"), "train")
 
 
-def test_a_split_of_scenes_says_how_many() -> None:
-    with pytest.raises(ValueError, match=r"not of the form train\[:20000\]"):
-        open_source("scenes", "train")
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"caption": [["a", "b"]]}, Words(("a", "b"), ())),
+        ({"sentences": ["a"], "answer": ["alone"]}, Words(("a",), ())),
+        ({"question": ["why?"], "multiple_choice_answer": ["so"], "answers": [["no", "so", "so"]]}, Words((), (("why?", "so"),))),
+    ],
+)
+def test_columns_are_found_by_the_names_that_data_sets_use(columns: dict[str, Any], words: Words, tmp_path: Path) -> None:
+    datasets.Dataset.from_dict({"image": [Image.new("RGB", (8, 8))]} | columns).cast_column("image", datasets.Image()).to_parquet(
+        str(tmp_path / "data" / "train.parquet")
+    )
+    assert RowSource(str(tmp_path / "data"), "train").words(0) == words
+
+
+def test_a_split_of_scenes_says_which() -> None:
+    for split in ("train", "train[5:5]", "train[-3:]"):
+        with pytest.raises(ValueError, match=r"not of the form train\[:20000\]|holds none"):
+            open_source("scenes", split)
     assert len(open_source("scenes", "test[:7]", limit=5)) == 5
+    later, first = open_source("scenes", "test[3:7]"), open_source("scenes", "test[:7]")
+    assert len(later) == 4
+    assert later.words(1) == first.words(4)
+
+
+def test_each_patch_says_what_has_its_centre_there() -> None:
+    data = TextImages(open_source("scenes", "train[:4]"), Preprocess(96), marks_side=6)
+    assert data.marks is not None
+    values = [value for kind in KINDS.values() for value in kind]
+    for i in range(4):
+        things = data.source.scene(i).things  # type: ignore[attr-defined]
+        assert data.marks[i, :, 0].sum() == len({(thing.x // 16, thing.y // 16) for thing in things})
+        for thing in things:
+            here = data.marks[i, thing.y // 16 * 6 + thing.x // 16, 1:]
+            assert {thing.shape, thing.colour, thing.size, thing.texture} <= {v for v, on in zip(values, here, strict=True) if on}
+
+
+def test_a_tower_learns_to_see_before_its_models_learn_to_speak(tmp_path: Path) -> None:
+    see = Schedule(epochs=12, batch_size=4, lr=3e-3, bf16=False, log_steps=1)
+    run(recipe(see=see), tmp_path)
+    last = last_whole_checkpoint(tmp_path / "see")
+    assert last
+    history = [row["loss"] for row in json.loads((Path(last) / "trainer_state.json").read_text())["log_history"] if "loss" in row]
+    assert history[-1] < 0.8 * history[0]
+    captioner = BlipForConditionalGeneration.from_pretrained(tmp_path / "final" / CAPTIONS)
+    assert not any("marks" in name for name in captioner.state_dict())
+
+
+def test_only_scenes_can_be_seen_so(asked_folder: Path, tmp_path: Path) -> None:
+    changes = {"data": str(asked_folder), "train_split": "train", "test_split": "test", "image_size": 32, "patch_size": 16}
+    with pytest.raises(ValueError, match="only scenes tell what thing is where"):
+        run(recipe(**changes, see=Schedule(epochs=1)), tmp_path / "out")
+
+
+def test_a_large_data_set_is_read_as_needed(data: TextImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.text_data.IN_MEMORY_BYTES", 0)
+    lazy = TextImages(open_source("scenes", "train[:12]"), Preprocess(96))
+    assert all(torch.equal(lazy[i][0], data[i][0]) for i in range(12))

@@ -19,7 +19,7 @@ from codec.pipeline import Server
 from codec.split import decoder_logits
 from tests.tiny_blip import BOTH
 from training.codec_recipe import CodecRecipe
-from training.data import normalise
+from training.data import batches, normalise
 from training.loop import last_whole_checkpoint
 from training.objective import Words, open_objective
 from training.train import load_models, run
@@ -44,7 +44,7 @@ def objective_of(recipe: CodecRecipe, codec: FeatureCodec, split: str = "train[:
 def test_the_loss_is_the_divergence_of_each_word_alone(recipe: CodecRecipe, tiny_blip_codec: FeatureCodec, share: float) -> None:
     codec, objective = tiny_blip_codec, objective_of(replace(recipe, label_weight=share), tiny_blip_codec)
     indices, keys = torch.tensor([4, 1, 2]), torch.tensor([7, 8, 9])
-    x = normalise(objective.data.pixels[indices], codec.config.preprocess)
+    x = normalise(next(batches(objective.data))[0][indices], codec.config.preprocess)
     tokens = torch.randn(3, 17, 32)
     said, asked = objective.data.some(indices, keys, 3)
     read = objective.tokenizer
@@ -71,7 +71,7 @@ def test_the_loss_is_the_divergence_of_each_word_alone(recipe: CodecRecipe, tiny
 
 def test_what_is_said_is_what_the_server_says(recipe: CodecRecipe, tiny_blip_codec: FeatureCodec) -> None:
     codec, objective = tiny_blip_codec, objective_of(recipe, tiny_blip_codec)
-    blobs = codec.encode(normalise(objective.data.pixels, codec.config.preprocess))
+    blobs = codec.encode(normalise(next(batches(objective.data))[0], codec.config.preprocess))
     said = objective.said(codec.tails, codec.decode(blobs), torch.arange(6))
     server = Server(codec)
     for i, (caption, *answers) in enumerate(said):
@@ -104,7 +104,7 @@ def test_training_ends_in_a_codec_that_captions_and_answers(recipe: CodecRecipe,
     codec = FeatureCodec.from_pretrained(tmp_path / "final")
     assert codec.config.task == tasks
     objective = objective_of(replace(recipe, **changes), codec, recipe.calibration_split)
-    x = normalise(objective.data.pixels, codec.config.preprocess)
+    x = normalise(next(batches(objective.data))[0], codec.config.preprocess)
     blobs = codec.encode(x, 1)
     row = codec.config.calibration[1]
     assert (row.n_images, row.bytes_mean) == (4, sum(map(len, blobs)) / 4)

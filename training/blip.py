@@ -23,7 +23,7 @@ from codec.split import share_tower
 from codec.text import ANSWER_TOKENS, answer, question_ids
 from training.card import write_blip
 from training.command import run_command
-from training.data import normalise
+from training.data import batches, normalise
 from training.loop import Schedule, is_first_process, train
 from training.text_data import TextImages, open_source
 from training.words import CAPTIONS, QUESTIONS, next_word, texts_of, word_logits
@@ -179,10 +179,10 @@ def answer_accuracy(model: Any, tokenizer: Any, data: TextImages, preprocess: Pr
     """Share of questions of a data set that are answered as it says, in percent; the model is uncut."""
     right = total = 0
     limits = {"max_new_tokens": ANSWER_TOKENS, "num_beams": 1}
-    for start in range(0, len(data), size):
-        x = normalise(data.pixels[start : start + size], preprocess)
-        pairs = [(i, *pair) for i, words in enumerate(data.words[start : start + size]) for pair in words.questions]
+    for pixels, indices in batches(data, size):
+        pairs = [(i, *pair) for i, index in enumerate(indices.tolist()) for pair in data.words[index].questions]
         asked = [question_ids(model, tokenizer, question) for _, question, _ in pairs]
+        x = normalise(pixels, preprocess)
         given = answer(model, tokenizer, x[[i for i, _, _ in pairs]], asked, limits)
         right += sum(text == wanted for text, (_, _, wanted) in zip(given, pairs, strict=True))
         total += len(pairs)

@@ -7,12 +7,13 @@ picture's words are used is a function of the key, as all randomness is.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from codec.preprocess import Preprocess
-from training.data import Keyed, find_columns, load_rows, uniform
+from training.data import IN_MEMORY_BYTES, Keyed, find_columns, load_rows, uniform
 from training.scene_layout import KINDS, SIDE, Scene
 from training.scene_pixels import render
 from training.scene_questions import questions
@@ -84,8 +85,17 @@ class SceneSource:
         return Words(captions(scene), tuple((q.text, q.answer) for q in questions(scene)))
 
 
+CAPTION_COLUMNS = ("captions", "caption", "sentences")
+QUESTION_COLUMNS = ("questions", "question")
+ANSWER_COLUMNS = ("multiple_choice_answer", "answers", "answer")
+"""What data sets call their words; the first that is there is taken."""
+
+
 class RowSource:
-    """Rows with an image column and lists of texts: `captions`, or `questions` and `answers`, or both.
+    """Rows with an image column and texts: captions, or questions and answers, or both; of each one text or a list of them.
+
+    Columns go by `CAPTION_COLUMNS`, `QUESTION_COLUMNS` and `ANSWER_COLUMNS`, so that `nlphuji/flickr30k` or `lmms-lab/VQAv2` can be read as
+    they are: where several people answered, their `multiple_choice_answer` stands for them.
 
     Raises:
         ValueError: the data set has neither, or a row's questions and answers are not as many.
@@ -94,16 +104,20 @@ class RowSource:
     def __init__(self, data: str, split: str, limit: int | None = None) -> None:
         self.rows = load_rows(data, split, limit)
         self.image_column, _ = find_columns(self.rows)
-        known = set(self.rows.column_names)
-        if "captions" not in known and not {"questions", "answers"} <= known:
+        known = self.rows.column_names
+        said, asked, answered = (
+            next((name for name in names if name in known), None) for names in (CAPTION_COLUMNS, QUESTION_COLUMNS, ANSWER_COLUMNS)
+        )
+        if asked is None or answered is None:
+            asked = answered = None
+        if said is None and asked is None:
             raise ValueError(f"{data!r} has neither captions nor questions and answers, only: {', '.join(sorted(known))}")
-        none: list[tuple[str, ...]] = [()] * len(self.rows)
-        columns = [self.rows[name] if name in known else none for name in ("captions", "questions", "answers")]
+        columns = [[()] * len(self.rows) if name is None else map(_texts, self.rows[name]) for name in (said, asked, answered)]
         self._words = []
-        for index, (said, asked, answered) in enumerate(zip(*columns, strict=True)):
-            if len(asked) != len(answered):
-                raise ValueError(f"row {index} of {data!r} has {len(asked)} questions and {len(answered)} answers")
-            self._words.append(Words(tuple(said), tuple(zip(asked, answered, strict=True))))
+        for index, (captions_, questions_, answers) in enumerate(zip(*columns, strict=True)):
+            if len(questions_) != len(answers):
+                raise ValueError(f"row {index} of {data!r} has {len(questions_)} questions and {len(answers)} answers")
+            self._words.append(Words(captions_, tuple(zip(questions_, answers, strict=True))))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -115,13 +129,17 @@ class RowSource:
         return self._words[index]
 
 
+def _texts(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 def open_source(data: str, split: str, limit: int | None = None) -> SceneSource | RowSource:
     """Pictures with words of a data set; errors as the sources'."""
     return SceneSource(split, limit) if data == SCENES else RowSource(data, split, limit)
 
 
 class TextImages(Keyed):
-    """Pictures with words as uint8 pixels (3, S, S) of the size the backbone takes, all in memory.
+    """Pictures with words as uint8 pixels (3, S, S) of the size the backbone takes; kept in memory where they are few.
 
     Args:
         source: where they are from.
@@ -135,21 +153,28 @@ class TextImages(Keyed):
 
     def __init__(self, source: Source, preprocess: Preprocess, seed: int = 0, marks_side: int | None = None) -> None:
         super().__init__(seed)
+        self.source, self.preprocess = source, preprocess
         self.marks: torch.Tensor | None = None
         if marks_side is not None:
             if not isinstance(source, SceneSource):
                 raise ValueError("only scenes tell what thing is where: other data cannot have a stage `see`")
             self.marks = torch.stack([source.marks(i, marks_side) for i in range(len(source))])
         self.words = [source.words(i) for i in range(len(source))]
-        self.pixels = torch.empty(len(source), 3, preprocess.size, preprocess.size, dtype=torch.uint8)
-        for i in range(len(source)):
-            self.pixels[i] = torch.tensor(preprocess.pixels(source.picture(i))).permute(2, 0, 1)
+        self._cache: torch.Tensor | None = None
+        if 3 * preprocess.size**2 * len(source) < 2 * IN_MEMORY_BYTES:
+            self._cache = torch.empty(len(source), 3, preprocess.size, preprocess.size, dtype=torch.uint8)
+            for i in range(len(source)):
+                self._cache[i] = self._decode(i)
+
+    def _decode(self, index: int) -> torch.Tensor:
+        return torch.tensor(self.preprocess.pixels(self.source.picture(index))).permute(2, 0, 1)
 
     def __len__(self) -> int:
         return len(self.words)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
-        return self.pixels[index], index, self.key(index)
+        pixels = self._decode(index) if self._cache is None else self._cache[index]
+        return pixels, index, self.key(index)
 
     def some(self, indices: torch.Tensor, keys: torch.Tensor, n_questions: int) -> tuple[list[str], list[tuple[str, str]]]:
         """A caption of each picture, and `n_questions` of its questions, picture by picture; none where the data set has none."""
