@@ -8,20 +8,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
+from transformers import BertTokenizer, BlipConfig, BlipImageProcessorPil, BlipProcessor
 
 from codec import FeatureCodec
 from codec.bitstream import HEADER_BYTES
 from codec.pipeline import Server
 from codec.split import decoder_logits
-from tests.tiny_blip import BOTH
+from tests.tiny_blip import BOTH, MODELS, VOCABULARY
 from training.codec_recipe import CodecRecipe
 from training.data import batches, normalise
 from training.loop import last_whole_checkpoint
 from training.objective import Words, open_objective
+from training.recipe import read_recipe
 from training.train import load_models, run
 from training.words import CAPTIONS, QUESTIONS
 
@@ -113,3 +117,32 @@ def test_training_ends_in_a_codec_that_captions_and_answers(recipe: CodecRecipe,
     assert row.drop == pytest.approx(max(drops), abs=1e-3), "of the task that loses most"
     for bits, blob in zip(codec.prior.bits(codec.symbols(x, 1), 1), blobs, strict=True):
         assert len(blob) - HEADER_BYTES <= 1.01 * bits / 8 + 2
+
+
+@pytest.mark.parametrize(("name", "task"), [("blip-base-captions", CAPTIONS), ("blip-base-vqa", QUESTIONS)])
+def test_the_recipes_for_published_models_train_from_folders(name: str, task: str, tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+    special = {"bos_token_id": VOCABULARY["[DEC]"], "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
+    text = sizes | special | {"num_hidden_layers": 1, "vocab_size": len(VOCABULARY), "max_position_embeddings": 32}
+    torch.manual_seed(0)
+    vision = sizes | {"num_hidden_layers": 6, "image_size": 384, "patch_size": 16}
+    MODELS[task](BlipConfig(text_config=text, vision_config=vision)).save_pretrained(tmp_path / "model")
+    words = BertTokenizer(vocab={word: i for word, i in VOCABULARY.items() if word != "[DEC]"})  # as the published ones: no [DEC]
+    BlipProcessor(BlipImageProcessorPil(size={"height": 384, "width": 384}), words).save_pretrained(tmp_path / "model")
+    rows: dict[str, list[Any]] = {"image": [Image.new("RGB", (200 + i, 260), (40 * i, 9, 9)) for i in range(6)]}
+    if task == CAPTIONS:
+        rows["caption"] = [["a red ring is left of a cube", "the small cube"]] * 6
+    else:
+        rows |= {"question": ["what colour is the cube ?"] * 6, "multiple_choice_answer": ["red"] * 6}
+    data = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+    data.to_parquet(str(tmp_path / "pictures" / "train.parquet"))
+    overrides = [f"backbone={tmp_path / 'model'}", f"data={tmp_path / 'pictures'}", "train_split=train[:4]", "prior_steps=2"]
+    overrides += ["validation_split=train[4:5]", "calibration_split=train[5:]"]
+    for stage in ("match", "answer"):
+        overrides += [f"{stage}.epochs=1", f"{stage}.batch_size=4", f"{stage}.num_workers=0", f"{stage}.log_steps=1"]
+    rates = "rate_weights=[1e-3, 1e-5]"
+    codec = run(read_recipe(CodecRecipe, name, [*overrides, rates]), tmp_path / "out")
+    blob = codec.encode(torch.randn(1, 3, 384, 384))[0]
+    server = Server(FeatureCodec.from_pretrained(tmp_path / "out" / "final"))
+    said = server.caption(blob) if task == CAPTIONS else server.answer(blob, "what colour is the ring ?")
+    assert isinstance(said, str)

@@ -109,14 +109,15 @@ class BlipTask(nn.Module):
     ) -> None:
         super().__init__()
         self.models, self.see = nn.ModuleDict(models), see
-        self.tower = next(iter(models.values())).vision_model
+        first = next(iter(models.values()))
+        self.tower, self.config = first.vision_model, first.config.text_config
         self.tokenizer, self.data, self.preprocess, self.recipe = tokenizer, data, preprocess, recipe
 
     def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
         seen = self.tower(pixel_values=normalise(pixels, self.preprocess)).last_hidden_state
         sums: dict[str, list[torch.Tensor]] = {}
         n_words, rights = dict.fromkeys(TASKS, 0), []
-        for texts in texts_of(self.tokenizer, self.data, labels, keys, self.recipe.n_questions, self.recipe.max_words):
+        for texts in texts_of(self.tokenizer, self.config, self.data, labels, keys, self.recipe.n_questions):
             loss, right = next_word(word_logits(self.models[texts.task], seen, texts), texts)
             sums.setdefault(texts.task, []).append(loss)
             n_words[texts.task] += int(texts.words.sum())

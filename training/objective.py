@@ -113,7 +113,7 @@ class Words:
     def __init__(self, uncut: dict[str, nn.Module], recipe: CodecRecipe, data: TextImages) -> None:
         self.uncut, self.recipe, self.data = uncut, recipe, data
         self.tokenizer = load_tokenizer(next(iter(recipe.backbones.values())), Path())
-        self.longest = min(int(model.config.text_config.max_position_embeddings) for model in uncut.values())  # type: ignore[union-attr,arg-type]
+        self.config: Any = next(iter(uncut.values())).config.text_config  # type: ignore[union-attr]
 
     def part(self, model: Any) -> nn.Module:
         tower: nn.Module = model.vision_model
@@ -127,7 +127,8 @@ class Words:
     def target(self, x: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor | None) -> list[tuple[Texts, torch.Tensor]]:
         """Texts, and of each word the uncut model's probabilities (T, W - 1, V) with a share of the true one."""
         seen = _seen(self.uncut, x)
-        asked = texts_of(self.tokenizer, self.data, labels, labels if keys is None else keys, self.recipe.n_questions, self.longest)
+        keys = labels if keys is None else keys
+        asked = texts_of(self.tokenizer, self.config, self.data, labels, keys, self.recipe.n_questions)
         return [
             (texts, self.recipe.target(word_logits(self.uncut[texts.task], seen, texts), texts.ids[:, 1:]))
             for texts in asked

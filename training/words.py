@@ -39,23 +39,23 @@ class Texts(NamedTuple):
         return self.mask[:, 1:] != 0
 
 
-def texts_of(tokenizer: Any, data: TextImages, indices: torch.Tensor, keys: torch.Tensor, n_questions: int, longest: int) -> list[Texts]:
+def texts_of(tokenizer: Any, config: Any, data: TextImages, indices: torch.Tensor, keys: torch.Tensor, n_questions: int) -> list[Texts]:
     """A caption and `n_questions` questions for each picture of a batch, as far as the data has them, by the pictures' keys.
 
-    What is longer than `longest` tokens is cut off there. Questions of one length in tokens go together: BLIP's decoder would take padding
-    for words (`codec.text.answer`).
+    What is longer than the models' text `config` has places for is cut off there. Questions of one length in tokens go together:
+    BLIP's decoder would take padding for words (`codec.text.answer`).
     """
-    device = indices.device
+    device, longest = indices.device, config.max_position_embeddings
     said, asked = data.some(indices, keys, n_questions)
     found = []
     if said:
-        found.append(Texts(CAPTIONS, torch.arange(len(said), device=device), None, *_written(tokenizer, said, longest, device)))
+        found.append(Texts(CAPTIONS, torch.arange(len(said), device=device), None, *_written(tokenizer, config, said, device)))
     questions = tokenizer([question for question, _ in asked], truncation=True, max_length=longest).input_ids if asked else []
     for length in sorted({len(ids) for ids in questions}):
         rows = [i for i, ids in enumerate(questions) if len(ids) == length]
         question = torch.tensor([questions[i] for i in rows], device=device)
         place = torch.tensor([i // n_questions for i in rows], device=device)
-        found.append(Texts(QUESTIONS, place, question, *_written(tokenizer, [asked[i][1] for i in rows], longest, device)))
+        found.append(Texts(QUESTIONS, place, question, *_written(tokenizer, config, [asked[i][1] for i in rows], device)))
     return found
 
 
@@ -82,8 +82,9 @@ def next_word(logits: torch.Tensor, texts: Texts) -> tuple[torch.Tensor, torch.T
     return loss, right
 
 
-def _written(tokenizer: Any, texts: list[str], longest: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _written(tokenizer: Any, config: Any, texts: list[str], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Texts that are to be written -> ids and mask (T, W); [DEC] in the place of [CLS]."""
-    made = tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt").to(device)
-    made.input_ids[:, 0] = tokenizer.bos_token_id
+    limits = {"truncation": True, "max_length": config.max_position_embeddings}
+    made = tokenizer(texts, padding=True, return_tensors="pt", **limits).to(device)
+    made.input_ids[:, 0] = config.bos_token_id  # which the tokenizer of the published models does not know
     return made.input_ids, made.attention_mask
