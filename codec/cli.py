@@ -254,17 +254,29 @@ def truncate(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Picture that is written.")] = Path("demo.png"),
-    name: Annotated[str, typer.Option("--codec", help="A codec's name or folder.")] = "vit-tiny-cifar10",
+    out: Annotated[Path, typer.Option(help="Picture that is written; each further codec's beside it.")] = Path("demo.png"),
+    name: Annotated[str | None, typer.Option("--codec", help="A codec's name or folder; default: all that ship.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take the first so many pictures only.")] = None,
 ) -> None:
-    """Send the bundled pictures through a codec: answers, times, bytes beside PNG, WebP and JPEG, and a picture of it all."""
+    """Send the bundled pictures through each codec: answers, times, bytes beside PNG, WebP and JPEG, and a picture of it all."""
     from codec import demo as show
 
     show.check_out(out)
+    for place, each in enumerate([name] if name is not None else checkpoint.shipped_names()):
+        with progress("loading"):
+            of = _load(each)
+        if place:
+            typer.echo()
+        if "image-classification" in of.config.tasks:
+            _demo_classes(of, out, limit)
+        else:
+            _demo_words(of, out if name is not None else out.with_stem(f"{out.stem}-{of.config.name}"), limit)
+
+
+def _demo_classes(of: FeatureCodec, out: Path, limit: int | None) -> None:
+    from codec import demo as show
+
     samples = show.bundled_samples(limit)
-    with progress("loading"):
-        of = _load(name)
     with progress("sending", len(samples)) as step:
         sent = show.send(of, samples, step)
     Console().print(show.table(sent))
@@ -274,6 +286,18 @@ def demo(
         show.draw(of, sent, curve, sweep, out)
     if not sweep:
         typer.echo(f"no sweep of the test split ships with {of.config.name}: the curve is of these {len(sent)} images alone")
+    typer.echo(str(out))
+
+
+def _demo_words(of: FeatureCodec, out: Path, limit: int | None) -> None:
+    from codec import demo_words as show
+
+    samples = show.bundled_questions(of, limit)
+    with progress("sending", len(samples)) as step:
+        told = show.tell(of, samples, step)
+    Console().print(show.words_table(told))
+    with progress("drawing"):
+        show.draw_words(of, told, out)
     typer.echo(str(out))
 
 

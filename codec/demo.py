@@ -88,7 +88,7 @@ def send(codec: FeatureCodec, samples: Sequence[Sample], step: Callable[[], None
     server(device(samples[0].path), top_k=1)
     sent = []
     for sample in samples:
-        picture = _opened(sample)
+        picture = opened(sample.path)
         start = time.perf_counter()
         blob = device(picture)
         middle = time.perf_counter()
@@ -96,9 +96,8 @@ def send(codec: FeatureCodec, samples: Sequence[Sample], step: Callable[[], None
         end = time.perf_counter()
         with torch.inference_mode():
             index = int(uncut(device.preprocess([picture])).logits.argmax())
-        sizes = {name: _n_bytes_as(picture, *how) for name, how in FORMATS.items()}
         times = 1000 * (middle - start), 1000 * (end - middle)
-        sent.append(Sent(sample, server.labels[index], coded, len(blob), sizes, *times))
+        sent.append(Sent(sample, server.labels[index], coded, len(blob), n_bytes_as(picture), *times))
         step()
     return sent
 
@@ -106,7 +105,7 @@ def send(codec: FeatureCodec, samples: Sequence[Sample], step: Callable[[], None
 def rate_curve(codec: FeatureCodec, samples: Sequence[Sample]) -> list[Point]:
     """Bytes and accuracy of the pictures at every quality of the codec."""
     device, server = Device(codec), Server(codec)
-    pictures = [_opened(sample) for sample in samples]
+    pictures = [opened(sample.path) for sample in samples]
     points = []
     for quality in codec.qualities:
         blobs = device(pictures, quality)
@@ -207,7 +206,7 @@ def draw(codec: FeatureCodec, sent: Sequence[Sent], curve: Sequence[Point], swee
 def _draw_sent(ax: Any, row: Sent) -> None:
     agrees = row.coded == row.uncut
     colour = _GREEN if agrees else _RED
-    ax.imshow(np.asarray(_opened(row.sample)), interpolation="nearest")
+    ax.imshow(np.asarray(opened(row.sample.path)), interpolation="nearest")
     ax.set(xticks=[], yticks=[], anchor="NW")
     for spine in ax.spines.values():
         spine.set(color=_PALE if agrees else _RED, linewidth=0.6 if agrees else 3.5)
@@ -239,19 +238,28 @@ def _draw_curve(ax: Any, name: str, curve: Sequence[Point], sweep: Sequence[dict
     ax.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
 
 
-def _opened(sample: Sample) -> Image.Image:
+def opened(path: Path) -> Image.Image:
+    """A picture as RGB.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
     try:
-        with Image.open(sample.path) as opened:
-            picture: Image.Image = opened.convert("RGB")
+        with Image.open(path) as file:
+            picture: Image.Image = file.convert("RGB")
     except OSError as error:
-        raise ValueError(f"{sample.path} is not a picture that can be read") from error
+        raise ValueError(f"{path} is not a picture that can be read") from error
     return picture
 
 
-def _n_bytes_as(picture: Image.Image, form: str, options: dict[str, Any]) -> int:
-    buffer = io.BytesIO()
-    picture.save(buffer, form, **options)
-    return len(buffer.getvalue())
+def n_bytes_as(picture: Image.Image) -> dict[str, int]:
+    """What a picture takes in each of `FORMATS`."""
+    sizes = {}
+    for name, (form, options) in FORMATS.items():
+        buffer = io.BytesIO()
+        picture.save(buffer, form, **options)
+        sizes[name] = len(buffer.getvalue())
+    return sizes
 
 
 def _mean_bytes(sent: Sequence[Sent], name: str | None = None) -> float:
