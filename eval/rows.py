@@ -84,6 +84,14 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def by_task(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of each task, tasks in the order in which they come."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["task"], []).append(row)
+    return groups
+
+
 def _parsed(line: str, place: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
@@ -96,4 +104,6 @@ def _parsed(line: str, place: str) -> dict[str, Any]:
         raise ValueError(f"{place}: {wrong[0]} is not a number")
     if row["bytes_mean"] <= 0 or not isinstance(row["codec"], str):
         raise ValueError(f"{place} has no codec or no bytes")
+    if row["task"] not in SCORES:
+        raise ValueError(f"{place}: task {row['task']!r} is none of {', '.join(SCORES)}")
     return dict(row)
