@@ -29,7 +29,7 @@ from eval import asked, plot, report, samples, sweep
 from eval.asked import CAPTIONS, QUESTIONS, ask_words, paired_margin
 from eval.captions import bleu
 from eval.pictures import WordImages
-from eval.rows import BASELINES, KEYS, read_rows
+from eval.rows import KEYS, read_rows
 from eval.samples import Said
 from eval.tasks import answer_agreement, caption_agreement
 from tests import tiny_blip
@@ -391,7 +391,3 @@ def test_what_cannot_be_sampled_is_said_in_one_line(
     lines = capsys.readouterr().err.splitlines()
     assert len([line for line in lines if line.startswith("eval.samples: ") and said in line]) == 1
     assert not any("Traceback" in line for line in lines)
-
-
-def test_every_baseline_is_still_there() -> None:
-    assert {"jpeg", "webp", "avif", "png", "webp-lossless", "tokens-fp16", "tokens-int8-zstd", "factorised"} == set(BASELINES)
