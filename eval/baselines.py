@@ -1,4 +1,4 @@
-"""pixels -> blobs -> logits for the usual learned coding: compressai's factorised prior, on a codec's symbols or on a codec of its own.
+"""pixels -> blobs -> tokens for the usual learned coding: compressai's factorised prior, on a codec's symbols or on a codec of its own.
 
 `factorised` codes a codec's own symbols with another entropy coder, so that only the bytes differ. `bottleneck` is a codec built the
 usual way: the backbone's own blocks, a linear map to fewer channels, a factorised prior, a linear map back.
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from codec.backbone import load_backbone
+from codec.backbone import load_backbone, task_of
 from codec.bitstream import pack, unpack
 from codec.checkpoint import whole_file
 from codec.config import CodecConfig
@@ -54,7 +54,7 @@ class Factorised:
 
     def __init__(self, codec: FeatureCodec, quality: int, cost: Cost, bottleneck: Any, name: str = "factorised") -> None:
         self.name, self.quality, self.cost = name, quality, cost
-        self.codec, self.bottleneck = codec, bottleneck
+        self.codec, self.models, self.bottleneck = codec, codec.tails, bottleneck
 
     def symbols(self, pixels: torch.Tensor) -> NDArray[np.int32]:
         """Pixels -> symbols (B, C, M) int32, the codec's."""
@@ -71,9 +71,7 @@ class Factorised:
         return symbols
 
     def decode(self, blobs: list[bytes]) -> torch.Tensor:
-        tokens = self.codec.synthesise(self.read(blobs).transpose(1, 2), torch.full((len(blobs),), self.quality))
-        logits: torch.Tensor = self.codec.tail(tokens).logits
-        return logits
+        return self.codec.synthesise(self.read(blobs).transpose(1, 2), torch.full((len(blobs),), self.quality))
 
     def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float:
         symbols = self.symbols(pixels)
@@ -178,6 +176,7 @@ class Bottleneck:
 
     def __init__(self, model: LinearBottleneck, quality: int, cost: Cost, preprocess: Preprocess, prior: Any) -> None:
         self.model, self.quality, self.cost, self.preprocess, self.prior = model, quality, cost, preprocess, prior
+        self.models = {task_of(model.tail): model.tail}
 
     def symbols(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels -> symbols (B, C, N) float32."""
@@ -194,7 +193,7 @@ class Bottleneck:
         return symbols
 
     def decode(self, blobs: list[bytes]) -> torch.Tensor:
-        return self.model.answer(self.read(blobs).transpose(1, 2), torch.full((len(blobs),), self.quality))
+        return self.model.tokens(self.read(blobs).transpose(1, 2), torch.full((len(blobs),), self.quality))
 
     def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float:
         symbols = self.symbols(pixels)
@@ -296,10 +295,12 @@ def bottleneck_methods(folder: Path, pixels: torch.Tensor, config: CodecConfig) 
     """The trained bottleneck in `folder` at each of its qualities, compressai's prior fitted to pixels (n, 3, S, S).
 
     Raises:
-        ValueError: it is not there, or not for the cut and the pictures of the codec `config`.
+        ValueError: it is not there, or not for the tasks, the cut and the pictures of the codec `config`.
     """
     model, recipe = load_bottleneck(folder)
     preprocess = recipe.preprocess()
+    if (task_of(model.tail),) != config.tasks:
+        raise ValueError(f"the bottleneck in {folder} is for {task_of(model.tail)}, {config.name} for {config.task}")
     if (recipe.k, preprocess) != (config.k, config.preprocess):
         raise ValueError(f"the bottleneck in {folder} is for another cut (after block {recipe.k}) or other pictures than {config.name}")
     cost = device_cost(nn.Sequential(model.head, model.down), preprocess.size)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from training.scene_facts import judge
 from training.scene_layout import Scene
@@ -62,32 +64,67 @@ def tokenise(caption: str) -> list[str]:
     return [word for word in TreebankWordTokenizer().tokenize(text) if word not in _MARKS]
 
 
-def bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[float, float, float, float]:
-    """BLEU-1, -2, -3, -4 in percent, each with even weights, of the whole corpus (Papineni et al. 2002), from nltk's counts.
+class BleuCounter:
+    """What BLEU counts of captions against the references of their pictures, from nltk's counts; each caption is counted once.
 
-    Tokens: `tokenise`. No smoothing: with no matching 4-gram in the whole corpus BLEU-4 is 0. Brevity penalty by the closest reference
-    lengths. nltk's own `corpus_bleu` counts an n-gram for a caption of less than n words, which has none; here it counts none.
+    Tokens: `tokenise`. nltk's own `corpus_bleu` counts an n-gram for a caption of less than n words, which has none; here it counts none.
+
+    Args:
+        references: texts of each picture.
+
+    Raises:
+        ValueError: a picture without references.
+    """
+
+    def __init__(self, references: Sequence[Sequence[str]]) -> None:
+        check_references(references)
+        self.references = references
+        self._tokens = [[tokenise(text) for text in texts] for texts in references]
+        self._known: dict[tuple[int, str], tuple[int, ...]] = {}
+
+    def __call__(self, captions: Sequence[str]) -> NDArray[np.int64]:
+        """Counts of a caption for each picture, (n, 10): matching 1- to 4-grams, all of them, its length, the closest reference's.
+
+        Raises:
+            ValueError: nothing to score, or unequal counts.
+        """
+        check_pairs(captions, self.references, "captions")
+        for key in enumerate(captions):
+            if key not in self._known:
+                self._known[key] = self._count(*key)
+        return np.array([self._known[key] for key in enumerate(captions)])
+
+    def _count(self, place: int, caption: str) -> tuple[int, ...]:
+        from nltk.translate.bleu_score import closest_ref_length, modified_precision
+
+        own, truth = tokenise(caption), self._tokens[place]
+        shares = [modified_precision(truth, own, n) for n in range(1, min(4, len(own)) + 1)]
+        parts = ([share.numerator for share in shares], [share.denominator for share in shares])
+        matches, totals = (part + [0] * (4 - len(part)) for part in parts)
+        return *matches, *totals, len(own), closest_ref_length(truth, len(own))
+
+
+def bleu_of(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Counts of `BleuCounter` summed over pictures (..., 10) -> BLEU-1 to -4 in percent (..., 4), each with even weights.
+
+    Papineni et al. 2002 (aclanthology.org/P02-1040), of the whole corpus. No smoothing: with no matching 4-gram in the whole corpus
+    BLEU-4 is 0. Brevity penalty by the closest reference lengths.
+    """
+    matches, totals, own, reference = counts[..., :4], counts[..., 4:8], counts[..., 8], counts[..., 9]
+    shares = matches / np.maximum(totals, 1)
+    penalty = np.where(own > 0, np.exp(np.minimum(0, 1 - reference / np.maximum(own, 1))), 0)
+    percent: NDArray[np.float64] = 100 * penalty[..., None] * np.cumprod(shares, -1) ** (1 / np.arange(1, 5))
+    return percent
+
+
+def bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[float, float, float, float]:
+    """BLEU-1, -2, -3, -4 of captions, one for each picture, in percent: `bleu_of` what `BleuCounter` counts.
 
     Raises:
         ValueError: nothing to score, unequal counts, a picture without references.
     """
-    from nltk.translate.bleu_score import brevity_penalty, closest_ref_length, modified_precision
-
     check_pairs(captions, references, "captions")
-    check_references(references)
-    own_length = reference_length = 0
-    matches, totals = [0] * 4, [0] * 4
-    for caption, texts in zip(captions, references, strict=True):
-        own, truth = tokenise(caption), [tokenise(text) for text in texts]
-        own_length += len(own)
-        reference_length += closest_ref_length(truth, len(own))
-        for n in range(1, min(4, len(own)) + 1):
-            precision = modified_precision(truth, own, n)
-            matches[n - 1] += precision.numerator
-            totals[n - 1] += precision.denominator
-    penalty = brevity_penalty(reference_length, own_length)
-    shares = [match / total if total else 0.0 for match, total in zip(matches, totals, strict=True)]
-    one, two, three, four = (100 * penalty * math.prod(shares[:n]) ** (1 / n) for n in (1, 2, 3, 4))
+    one, two, three, four = map(float, bleu_of(BleuCounter(references)(captions).sum(0)))
     return one, two, three, four
 
 

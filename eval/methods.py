@@ -1,7 +1,8 @@
-"""pixels -> blobs -> logits: the common shape of everything a sweep measures, for codecs and for the uncut model."""
+"""pixels -> blobs -> what a model continues from: the common shape of everything a sweep measures, for codecs and for the uncut model."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -30,7 +31,8 @@ class Cost(NamedTuple):
 class Method(Protocol):
     """Uncut model, codec or baseline at one quality: what is measured.
 
-    `encode` takes pixels (B, 3, S, S) uint8 and gives one blob an image; `decode` takes these and gives logits (B, L);
+    `encode` takes pixels (B, 3, S, S) uint8 and gives one blob an image; `decode` takes these and gives what the models continue from:
+    `pixel_values` (B, 3, S, S) for uncut models, tokens (B, N, D) for tails, float32; `models` has the model of each task that does so;
     `check`, which is not timed, raises DecodeError where a blob does not hold what was encoded, and gives the ideal code
     lengths' sum in bits, None without an entropy model.
     """
@@ -44,6 +46,9 @@ class Method(Protocol):
     @property
     def cost(self) -> Cost: ...
 
+    @property
+    def models(self) -> Mapping[str, nn.Module]: ...
+
     def encode(self, pixels: torch.Tensor) -> list[bytes]: ...
 
     def decode(self, blobs: list[bytes]) -> torch.Tensor: ...
@@ -52,11 +57,11 @@ class Method(Protocol):
 
 
 class Uncut:
-    """The uncut model on raw pixels."""
+    """The uncut models, by task, on raw pixels."""
 
-    def __init__(self, model: nn.Module, preprocess: Preprocess) -> None:
+    def __init__(self, models: Mapping[str, nn.Module], preprocess: Preprocess) -> None:
         self.name, self.quality, self.cost = UNCUT, None, Cost(0, 0)
-        self.model, self.preprocess = model, preprocess
+        self.models, self.preprocess = models, preprocess
 
     def encode(self, pixels: torch.Tensor) -> list[bytes]:
         return [image.tobytes() for image in pixels.numpy()]
@@ -64,8 +69,7 @@ class Uncut:
     def decode(self, blobs: list[bytes]) -> torch.Tensor:
         size = self.preprocess.size
         pixels = np.stack([np.frombuffer(blob, dtype=np.uint8).reshape(3, size, size) for blob in blobs])
-        logits: torch.Tensor = self.model(normalise(torch.from_numpy(pixels), self.preprocess)).logits
-        return logits
+        return normalise(torch.from_numpy(pixels), self.preprocess)
 
     def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float | None:
         return None
@@ -76,14 +80,13 @@ class Coded:
 
     def __init__(self, codec: FeatureCodec, quality: int, cost: Cost) -> None:
         self.name, self.quality, self.cost = codec.config.name, quality, cost
-        self.codec = codec
+        self.codec, self.models = codec, codec.tails
 
     def encode(self, pixels: torch.Tensor) -> list[bytes]:
         return self.codec.encode(normalise(pixels, self.codec.config.preprocess), self.quality)
 
     def decode(self, blobs: list[bytes]) -> torch.Tensor:
-        logits: torch.Tensor = self.codec.tail(self.codec.decode(blobs)).logits
-        return logits
+        return self.codec.decode(blobs)
 
     def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float:
         codec = self.codec

@@ -1,4 +1,4 @@
-"""python -m eval.plot FILE.jsonl --out FILE.png: the rows of a sweep as one figure of score against bytes."""
+"""python -m eval.plot FILE.jsonl --out FILE.png: the rows of a sweep as one figure of score against bytes, a panel for each task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from codec.plot import draw_rate_score
-from eval.rows import read_rows
+from eval.rows import SCORES, by_task, read_rows
 
 
 def plot(rows: list[dict[str, Any]], out: Path, max_drop: float) -> None:
@@ -24,9 +24,12 @@ def plot(rows: list[dict[str, Any]], out: Path, max_drop: float) -> None:
     import matplotlib.pyplot as plt
 
     with plt.rc_context({"font.size": 14, "axes.labelsize": 16, "legend.fontsize": 12, "xtick.labelsize": 13, "ytick.labelsize": 13}):
-        figure, ax = plt.subplots(figsize=(11, 6.5), layout="constrained")
-        draw_rate_score(ax, rows, max_drop)
-        ax.set_title(f"{rows[0]['data']}, {rows[0]['n_images']:,} images", loc="left", fontsize=14, color="#555555")
+        groups = by_task(rows)
+        figure, axes = plt.subplots(1, len(groups), figsize=(11 * len(groups), 6.5), layout="constrained", squeeze=False)
+        for ax, (task, group) in zip(axes[0], groups.items(), strict=True):
+            draw_rate_score(ax, group, max_drop)
+            ax.set_ylabel(SCORES[task])
+            ax.set_title(f"{group[0]['data']}, {group[0]['n_images']:,} images", loc="left", fontsize=14, color="#555555")
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=150)
         plt.close(figure)

@@ -1,4 +1,7 @@
-"""python -m eval.report FILE.jsonl: the rows of a sweep as a markdown table, and how many more bytes picture codecs need."""
+"""python -m eval.report FILE.jsonl: the rows of a sweep as a markdown table, and how many more bytes picture codecs need.
+
+A file with rows of several tasks gets a table for each.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eval.rows import BASELINES, BOTTLENECK, UNCUT, read_rows
+from eval.rows import BASELINES, BOTTLENECK, SCORES, UNCUT, by_task, read_rows
 
 LOSSY = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF"}
+LOSSLESS = {"png": "PNG", "webp-lossless": "Lossless WebP"}
 
 
 class Rate(NamedTuple):
@@ -50,7 +54,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def ratios(rows: Sequence[dict[str, Any]], drop: float) -> list[str]:
-    """For each codec, lines with the bytes that it, picture codecs and the bottleneck need for the same drop."""
+    """For each codec, lines with the bytes that it, picture codecs and the bottleneck need for the same drop; rows are of one task."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["codec"], []).append(row)
@@ -68,7 +72,17 @@ def ratios(rows: Sequence[dict[str, Any]], drop: float) -> list[str]:
         if reached:
             best = min(reached, key=lambda title: reached[title].n_bytes)
             lines.append(f"The best picture codec is {best}: {_times(reached[best], ours)}.")
+        for lossless in (name for name in LOSSLESS if name in groups):
+            whole = Rate(groups[lossless][0]["bytes_mean"], "")
+            lines.append(f"{LOSSLESS[lossless]} takes {_bytes(whole)} bytes: {_times(whole, ours)}.")
     return lines
+
+
+def section(rows: Sequence[dict[str, Any]], drop: float) -> str:
+    """Everything about the rows of one task."""
+    first = rows[0]
+    counted = f"{first['data']}, {first['n_images']:,} images, uncut score {first['score_uncut']:.2f}"
+    return "\n\n".join([f"{first['task']} ({SCORES[first['task']]}): {counted}.", markdown(rows), *ratios(rows, drop)])
 
 
 def _times(rate: Rate, ours: Rate) -> str:
@@ -76,7 +90,7 @@ def _times(rate: Rate, ours: Rate) -> str:
     kinds = {("", ""): "", (">", ""): "more than ", (">", "<="): "more than ", ("", "<="): "at least ", ("<=", ""): "at most "}
     kind = kinds.get((rate.bound, ours.bound))
     return (
-        "no ratio, as the measured qualities do not reach this drop"
+        "no ratio, as the measured qualities lie all on one side of this drop"
         if kind is None
         else f"{kind}{rate.n_bytes / ours.n_bytes:.1f} times as many"
     )
@@ -96,13 +110,12 @@ def _short(count: int) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="eval.report", description=__doc__)
     parser.add_argument("rows", type=Path, help="file of eval.sweep")
-    parser.add_argument("--drop", type=float, default=0.5, help="points at which codecs are compared; default: %(default)g")
+    parser.add_argument(
+        "--drop", type=float, default=0.5, help="points below the uncut score at which codecs are compared; default: %(default)g"
+    )
     args = parser.parse_args(argv)
     try:
-        rows = read_rows(args.rows)
-        first = rows[0]
-        print(f"{first['data']}, {first['n_images']:,} images, uncut score {first['score_uncut']:.2f}.\n")
-        print(markdown(rows), *ratios(rows, args.drop), sep="\n\n")
+        print(*(section(rows, args.drop) for rows in by_task(read_rows(args.rows)).values()), sep="\n\n\n")
     except (ValueError, KeyError, TypeError) as error:
         print(f"eval.report: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2

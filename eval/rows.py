@@ -14,21 +14,28 @@ UNCUT = "uncut"
 BASELINES = ("jpeg", "webp", "avif", "png", "webp-lossless", "tokens-fp16", "tokens-int8-zstd", "factorised")
 BOTTLENECK = "bottleneck"
 """The codec built the usual way that `eval.baselines` trains."""
+SCORES = {
+    "image-classification": "top-1 accuracy, %",
+    "image-to-text": "BLEU-4, %",
+    "visual-question-answering": "accuracy of answers, %",
+}
+"""What `score` is, by task; `eval.asked` says how each is measured."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One codec at one quality, on one split of a data set.
+    """One codec at one quality, on one split of a data set, asked for one task; a blob that serves several tasks has a row for each.
 
     Attributes:
         codec: name of the codec or baseline, `uncut` for the uncut model.
         quality: rate index of a codec, quality setting of a picture codec, cut k of token baselines; None where there is none.
+        task: what was asked, of `codec.config.TASKS`.
         data: base name of the data and its split.
         bytes_mean, bytes_p50, bytes_p95: bytes of real blobs, header included, an image; raw pixels for `uncut`.
         bits_estimated: mean ideal code length of the payload in bits an image, None where there is no entropy model.
-        score, score_uncut, drop: top-1 accuracy, the uncut model's, and their difference, in points (0-100).
-        agreement: share of images where the answer is the uncut model's, in percent.
-        encode_ms, decode_ms: an image, in batches; see `eval.sweep`.
+        score, score_uncut, drop: the task's of `SCORES`, the uncut model's, and their difference, in points (0-100).
+        agreement: share of labels, captions or answers that are the uncut model's, in percent.
+        encode_ms, decode_ms: an image, in batches; see `eval.measure`.
         device_params, device_macs: parameters and multiply-accumulates for one image of the network on the device.
     """
 
@@ -77,6 +84,14 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def by_task(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of each task, tasks in the order in which they come."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["task"], []).append(row)
+    return groups
+
+
 def _parsed(line: str, place: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
@@ -89,4 +104,6 @@ def _parsed(line: str, place: str) -> dict[str, Any]:
         raise ValueError(f"{place}: {wrong[0]} is not a number")
     if row["bytes_mean"] <= 0 or not isinstance(row["codec"], str):
         raise ValueError(f"{place} has no codec or no bytes")
+    if row["task"] not in SCORES:
+        raise ValueError(f"{place}: task {row['task']!r} is none of {', '.join(SCORES)}")
     return dict(row)

@@ -1,7 +1,9 @@
-"""python -m eval.sweep: codecs and baselines on the same labelled images -> bytes, score, drop and time, as JSON lines.
+"""python -m eval.sweep: codecs and baselines on the same images -> bytes, score, drop and time, as JSON lines.
 
-What is counted and timed is said in `eval.measure`, what the keys mean in `eval.rows.Row`. Exit code 2: codec, data or
-split is not there; 1: something did not decode, or real payloads take over 1% + 2 bytes more than the ideal code length.
+Classification takes labelled images, captioning and question answering a data set with captions, or questions and answers, or `scenes`;
+a codec that serves several tasks gets a row for each, from the same blobs. What is counted and timed is said in `eval.measure`, how each
+task is scored in `eval.asked`, what the keys mean in `eval.rows.Row`. Exit code 2: codec, data or split is not there; 1: something did
+not decode, or real payloads take over 1% + 2 bytes more than the ideal code length.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,17 +23,15 @@ from torch import nn
 
 from codec.bitstream import HEADER_BYTES, BitstreamError
 from codec.model import FeatureCodec
-from codec.preprocess import Preprocess
-from codec.split import split
+from codec.split import share_tower, split
+from eval.asked import LABELS, Asked, Labels, ask_words
 from eval.baselines import Factorised, bottleneck_methods, fit_bottleneck
 from eval.measure import BATCH_SIZE, overspent, sweep, table_of
 from eval.methods import Coded, Cost, DecodeError, Method, Uncut, device_cost
+from eval.pictures import WordImages, fit_pixels, open_images
 from eval.rows import BASELINES, write_rows
 from eval.untrained import PICTURES, Picture, QuantisedTokens, Tokens
 from training.data import Images, normalise
-
-FIT_LIMIT = 2000
-"""Images compressai's priors are fitted to."""
 
 
 def load_codecs(names: Sequence[str]) -> list[FeatureCodec]:
@@ -48,28 +49,22 @@ def load_codecs(names: Sequence[str]) -> list[FeatureCodec]:
     return codecs
 
 
-def load_images(data: str, name: str, preprocess: Preprocess, limit: int | None, n_labels: int) -> Images:
-    """A labelled split.
+def load_uncut(codec: FeatureCodec) -> dict[str, Any]:
+    """The uncut models of a codec, by task, with one vision tower."""
+    models = {task: codec.load_uncut(task) for task in codec.config.tasks}
+    share_tower(list(models.values()))
+    return models
+
+
+def what_to_ask(images: Images | WordImages, uncut: Mapping[str, Any], codec: FeatureCodec) -> list[Asked]:
+    """What the tasks of a codec ask of pictures, as far as the data tells the answers.
 
     Raises:
-        ValueError: no such data or split, or labels that are missing or not the model's.
+        ValueError: it tells none, or not in the model's words.
     """
-    images = Images(data, name, preprocess, limit)
-    if images.label_column is None or min(images.labels) < 0:
-        raise ValueError(f"split {name!r} of {data!r} has no labels")
-    if max(images.labels) >= n_labels:
-        raise ValueError(f"split {name!r} of {data!r} has label {max(images.labels)}; the model answers 0..{n_labels - 1}")
-    return images
-
-
-def load_fit_images(data: str, name: str, images: Images, console: Console) -> Images | range:
-    """Images to fit baselines to: split `name` where there is one, else, as a range, the first half of `images`."""
-    try:
-        return Images(data, name, images.preprocess, FIT_LIMIT)
-    except (ValueError, OSError):
-        half = range(min((len(images) + 1) // 2, FIT_LIMIT))
-        console.print(f"note: no split {name!r} to fit compressai's priors to; they get {len(half)} of the measured images", markup=False)
-        return half
+    if isinstance(images, Images):
+        return [Labels(images, uncut[LABELS].config.num_labels)]
+    return ask_words(images.words, uncut, {task: codec.load_tokenizer(task) for task in uncut})
 
 
 @torch.inference_mode()
@@ -84,7 +79,7 @@ def fitted(codec: FeatureCodec, pixels: torch.Tensor, cost: Cost, name: str, con
 
 
 def collect(
-    codecs: list[FeatureCodec], uncut: nn.Module, baselines: Sequence[str], fit: torch.Tensor | None, console: Console
+    codecs: list[FeatureCodec], uncut: Mapping[str, nn.Module], baselines: Sequence[str], fit: torch.Tensor | None, console: Console
 ) -> list[Method]:
     """Every method of a sweep, the uncut model first."""
     preprocess = codecs[0].config.preprocess
@@ -97,7 +92,8 @@ def collect(
             methods += fitted(codec, fit, cost, name, console)
     for name, tokens in (("tokens-fp16", Tokens), ("tokens-int8-zstd", QuantisedTokens)):
         for k in sorted({codec.config.k for codec in codecs}) if name in baselines else ():
-            methods.append(tokens(uncut, k, device_cost(split(uncut, k).head, preprocess.size), preprocess))
+            head = split(next(iter(uncut.values())), k).head
+            methods.append(tokens(uncut, k, device_cost(head, preprocess.size), preprocess))
     for name, (_, qualities, _) in PICTURES.items():
         methods += [Picture(name, q, uncut, preprocess) for q in qualities if name in baselines]
     return methods
@@ -136,33 +132,36 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise ValueError(f"{args.out.parent} cannot be written to")
     with console.status("loading the codecs"):
         codecs = load_codecs(names)
-        uncut = codecs[0].load_uncut()
+        uncut = load_uncut(codecs[0])
     config = codecs[0].config
     with console.status("reading the pictures"):
-        n_labels = uncut.config.num_labels  # type: ignore[union-attr]
-        images = load_images(args.data, args.split, config.preprocess, args.limit, n_labels)  # type: ignore[arg-type]
+        images = open_images(args.data, args.split, config.preprocess, args.limit, config.tasks)
+        try:
+            asked = what_to_ask(images, uncut, codecs[0])
+        except ValueError as error:
+            raise ValueError(f"split {args.split!r} of {args.data!r}: {error}") from error
         fit = None
         if "factorised" in baselines or args.bottleneck is not None:
-            source = load_fit_images(args.data, args.fit_split, images, console)
-            pictures = images if isinstance(source, range) else source
-            fit = torch.stack([pictures[i][0] for i in range(len(source))])
+            fit = fit_pixels(args.data, args.fit_split, images, config.preprocess, config.tasks, console)
     methods = collect(codecs, uncut, baselines, fit, console)
     if args.bottleneck is not None and fit is not None:
         with console.status("fitting the bottleneck's prior"):
             methods += bottleneck_methods(args.bottleneck, fit, config)
     data = f"{Path(args.data).resolve().name}:{args.split}"
     try:
-        measured = sweep(methods, images, config.task, data, console)
+        measured = sweep(methods, images, asked, data, console)
     except (DecodeError, BitstreamError) as error:
         print(f"eval.sweep: {error}", file=sys.stderr)
         return 1
     write_rows([m.row for m in measured], args.out)
-    console.print(table_of(measured))
-    own = [m for m, method in zip(measured, methods, strict=True) if isinstance(method, Coded)]
-    for row, margin in own:
+    for what in asked:
+        console.print(table_of([m for m in measured if m.row.task == what.task]))
+    called = {codec.config.name for codec in codecs}
+    own = [m for m in measured if m.row.codec in called]
+    for row, margin, _ in own:
         interval = f"95% {row.drop - margin:+.2f} to {row.drop + margin:+.2f}"
-        print(f"{row.codec} quality {row.quality}: {row.bytes_mean:.1f} bytes, drop {row.drop:+.2f} points ({interval})")
-    failed = [m.row for m in own if overspent(m.row)]
+        print(f"{row.codec} quality {row.quality}, {row.task}: {row.bytes_mean:.1f} bytes, drop {row.drop:+.2f} points ({interval})")
+    failed = [m.row for m in own if m.row.task == asked[0].task and overspent(m.row)]  # all tasks are asked of the same blobs
     for row in failed:
         ideal, real = (row.bits_estimated or 0) / 8, row.bytes_mean - HEADER_BYTES
         message = f"payloads of {real:.1f} bytes where {ideal:.1f} are ideal"
@@ -173,7 +172,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="eval.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--codec", action="append", required=True, help="shipped name, folder or hub id; repeated or comma-separated")
-    parser.add_argument("--data", required=True, help="folder or hub id of a labelled image data set")
+    parser.add_argument("--data", required=True, help="scenes, or folder or hub id of a data set of images with labels or words")
     parser.add_argument("--split", default="test", help="slices allowed: test[:1000]; default: %(default)s")
     parser.add_argument("--limit", type=int, help="the first so many images only")
     parser.add_argument("--baselines", default="all", help=f"all, none, or some of {','.join(BASELINES)}; default: %(default)s")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from eval.captions import FactScore, bleu, caption_facts, check_pairs, cider_d, tokenise
-from eval.vqa import exact_accuracy, normalise_answer, vqa_accuracy
+from eval.vqa import exact_accuracies, normalise_answer, soft_accuracies
 from training.scene_layout import Scene
 
 
@@ -38,8 +38,8 @@ def score_captions(
     return CaptionScores(bleu(captions, references), cider_d(captions, references), caption_agreement(captions, uncut), facts)
 
 
-def score_answers(answers: Sequence[str], truth: Sequence[str] | Sequence[Sequence[str]], uncut: Sequence[str]) -> AnswerScores:
-    """Score answers against one right answer for each question, or against several people's (then the official soft accuracy).
+def answer_accuracies(answers: Sequence[str], truth: Sequence[str] | Sequence[Sequence[str]]) -> list[float]:
+    """How right each answer is, 0 to 1: against one right answer for each question, or several people's (then the official soft accuracy).
 
     Raises:
         ValueError: nothing to score, unequal counts, a mixture of single answers and lists, a list of less than two.
@@ -47,12 +47,16 @@ def score_answers(answers: Sequence[str], truth: Sequence[str] | Sequence[Sequen
     check_pairs(answers, truth, "answers", "truth")
     single = [isinstance(true, str) for true in truth]
     if all(single):
-        accuracy = exact_accuracy(answers, truth)  # type: ignore[arg-type]
-    elif any(single):
+        return exact_accuracies(answers, truth)  # type: ignore[arg-type]
+    if any(single):
         raise ValueError("some questions have one right answer and some a list of them")
-    else:
-        accuracy = vqa_accuracy(answers, truth)  # type: ignore[arg-type]
-    return AnswerScores(accuracy, answer_agreement(answers, uncut))
+    return soft_accuracies(answers, truth)  # type: ignore[arg-type]
+
+
+def score_answers(answers: Sequence[str], truth: Sequence[str] | Sequence[Sequence[str]], uncut: Sequence[str]) -> AnswerScores:
+    """Score answers against the truth, as `answer_accuracies`, and against the uncut model's. Errors as there."""
+    accuracies = answer_accuracies(answers, truth)
+    return AnswerScores(100 * sum(accuracies) / len(accuracies), answer_agreement(answers, uncut))
 
 
 def caption_agreement(captions: Sequence[str], uncut: Sequence[str]) -> float:

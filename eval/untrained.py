@@ -1,12 +1,13 @@
-"""pixels -> blobs -> logits for what needs no training: picture codecs, and the plain tokens at the cut.
+"""pixels -> blobs -> pixels or tokens, for what needs no training: picture codecs, and the plain tokens at the cut.
 
-Picture codecs get the picture at the backbone's size and feed the uncut model; token baselines send what leaves the head at the
-codec's cut.
+Picture codecs get the picture at the backbone's size and feed the uncut models; token baselines send what leaves the head at the
+codec's cut, and feed the tails.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,11 @@ ZSTD_LEVEL = 19
 
 
 class Picture:
-    """A picture codec of PIL in front of the uncut model; a blob is the file as it would lie on a disk."""
+    """A picture codec of PIL in front of the uncut models; a blob is the file as it would lie on a disk."""
 
-    def __init__(self, name: str, quality: int | None, model: nn.Module, preprocess: Preprocess) -> None:
+    def __init__(self, name: str, quality: int | None, models: Mapping[str, nn.Module], preprocess: Preprocess) -> None:
         self.name, self.quality, self.cost = name, quality, Cost(0, 0)
-        self.model, self.preprocess = model, preprocess
+        self.models, self.preprocess = models, preprocess
         self.format, _, options = PICTURES[name]
         self.options = options if quality is None else options | {"quality": quality}
 
@@ -54,8 +55,7 @@ class Picture:
         return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
     def decode(self, blobs: list[bytes]) -> torch.Tensor:
-        logits: torch.Tensor = self.model(normalise(self.pixels(blobs), self.preprocess)).logits
-        return logits
+        return normalise(self.pixels(blobs), self.preprocess)
 
     def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float | None:
         if self.quality is None and not torch.equal(self.pixels(blobs), pixels):
@@ -64,14 +64,16 @@ class Picture:
 
 
 class Tokens:
-    """The tokens after block k as float16, sent as they are; `quality` is k."""
+    """The tokens after block k as float16, sent as they are; `quality` is k. Models of several tasks share one vision tower."""
 
     name = "tokens-fp16"
 
-    def __init__(self, model: nn.Module, k: int, cost: Cost, preprocess: Preprocess) -> None:
+    def __init__(self, models: Mapping[str, nn.Module], k: int, cost: Cost, preprocess: Preprocess) -> None:
         self.quality, self.cost, self.preprocess = k, cost, preprocess
-        self.head, self.tail = split(model, k)
-        grid = token_grid(model)
+        parts = {task: split(model, k) for task, model in models.items()}
+        first = next(iter(models))
+        self.head, grid = parts[first].head, token_grid(models[first])
+        self.models = {task: part.tail for task, part in parts.items()}
         self.shape = (grid.n_tokens, grid.width)
 
     def pack(self, tokens: NDArray[np.float32]) -> bytes:
@@ -86,8 +88,7 @@ class Tokens:
         return [self.pack(tokens) for tokens in self.head(normalise(pixels, self.preprocess)).numpy()]
 
     def decode(self, blobs: list[bytes]) -> torch.Tensor:
-        logits: torch.Tensor = self.tail(torch.from_numpy(np.stack([self.unpack(blob) for blob in blobs]))).logits
-        return logits
+        return torch.from_numpy(np.stack([self.unpack(blob) for blob in blobs]))
 
     def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float | None:
         return None
@@ -98,8 +99,8 @@ class QuantisedTokens(Tokens):
 
     name = "tokens-int8-zstd"
 
-    def __init__(self, model: nn.Module, k: int, cost: Cost, preprocess: Preprocess) -> None:
-        super().__init__(model, k, cost, preprocess)
+    def __init__(self, models: Mapping[str, nn.Module], k: int, cost: Cost, preprocess: Preprocess) -> None:
+        super().__init__(models, k, cost, preprocess)
         import zstandard
 
         self.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=False)

@@ -55,22 +55,22 @@ def soft_accuracy(answer: str, people: Sequence[str]) -> float:
     return sum(min((n - left_out) / _FULL_AGREEMENT, 1) for left_out in same) / len(same)
 
 
-def vqa_accuracy(answers: Sequence[str], people: Sequence[Sequence[str]]) -> float:
-    """The official VQA accuracy in percent: the mean of `soft_accuracy`; VQAv2 has ten people's answers to each question.
+def soft_accuracies(answers: Sequence[str], people: Sequence[Sequence[str]]) -> list[float]:
+    """`soft_accuracy` of each answer; their mean is the official VQA accuracy. VQAv2 has ten people's answers to each question.
 
     Raises:
-        ValueError: nothing to score, unequal counts, or a question with less than two people's answers (`exact_accuracy` is for those).
+        ValueError: nothing to score, unequal counts, or a question with less than two people's answers (`exact_accuracies` is for those).
     """
     check_pairs(answers, people, "answers", "people's answers")
     check_references(people, least=2)
-    return 100 * sum(map(soft_accuracy, answers, people)) / len(answers)
+    return list(map(soft_accuracy, answers, people))
 
 
-def exact_accuracy(answers: Sequence[str], truth: Sequence[str]) -> float:
-    """Share of answers that are the one right answer once both are normalised, in percent: for scenes and easy-VQA.
+def exact_accuracies(answers: Sequence[str], truth: Sequence[str]) -> list[float]:
+    """1 for each answer that is the one right answer once both are normalised, else 0: for scenes and easy-VQA.
 
     Raises:
         ValueError: nothing to score, or unequal counts.
     """
     check_pairs(answers, truth, "answers", "right answers")
-    return 100 * sum(normalise_answer(a) == normalise_answer(b) for a, b in zip(answers, truth, strict=True)) / len(answers)
+    return [float(normalise_answer(a) == normalise_answer(b)) for a, b in zip(answers, truth, strict=True)]

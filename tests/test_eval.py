@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +25,9 @@ from codec.model import FeatureCodec
 from codec.preprocess import Preprocess
 from codec.prior import ContextPrior, freeze
 from eval import plot, report, sweep
+from eval.asked import Labels
 from eval.baselines import fit_bottleneck
-from eval.measure import Tally, overspent
+from eval.measure import overspent
 from eval.methods import Coded, Cost, DecodeError, device_cost
 from eval.rows import BASELINES, KEYS, Row, read_rows, write_rows
 from eval.untrained import Picture, QuantisedTokens
@@ -180,7 +182,7 @@ def test_the_factorised_baseline_differs_from_the_codec_in_bytes_only(swept: lis
 
 def test_int8_tokens_come_back_within_half_a_step(tiny_eval_codec: TinyEval) -> None:
     codec = FeatureCodec.from_pretrained(tiny_eval_codec.codec)
-    baseline = QuantisedTokens(codec.load_uncut(), 1, Cost(0, 0), codec.config.preprocess)
+    baseline = QuantisedTokens(sweep.load_uncut(codec), 1, Cost(0, 0), codec.config.preprocess)
     tokens = np.random.default_rng(0).normal(size=(17, 32)).astype(np.float32)
     tokens[:, 3] = 0
     error = np.abs(baseline.unpack(baseline.pack(tokens)) - tokens)
@@ -212,17 +214,15 @@ def test_a_wrongly_decoded_blob_is_noticed(tiny_eval_codec: TinyEval) -> None:
         assert method.check(pixels, blobs) > 0
         with pytest.raises(DecodeError, match="does not hold the symbols"):
             method.check(pixels, blobs[::-1])
-    png = Picture("png", None, codec.load_uncut(), codec.config.preprocess)
+    png = Picture("png", None, sweep.load_uncut(codec), codec.config.preprocess)
     with pytest.raises(DecodeError, match="lossless"):
         png.check(pixels, png.encode(255 - pixels))
 
 
 def test_the_interval_of_the_drop_is_the_paired_one() -> None:
-    tally = Tally(sweep.Uncut(torch.nn.Identity(), Preprocess(2)))
-    tally.n_bytes, tally.answers = [1] * 4, [torch.tensor([0, 1, 1, 1])]
-    row, margin = tally.measured(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1]), "task", "data")
-    assert (row.score_uncut, row.score, row.drop, row.agreement) == (75, 50, 25, 75)
-    assert margin == pytest.approx(196 * 3**0.5 / 4 / 2)  # differences 0, 1, 0, 0
+    labels = Labels(SimpleNamespace(label_column="label", labels=[0, 0, 0, 1]), 2)  # type: ignore[arg-type]
+    assert labels.score([0, 1, 1, 1], [0, 0, 1, 1])[:4] == (4, 50, 75, 75)
+    assert labels.score([0, 1, 1, 1], [0, 0, 1, 1]).margin == pytest.approx(196 * 3**0.5 / 4 / 2)  # differences 0, 1, 0, 0
 
 
 def test_multiply_accumulates_are_counted_by_hand_the_same() -> None:

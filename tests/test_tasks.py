@@ -13,7 +13,7 @@ import sacrebleu
 
 from eval.captions import bleu, caption_facts, cider_d, tokenise
 from eval.tasks import answer_agreement, caption_agreement, score_answers, score_captions
-from eval.vqa import exact_accuracy, normalise_answer, soft_accuracy, vqa_accuracy
+from eval.vqa import exact_accuracies, normalise_answer, soft_accuracies, soft_accuracy
 from training.scene_layout import draw_scene
 from training.scene_text import captions as captions_of
 from training.scenes import Scenes
@@ -156,11 +156,12 @@ def test_soft_accuracy_is_the_mean_over_all_sets_of_nine(n: int, accuracy: float
 
 def test_vqa_accuracy_is_the_mean_over_questions():
     people = [["yes"] * 10, ["red"] * 2 + ["dark red"] * 8, ["1"] * 10]
-    assert vqa_accuracy(["Yes!", "a red", "two"], people) == pytest.approx(100 * (1 + 0.6 + 0) / 3)
+    assert soft_accuracies(["Yes!", "a red", "two"], people) == pytest.approx([1, 0.6, 0])
+    assert score_answers(["Yes!", "a red", "two"], people, ["yes", "red", "2"]) == (pytest.approx(100 * 1.6 / 3), 100)
 
 
 def test_exact_accuracy_and_agreement_count_normalised_answers():
-    assert exact_accuracy(["two", "red", "no"], ["2", "a red", "yes"]) == pytest.approx(200 / 3)
+    assert exact_accuracies(["two", "red", "no"], ["2", "a red", "yes"]) == [1, 1, 0]
     assert answer_agreement(["two", "left"], ["2", "right"]) == 50
     assert caption_agreement(["A red ball.", "a cube"], ["a red ball", "a cone"]) == 50
 
@@ -196,10 +197,10 @@ def test_a_data_set_scores_itself_fully():
         (lambda: cider_d([], []), "no captions"),
         (lambda: caption_facts(["a"], []), "1 captions, but scenes for 0"),
         (lambda: caption_facts([], []), "no captions"),
-        (lambda: vqa_accuracy(["a"], []), "1 answers, but people's answers for 0"),
-        (lambda: vqa_accuracy(["a"], [["a"]]), "number 0 has 1 references: at least 2"),
-        (lambda: exact_accuracy([], []), "no answers"),
-        (lambda: exact_accuracy(["a"], ["a", "b"]), "1 answers, but right answers for 2"),
+        (lambda: soft_accuracies(["a"], []), "1 answers, but people's answers for 0"),
+        (lambda: soft_accuracies(["a"], [["a"]]), "number 0 has 1 references: at least 2"),
+        (lambda: exact_accuracies([], []), "no answers"),
+        (lambda: exact_accuracies(["a"], ["a", "b"]), "1 answers, but right answers for 2"),
         (lambda: score_answers(["a", "b"], ["a", ["b", "c"]], ["a", "b"]), "some questions have one"),  # type: ignore[list-item]
         (lambda: answer_agreement(["a"], []), "uncut model's for 0"),
         (lambda: caption_agreement([], []), "no captions"),
