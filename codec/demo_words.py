@@ -130,14 +130,14 @@ def draw_words(codec: FeatureCodec, told: Sequence[Told], out: Path) -> None:
     longest = max(sum(len(lines) for lines, _ in _wrapped(row)) for row in told)
     height = 3.2 + 0.205 * longest
     with rc_context({"font.family": "DejaVu Sans", "font.size": 11}):
-        figure = Figure(figsize=(4.4 * n_columns, 1.3 + n_rows * height), facecolor="white")
+        whole = 1.5 + n_rows * height  # inches
+        figure = Figure(figsize=(4.4 * n_columns, whole), facecolor="white")
         FigureCanvasAgg(figure)
         own, png = (float(np.mean(sizes)) for sizes in zip(*((row.n_bytes, row.picture_n_bytes["PNG"]) for row in told), strict=True))
-        top = 1 - 0.45 / (1.3 + n_rows * height)
         title = f"{codec.config.name}: {own:.0f} bytes each on average; PNG needs {png:,.0f}"
-        figure.text(0.02, top, title, fontsize=18, fontweight="bold", va="center")
-        figure.text(0.02, 1 - 0.85 / (1.3 + n_rows * height), summary(told), fontsize=12, color="#555555", va="center")
-        grid = figure.add_gridspec(n_rows, n_columns, left=0.02, right=0.99, top=1 - 1.1 / (1.3 + n_rows * height), bottom=0.0)
+        figure.text(0.02, 1 - 0.45 / whole, title, fontsize=18, fontweight="bold", va="center")
+        figure.text(0.02, 1 - 0.85 / whole, summary(told), fontsize=12, color="#555555", va="center")
+        grid = figure.add_gridspec(n_rows, n_columns, left=0.02, right=0.99, top=1 - 1.4 / whole, bottom=0.0)
         for place, row in enumerate(told):
             cell = grid[place // n_columns, place % n_columns].subgridspec(2, 1, height_ratios=(3.0, height - 3.0), hspace=0.02)
             _draw_told(figure.add_subplot(cell[0]), figure.add_subplot(cell[1]), row)

@@ -7,13 +7,16 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codec import FeatureCodec
-from codec.checkpoint import shipped_names, shipped_root
+from codec.checkpoint import shipped_names
+from codec.demo import bundled_samples
+from codec.demo_words import Asked, bundled_questions
 from codec.onefile import device_source
 from codec.pipeline import Device, Server
 from codec.prior import prior_to_tensors
@@ -28,18 +31,34 @@ def tables_of(codec: FeatureCodec) -> dict[str, NDArray[np.generic]]:
     return tables | {"cdf": tables["cdf"].astype(np.uint32)}
 
 
+def sent_pictures(codec: FeatureCodec) -> list[Asked]:
+    """The bundled pictures of a codec, with what is asked of them."""
+    if "image-classification" in codec.config.tasks:
+        return [Asked(sample.path, ()) for sample in bundled_samples()]
+    return bundled_questions(codec)
+
+
+def answers_of(server: Server, blob: bytes, questions: Sequence[tuple[str, str]]) -> list[str]:
+    """All that a codec's tails say: a label; or a caption, answers, or both."""
+    tasks = server.codec.config.tasks
+    if "image-classification" in tasks:
+        return [server(blob, top_k=1)[0]["label"]]
+    caption = [server.caption(blob)] if "image-to-text" in tasks else []
+    return caption + (server.answer(blob, [question for question, _ in questions]) if "visual-question-answering" in tasks else [])
+
+
 def main() -> None:
     digests = {}
-    pictures = sorted((shipped_root() / "samples" / "cifar10").glob("*.png"))[:4]
     for name in shipped_names():
         device = Device.from_pretrained(name)
-        server, rows = Server(device.codec), []
+        server, rows, pictures = Server(device.codec), [], sent_pictures(device.codec)[:4]
+        paths = [picture.path for picture in pictures]
         for quality in device.codec.qualities:
-            symbols = device.codec.symbols(device.preprocess(pictures), quality)
-            for picture, blob, image in zip(pictures, device(pictures, quality), symbols, strict=True):
+            symbols = device.codec.symbols(device.preprocess(paths), quality)
+            for picture, blob, image in zip(pictures, device(paths, quality), symbols, strict=True):
+                row = {"picture": picture.path.name, "quality": quality, "blob": blob.hex()}
                 digest = hashlib.sha256(image.astype("<i4").tobytes()).hexdigest()
-                answer = server(blob)[0]["label"]
-                rows.append({"picture": picture.name, "quality": quality, "blob": blob.hex(), "symbols": digest, "label": answer})
+                rows.append(row | {"symbols": digest, "answers": answers_of(server, blob, picture.questions)})
         (GOLDEN / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
         with tempfile.TemporaryDirectory() as folder:
             runtime = Path(folder) / "taskcodec_device.py"

@@ -18,6 +18,7 @@ from torch import nn
 from codec.backbone import load_tokenizer
 from codec.config import TASKS
 from codec.preprocess import Preprocess
+from codec.split import n_blocks, split
 from codec.text import ANSWER_TOKENS, CAPTION_TOKENS, answer, caption, checked_limits, question_ids
 from training.answers import Answers
 from training.codec_recipe import CodecRecipe
@@ -145,7 +146,10 @@ class Words:
         return loss
 
     def said(self, models: Mapping[str, nn.Module], inputs: torch.Tensor, labels: torch.Tensor) -> list[Said]:
-        """Generated word by word, greedily: the caption, then the answer to each of the picture's questions."""
+        """Generated word by word, greedily: the caption, then the answer to each of the picture's questions.
+
+        The vision tower looks once at a picture, however many questions it has.
+        """
         found: list[list[str]] = [[] for _ in labels]
         if (model := models.get(CAPTIONS)) is not None:
             for texts, text in zip(
@@ -156,7 +160,8 @@ class Words:
             asked = [(place, pair[0]) for place, index in enumerate(labels.tolist()) for pair in self.data.words[index].questions]
             ids = [question_ids(model, self.tokenizer, question) for _, question in asked]
             places = [place for place, _ in asked]
-            given = answer(model, self.tokenizer, inputs[places], ids, checked_limits(model, None, 1, ANSWER_TOKENS))
+            head, tail = split(model, n_blocks(model))
+            given = answer(tail, self.tokenizer, head(inputs)[places], ids, checked_limits(model, None, 1, ANSWER_TOKENS))
             for place, text in zip(places, given, strict=True):
                 found[place].append(text)
         return [tuple(texts) for texts in found]
