@@ -21,8 +21,9 @@ from rich.table import Table
 from codec.bitstream import HEADER_BYTES
 from eval.asked import Asked
 from eval.methods import Method
-from eval.pictures import Pictures
 from eval.rows import SCORES, Row
+from training.data import Images
+from training.text_data import TextImages
 
 BATCH_SIZE = 64
 WARM_UP = 2
@@ -99,7 +100,7 @@ class Tally:
 
 
 @torch.inference_mode()
-def sweep(methods: Sequence[Method], images: Pictures, asked: Sequence[Asked], data: str, console: Console) -> list[Measured]:
+def sweep(methods: Sequence[Method], images: Images | TextImages, asked: Sequence[Asked], data: str, console: Console) -> list[Measured]:
     """Measure every method on every image; the first method is the uncut model. Rows come task by task.
 
     Raises:

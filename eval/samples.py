@@ -31,11 +31,10 @@ from eval.asked import CAPTIONS, QUESTIONS, ask_words
 from eval.captions import bleu, caption_facts, cider_d
 from eval.measure import BATCH_SIZE
 from eval.methods import Coded, Cost, Method, Uncut
-from eval.pictures import WordImages
 from eval.tasks import answer_accuracies
 from training.scene_facts import Span, judge
 from training.scene_questions import QUESTION_KINDS, questions
-from training.text_data import SceneSource, open_source
+from training.text_data import SceneSource, TextImages, open_source
 
 WRONG = "bold red"
 N_SHOWN = 40
@@ -109,7 +108,7 @@ def _served(name: str, tasks: Sequence[str]) -> list[str]:
 
 
 @torch.inference_mode()
-def listen(speaker: Speaker, images: WordImages) -> Said:
+def listen(speaker: Speaker, images: TextImages) -> Said:
     """Ask about every picture.
 
     Raises:
@@ -143,7 +142,7 @@ def marked(text: str, wrong: Sequence[Span]) -> Text:
     return pieces.append(text[end:])
 
 
-def show(said: Said, images: WordImages, n: int, console: Console) -> None:
+def show(said: Said, images: TextImages, n: int, console: Console) -> None:
     """Print the first `n` pictures' captions and some of their answers, other kinds of questions from picture to picture."""
     headings = [">picture", *(["caption"] if said.captions else []), *(["questions"] if said.answers else [])]
     table = make_table(*headings)
@@ -170,7 +169,7 @@ def _answered(question: str, truth: Any, answer: str) -> Text:
     return Text(f"{question} ").append(f"*{answer}*", WRONG).append(f" ({right})")
 
 
-def totals(said: Said, images: WordImages) -> Iterator[tuple[str, float, str]]:
+def totals(said: Said, images: TextImages) -> Iterator[tuple[str, float, str]]:
     """What is measured over all pictures: name, value, and what it is the mean of.
 
     Raises:
@@ -210,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console = Console(width=160)
     try:
         speaker = load_speaker(args.name, args.quality)
-        images = WordImages(open_source(args.data, args.split), speaker.preprocess)
+        images = TextImages(open_source(args.data, args.split), speaker.preprocess)
         said = listen(speaker, images)
         table = make_table(f"{speaker.name}; {os.path.basename(os.path.abspath(args.data))}:{args.split}", ">", "of")
         for name, value, of in totals(said, images):

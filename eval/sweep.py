@@ -28,10 +28,11 @@ from eval.asked import LABELS, Asked, Labels, ask_words
 from eval.baselines import Factorised, bottleneck_methods, fit_bottleneck
 from eval.measure import BATCH_SIZE, overspent, sweep, table_of
 from eval.methods import Coded, Cost, DecodeError, Method, Uncut, device_cost
-from eval.pictures import WordImages, fit_pixels, open_images
+from eval.pictures import fit_pixels, open_images
 from eval.rows import BASELINES, write_rows
 from eval.untrained import PICTURES, Picture, QuantisedTokens, Tokens
 from training.data import Images, normalise
+from training.text_data import TextImages
 
 
 def load_codecs(names: Sequence[str]) -> list[FeatureCodec]:
@@ -56,7 +57,7 @@ def load_uncut(codec: FeatureCodec) -> dict[str, Any]:
     return models
 
 
-def what_to_ask(images: Images | WordImages, uncut: Mapping[str, Any], codec: FeatureCodec) -> list[Asked]:
+def what_to_ask(images: Images | TextImages, uncut: Mapping[str, Any], codec: FeatureCodec) -> list[Asked]:
     """What the tasks of a codec ask of pictures, as far as the data tells the answers.
 
     Raises:

@@ -28,14 +28,13 @@ from codec.preprocess import Preprocess
 from eval import asked, plot, report, samples, sweep
 from eval.asked import CAPTIONS, QUESTIONS, ask_words, paired_margin
 from eval.captions import bleu
-from eval.pictures import WordImages
 from eval.rows import KEYS, read_rows
 from eval.samples import Said
 from eval.tasks import answer_agreement, caption_agreement
 from tests import tiny_blip
 from training.scene_facts import Span
 from training.scene_text import captions as captions_of
-from training.text_data import Words, open_source
+from training.text_data import TextImages, Words, open_source
 
 ASKED = ["how many red things?", "is there a blue cube?", "what colour is the large ring?"]
 N = 6
@@ -118,7 +117,7 @@ def test_every_quality_and_baseline_has_a_row_for_each_task_from_the_same_blobs(
 
 
 def test_scores_of_the_uncut_model_are_against_the_datas_words(swept: list[dict[str, Any]], uncut: Uncut, data: Path) -> None:
-    references = [words.captions for words in WordImages(open_source(str(data), "test"), Preprocess(32)).words]
+    references = [words.captions for words in TextImages(open_source(str(data), "test"), Preprocess(32)).words]
     (captions,), (answers,) = (of(swept, "uncut", task) for task in (CAPTIONS, QUESTIONS))
     assert captions["score"] == pytest.approx(bleu(uncut.captions, references)[3])
     assert 5 < captions["score"] < 95
@@ -131,7 +130,7 @@ def test_scores_of_a_codec_are_of_what_the_server_says_to_its_blobs(
     swept: list[dict[str, Any]], tiny_blip_codec: FeatureCodec, pictures: list[Image.Image], uncut: Uncut, data: Path
 ) -> None:
     device, server = Device(tiny_blip_codec), Server(tiny_blip_codec)
-    images = WordImages(open_source(str(data), "test"), Preprocess(32))
+    images = TextImages(open_source(str(data), "test"), Preprocess(32))
     for q in (0, 2):
         blobs = device(pictures, q)
         captions = [server.caption(blob) for blob in blobs]
@@ -332,7 +331,7 @@ def test_samples_of_one_model_say_what_it_can(tiny_blips: Path, data: Path, caps
 
 
 def test_the_scenes_own_words_have_nothing_marked_and_full_scores() -> None:
-    images = WordImages(open_source("scenes", "test[:4]"), Preprocess(96))
+    images = TextImages(open_source("scenes", "test[:4]"), Preprocess(96))
     said = Said(
         [words.captions[0] for words in images.words], [[answer for _, answer in words.questions] for words in images.words], [9] * 4
     )
