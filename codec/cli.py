@@ -80,10 +80,12 @@ def list_codecs(as_json: Json = False) -> None:
     if not rows:
         typer.echo("no codec ships with this installation")
         return
-    table = make_table("codec", "task", ">cut", ">qualities", ">device", ">disk")
+    short = {"image-classification": "labels", "image-to-text": "captions", "visual-question-answering": "answers"}
+    table = make_table("codec", "serves", ">cut", ">qualities", ">device", ">disk")
     for row in rows:
         device = "?" if row["device_params"] is None else f"{row['device_params'] / 1e6:.2f} M"
-        add_row(table, row["name"], row["task"], row["k"], row["n_qualities"], device, megabytes(row["n_bytes"]))
+        serves = ", ".join(short[task] for task in row["task"].split(", "))
+        add_row(table, row["name"], serves, row["k"], row["n_qualities"], device, megabytes(row["n_bytes"]))
     Console().print(table)
 
 
