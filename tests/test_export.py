@@ -190,7 +190,7 @@ def test_a_batch_is_fixed_in_the_graph(traced: Traced, encoder: str) -> None:
 def test_a_bundle_is_whole(bundles: Callable[[str], Path], traced: Traced, target: str) -> None:
     folder, (codec, _) = bundles(target), traced("student")
     manifest = json.loads((folder / "manifest.json").read_text())
-    files = {file.name for file in folder.iterdir()}
+    files = {file.name for file in folder.iterdir() if file.is_file()}  # a runtime that ran there keeps its coder in a folder
     assert set(manifest["sha256"]) == files - {"manifest.json", "README.md"}
     assert {"encoder.onnx", "tables.npz", "samples.npz", "taskcodec_device.py", "build_engine.py", "README.md"} <= files
     assert ("encoder.fp16.onnx" in files) == (target == "jetson-jp7")

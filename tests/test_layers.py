@@ -34,8 +34,10 @@ ALLOWED["console"] = set()
 # What runs on a device, without torch; it becomes one file there.
 ALLOWED["old_python"] = set()
 ALLOWED["engines"] = set()
-ALLOWED["device"] = {"blobs", "coding", "context", "engines", "preprocess", "rangecoder"}
-ALLOWED["device_cli"] = {"bitstream", "device"}
+ALLOWED["native_c"] = set()
+ALLOWED["native"] = {"bitstream", "native_c", "rangecoder"}
+ALLOWED["device"] = {"blobs", "coding", "context", "engines", "native", "preprocess", "rangecoder"}
+ALLOWED["device_cli"] = {"bitstream", "blobs", "coding", "device", "native"}
 ALLOWED["build_engine"] = {"device", "engines", "preprocess"}
 ALLOWED["onefile"] = set()
 # What makes it.
