@@ -44,31 +44,46 @@ CODERS = ("constriction", "c", "numpy")
 _WIDEST = (1 << 64) - 1
 
 
+class _Rows:
+    """Tables as C takes them: where they are, how many, and their symbols."""
+
+    def __init__(self, cdf: Integers) -> None:
+        self.kept = np.ascontiguousarray(cdf, dtype=np.uint32)
+        self.arguments = ctypes.c_void_p(self.kept.ctypes.data), len(self.kept), self.kept.shape[1] - 1
+
+
+_BYTES = _Rows(BYTE_TABLES)
+
+
 class NativeEncoder:
     """`PortableEncoder` with its loop in C: the same bytes."""
 
     def __init__(self, library: Any, tables: Tables) -> None:
-        self._library, self._tables = library, tables
+        self._library, self._rows = library, _Rows(tables.cdf)
         self._settled, self._n_words = 0, 0
         self._state = (ctypes.c_uint64 * 2)(0, _WIDEST)
 
     def write(self, symbols: NDArray[np.int32], table: Integers | int) -> None:
         """As `Encoder.write`. Raises ValueError for a symbol or a table that there is not."""
-        self._write(symbols, np.broadcast_to(table, symbols.shape), self._tables.cdf)
+        self._write(symbols, np.full(len(symbols), table) if isinstance(table, int) else table, self._rows)
 
     def write_bytes(self, values: NDArray[np.uint8]) -> None:
         """As `Encoder.write_bytes`."""
-        self._write(values, np.zeros(len(values), dtype=np.int32), BYTE_TABLES)
+        if len(values):
+            self._write(values, np.zeros(len(values), dtype=np.int32), _BYTES)
 
-    def _write(self, symbols: Integers, rows: Integers, cdf: Integers) -> None:
-        places, chosen, table = _plain(symbols, np.int32), _plain(rows, np.int32), _plain(cdf, np.uint32)
-        words, carry = ctypes.create_string_buffer(4 * len(places) + 1), ctypes.c_uint32(0)
+    def _write(self, symbols: Integers, table: Integers, rows: _Rows) -> None:
+        places, chosen = np.ascontiguousarray(symbols, dtype=np.int32), np.ascontiguousarray(table, dtype=np.int32)
+        n, carry = len(places), ctypes.c_uint32(0)
+        if len(chosen) != n:
+            raise ValueError(f"{n} symbols, but tables for {len(chosen)}")
+        words = ctypes.create_string_buffer(4 * n + 1)
         n_new = self._library.coder_write(
-            *(self._state, words, ctypes.byref(carry), _at(places), _at(chosen), len(places), _at(table), len(table), table.shape[1] - 1)
+            self._state, words, ctypes.byref(carry), places.ctypes.data, chosen.ctypes.data, n, *rows.arguments
         )
         if n_new < 0:
             raise ValueError("a symbol, or its table, is out of range")
-        self._settled = ((self._settled + carry.value) << 32 * n_new) + int.from_bytes(words.raw[: 4 * n_new], "big")
+        self._settled = ((self._settled + carry.value) << 32 * n_new) + int.from_bytes(ctypes.string_at(words, 4 * n_new), "big")
         self._n_words += n_new
 
     def finish(self) -> bytes:
@@ -81,35 +96,25 @@ class NativeDecoder:
     """`PortableDecoder` with its loop in C: the same symbols."""
 
     def __init__(self, library: Any, payload: bytes, tables: Tables) -> None:
-        self._library, self._payload, self._tables = library, bytes(payload), tables
+        self._library, self._payload, self._rows = library, bytes(payload), _Rows(tables.cdf)
         self._state = (ctypes.c_uint64 * 3)(int.from_bytes(payload[:8].ljust(8, b"\0"), "big"), _WIDEST, 8)
 
     def read(self, table: Integers | int, n: int | None = None) -> NDArray[np.int32]:
         """As `Decoder.read`."""
-        rows = np.full(n or 0, table, dtype=np.int32) if isinstance(table, int) else table
-        return self._read(rows, self._tables.cdf)
+        return self._read(np.full(n or 0, table) if isinstance(table, int) else table, self._rows)
 
     def read_bytes(self, n: int) -> NDArray[np.uint8]:
         """As `Decoder.read_bytes`."""
-        return self._read(np.zeros(n, dtype=np.int32), BYTE_TABLES).astype(np.uint8)
+        return self._read(np.zeros(n, dtype=np.int32), _BYTES).astype(np.uint8)
 
-    def _read(self, rows: Integers, cdf: Integers) -> NDArray[np.int32]:
-        chosen, table, places = _plain(rows, np.int32), _plain(cdf, np.uint32), np.empty(len(rows), dtype=np.int32)
+    def _read(self, table: Integers, rows: _Rows) -> NDArray[np.int32]:
+        chosen, places = np.ascontiguousarray(table, dtype=np.int32), np.empty(len(table), dtype=np.int32)
         code = self._library.coder_read(
-            *(self._state, self._payload, len(self._payload), _at(places), _at(chosen), len(places)),
-            *(_at(table), len(table), table.shape[1] - 1),
+            self._state, self._payload, len(self._payload), places.ctypes.data, chosen.ctypes.data, len(places), *rows.arguments
         )
         if code:
             raise BitstreamError(INVALID)
         return places
-
-
-def _plain(array: NDArray[Any], dtype: Any) -> NDArray[Any]:
-    return np.ascontiguousarray(array, dtype=dtype)
-
-
-def _at(array: NDArray[Any]) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
 
 
 def open_coder(name: str, folder: str) -> Coder:

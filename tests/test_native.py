@@ -117,6 +117,8 @@ def test_symbols_and_tables_that_there_are_not_are_refused(coder: Coder, symbol:
     tables = random_tables(0)
     with pytest.raises(ValueError, match="out of range"):
         coder.encoder(tables).write(np.array([0, symbol], dtype=np.int32), np.array([0, table]))
+    with pytest.raises(ValueError, match="2 symbols, but tables for 1"):
+        coder.encoder(tables).write(np.zeros(2, dtype=np.int32), np.zeros(1, dtype=np.int32))
     if not 0 <= table < 5:
         with pytest.raises(BitstreamError):
             coder.decoder(b"\1\2\3", tables).read(np.array([0, table]))
