@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codec.bitstream import BitstreamError
 from codec.context import LIMIT, N_TABLES, ContextNetwork
-from codec.rangecoder import Encoder, Integers, PortableDecoder, PortableEncoder, Tables, decoder, encoder
+from codec.rangecoder import PORTABLE, Coder, Integers, Tables, usual
 
 REACH = 15
 """A table holds the mean's nearest symbol and this many on both sides of it."""
@@ -33,11 +34,14 @@ _AWAY = np.append(DISTANCES, 0).astype(np.int32)
 class IntegerPrior:
     """The frozen prior of a codec: a context network, and the tables that all channels and qualities share.
 
-    `portable` asks for the coder that needs nothing but numpy; it writes and reads the same bytes.
+    Attributes:
+        coder: who codes; None for constriction where it is installed, else the coder that needs nothing but numpy. `portable` asks for
+            that one. All write and read the same bytes.
     """
 
     network: ContextNetwork
     tables: Tables
+    coder: Coder | None = None
 
     def __post_init__(self) -> None:
         if self.tables.cdf.shape != (N_TABLES, TABLE_SYMBOLS + 1):
@@ -49,7 +53,7 @@ class IntegerPrior:
         Raises:
             ValueError: not integers, or another shape, range or quality than the prior's.
         """
-        make = PortableEncoder if portable else encoder
+        make = self._coder(portable).encoder
         ordered, places, tables = self.places(symbols, quality)
         escaped = (np.maximum.reduce(places, axis=1) == _ESCAPE).tolist()
         return [self._payload(make(self.tables), *row) for row in zip(ordered, places, tables, escaped, strict=True)]
@@ -62,7 +66,7 @@ class IntegerPrior:
         """
         network = self.network
         b, m, c = len(payloads), network.side**2, network.n_channels
-        coders = [(PortableDecoder if portable else decoder)(payload, self.tables) for payload in payloads]
+        coders = [self._coder(portable).decoder(payload, self.tables) for payload in payloads]
         known = np.zeros((b, m + 1, c), dtype=np.float32)
         places, ordered, tables = (np.empty((b, m * c), dtype=np.int32) for _ in range(3))
         for i, rows in enumerate(network.rows):
@@ -93,10 +97,13 @@ class IntegerPrior:
         for j, (payload, bits) in enumerate(zip(payloads, self._bits(places, tables).tolist(), strict=True)):
             if -8 < 8 * len(payload) - bits < 16 and not payload.endswith(b"\0"):
                 continue
-            coder = PortableEncoder(self.tables) if portable else encoder(self.tables)
+            coder = self._coder(portable).encoder(self.tables)
             if self._payload(coder, ordered[j], places[j], tables[j], bool((places[j] == _ESCAPE).any())) != payload:
                 found = f"its {len(payload)} bytes hold symbols that take {bits / 8:.0f}"
                 raise BitstreamError(f"the payload was not written at quality {quality}, or is damaged: {found}")
+
+    def _coder(self, portable: bool) -> Coder:
+        return PORTABLE if portable else self.coder or usual()
 
     def bits(self, symbols: Integers, quality: int) -> NDArray[np.float64]:
         """Ideal code length of symbols (B, M, C) in bits, (B,), escaped bytes included. Errors as `encode`."""
@@ -136,7 +143,7 @@ class IntegerPrior:
 
     def _payload(
         self,
-        coder: Encoder | PortableEncoder,
+        coder: Any,
         ordered: NDArray[np.int32],
         places: NDArray[np.int32],
         tables: NDArray[np.int32],

@@ -16,6 +16,7 @@ from codec.blobs import read_blob, write_blobs
 from codec.coding import IntegerPrior
 from codec.context import LIMIT, ContextNetwork
 from codec.engines import PIXELS, file_sha256, open_engine
+from codec.native import first_coder, open_coder
 from codec.preprocess import Preprocess
 from codec.rangecoder import Tables
 
@@ -69,12 +70,13 @@ class DeviceEncoder:
 
     Args:
         folder: the bundle.
+        coder: who writes payloads, of `codec.native.CODERS`; None for the first that can be had. All write the same bytes.
 
     Raises:
-        FileNotFoundError, ValueError: the bundle is not whole, or nothing here can run its encoder.
+        FileNotFoundError, ValueError: the bundle is not whole, or nothing here can run its encoder, or there is no such coder here.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, coder: str | None = None) -> None:
         self.manifest = read_manifest(folder)
         try:
             self.preprocess = Preprocess.from_dict(self.manifest["preprocess"])
@@ -83,7 +85,8 @@ class DeviceEncoder:
             self.shapes = {name: tuple(shape) for name, shape in self.manifest["shapes"].items()}
             tables = read_arrays(os.path.join(folder, TABLES_FILE))
             network = ContextNetwork(side, *[tables[name] for name in NETWORK])
-            self.prior = IntegerPrior(network, Tables(tables["cdf"]))
+            self.coder = first_coder(folder) if coder is None else open_coder(coder, folder)
+            self.prior = IntegerPrior(network, Tables(tables["cdf"]), self.coder)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the bundle in {folder} lacks {error}: export it anew") from error
         self.batch = self.shapes[PIXELS][0]

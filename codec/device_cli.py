@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 import time
@@ -11,11 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from codec.bitstream import inspect
+from codec.blobs import write_blobs
+from codec.coding import IntegerPrior
 from codec.device import SAMPLES_FILE, DeviceEncoder, read_arrays, whole_output
+from codec.native import CODERS, open_coder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
+
+    from numpy.typing import NDArray
 
 RUNS = 30
 
@@ -47,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         sub.add_argument("bundle", help="folder that `codec export` wrote")
         sub.add_argument("picture", nargs="?" if name == "bench" else None, help="picture file")
+        sub.add_argument("--coder", choices=CODERS, help="who writes the payload, always to the same bytes; default: the first there is")
         if name == "bench":
             continue
         rate = sub.add_mutually_exclusive_group()
@@ -67,7 +74,7 @@ def _positive(text: str) -> int:
 
 
 def _encode(options: argparse.Namespace) -> None:
-    blob = DeviceEncoder(options.bundle).encode(options.picture, options.quality, options.max_bytes)
+    blob = DeviceEncoder(options.bundle, options.coder).encode(options.picture, options.quality, options.max_bytes)
     with whole_output(options.out) as path, open(path, "wb") as file:
         file.write(blob)
     print(f"{options.out}: {len(blob)} bytes, quality {inspect(blob).quality}")
@@ -79,7 +86,7 @@ def _send(options: argparse.Namespace) -> None:
 
     if not options.url.startswith(("http://", "https://")):
         raise ValueError(f"{options.url} is not an http address")
-    blob = DeviceEncoder(options.bundle).encode(options.picture, options.quality, options.max_bytes)
+    blob = DeviceEncoder(options.bundle, options.coder).encode(options.picture, options.quality, options.max_bytes)
     request = Request(options.url, data=blob, headers={"Content-Type": "application/octet-stream"})
     try:
         with urlopen(request, timeout=options.timeout) as reply:
@@ -93,33 +100,51 @@ def _send(options: argparse.Namespace) -> None:
 
 def _bench(options: argparse.Namespace) -> None:
     start = time.time()
-    encoder = DeviceEncoder(options.bundle)
+    encoder = DeviceEncoder(options.bundle, options.coder)
     rows = [("loading, once", f"{1000 * (time.time() - start):.1f} ms")]
     picture = options.picture or read_arrays(os.path.join(options.bundle, SAMPLES_FILE))["pixels"][0]
     pixel_values = encoder.preprocess([picture])
     symbols = encoder.symbols(pixel_values)[0]
-    blob = encoder.code(symbols)
-    for name, step in (
-        ("preprocess", lambda: encoder.preprocess([picture])),
-        (f"encoder, {encoder.engine.name}", lambda: encoder.symbols(pixel_values)),
-        ("coding", lambda: encoder.code(symbols)),
-        ("picture to blob", lambda: encoder.encode(picture)),
-    ):
-        rows.append((name, f"{_median_ms(step):.2f} ms"))
-    rows.append((f"blob, quality {encoder.default_quality}", f"{len(blob)} bytes"))
+    steps: dict[str, Callable[[], Any]] = {
+        "preprocess": lambda: encoder.preprocess([picture]),
+        f"encoder, {encoder.engine.name}": lambda: encoder.symbols(pixel_values),
+        "picture to blob": lambda: encoder.encode(picture),
+    }
+    rows += [(name, f"{_medians_ms(step)[0]:.2f} ms") for name, step in steps.items()]
+    for q in sorted({encoder.default_quality, encoder.qualities[-1]}):
+        rows.append((f"quality {q}", f"{len(encoder.code(symbols, q))} bytes"))
+        rows += _coding(encoder, options.bundle, symbols[q : q + 1], q)
     rows.append(("most memory so far", f"{_peak_mb():.0f} MB"))
     for name, value in rows:
-        print(f"{name:24} {value:>12}")
+        print(f"{name:24} {value}")
 
 
-def _median_ms(step: Callable[[], Any]) -> float:
-    """Median milliseconds of a step."""
-    times = []
+def _coding(encoder: DeviceEncoder, folder: str, symbols: NDArray[np.int32], quality: int) -> list[tuple[str, str]]:
+    """Milliseconds of every coder there is, in turn, and why another is not there."""
+    coders, missing = {}, []
+    for name in CODERS:
+        try:
+            coders[name] = IntegerPrior(encoder.prior.network, encoder.prior.tables, open_coder(name, folder))
+        except ValueError as error:
+            missing.append((f"  coding, {name}", f"not here: {' '.join(str(error).split())}"))
+    steps = [functools.partial(write_blobs, prior, encoder.fingerprint, symbols, quality) for prior in coders.values()]
+    times = _medians_ms(*steps)
+    rows = []
+    for name, ms in zip(coders, times, strict=True):
+        ratio = "" if name == "numpy" else f", {times[-1] / ms:.1f} times as fast as numpy"
+        rows.append((f"  coding, {name}{'' if name != encoder.coder.name else ', used'}", f"{ms:.3f} ms{ratio}"))
+    return rows + missing
+
+
+def _medians_ms(*steps: Callable[[], Any]) -> list[float]:
+    """Median milliseconds of steps that take turns."""
+    times: list[list[float]] = [[] for _ in steps]
     for _ in range(RUNS):
-        start = time.perf_counter()
-        step()
-        times.append(1000 * (time.perf_counter() - start))
-    return float(np.median(times))
+        for step, mine in zip(steps, times, strict=True):
+            start = time.perf_counter()
+            step()
+            mine.append(1000 * (time.perf_counter() - start))
+    return [float(np.median(mine)) for mine in times]
 
 
 def _peak_mb() -> float:

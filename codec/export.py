@@ -38,6 +38,8 @@ from codec.targets import Target, find_target
 
 LEAST_AGREEMENT = 0.999
 """Share of the sample symbols that ONNX Runtime must give as PyTorch does for a bundle to be written."""
+DECODE = {"image-classification": "--answer", "image-to-text": "--caption", "visual-question-answering": '--ask "What colour is it?"'}
+"""How the server's command is told what to make of a blob, by task."""
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -202,7 +204,15 @@ def _readme(manifest: dict[str, Any], of: Target) -> str:
     before, _, rest = text.partition(start)
     about_tensorrt, _, after = rest.partition(end)
     text = before + (about_tensorrt if of.tensorrt is not None else "") + after
-    values = {"name": manifest["name"], "target": manifest["target"], "device": of.device, "opset": str(of.opset), "runtime": runtime}
+    decode = " and ".join(f"`codec decode photo.blob {DECODE[task]}`" for task in manifest["task"].split(", "))
+    values = {
+        "name": manifest["name"],
+        "decode": decode,
+        "target": manifest["target"],
+        "device": of.device,
+        "opset": str(of.opset),
+        "runtime": runtime,
+    }
     for key, value in values.items():
         text = text.replace(f"{{{key}}}", value)
     return text

@@ -70,13 +70,13 @@ def lint(
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="Folder that `codec export` wrote.")],
-    data: Annotated[str, typer.Option(metavar="PATH", help="Labelled pictures: folder, parquet files or hub id.")],
+    data: Annotated[str, typer.Option(metavar="PATH", help="Pictures, with labels or questions: folder, parquet files, hub id.")],
     split: Annotated[str, typer.Option(help="Split of the data set.")] = "test",
     limit: Annotated[int, typer.Option(min=1, help="Take the first so many pictures.")] = 500,
     name: Annotated[str | None, typer.Option("--codec", help="Codec's name or folder. Default: the bundle's name.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Symbol agreement and task score of a bundle against PyTorch. Exit code 1 where it is below the floors."""
+    """Symbols, answers and task score of a bundle against PyTorch. Exit code 1 where it is below the floors."""
     from codec.device import read_manifest
 
     warnings.simplefilter("ignore")
@@ -85,20 +85,28 @@ def verify(
         from codec import verify as check
         from codec.model import FeatureCodec
 
-        found = check.verify(bundle, FeatureCodec.from_pretrained(name or manifest["name"]), data, split, limit)
+        codec = FeatureCodec.from_pretrained(name or manifest["name"])
+        found = check.verify(bundle, codec, check.read_pictures(data, split, limit))
     if as_json:
-        print_json(found._asdict() | {"holds": found.holds})
+        answers = {task: some._asdict() for task, some in found.answers.items()}
+        print_json(found._asdict() | {"answers": answers, "holds": found.holds})
     else:
         table = make_table("", ">", show_header=False)
         add_row(table, "images", found.n_images)
         add_row(table, "symbols", f"{found.n_symbols:,}")
         add_row(table, "as PyTorch's", f"{found.agreement:.5f}%")
         add_row(table, "at the worst quality", f"{found.least_agreement:.5f}%")
-        if found.score is not None:
-            add_row(table, "score, PyTorch", f"{found.score:.2f}%")
-            add_row(table, "score, bundle", f"{found.bundle_score:.2f}%")
-            add_row(table, "largest change at any quality", f"{found.score_change:+.2f} points")
+        for task in codec.config.tasks:
+            some = found.answers.get(task)
+            add_row(table, task, f"{some.n_answers:,} answers" if some else "no questions in the data")
+            if some:
+                add_row(table, "  changed, at the worst quality", f"{some.changed:.2f}%")
+            if some and some.score is not None:
+                add_row(table, "  right, PyTorch", f"{some.score:.2f}%")
+                add_row(table, "  right, bundle", f"{some.bundle_score:.2f}%")
+                add_row(table, "  largest change at any quality", f"{some.score_change:+.2f} points")
         Console().print(table)
     if not found.holds:
-        complain(f"below the floors: {check.LEAST_AGREEMENT}% of symbols, {check.MOST_CHANGE} points of score")
+        floors = f"{check.LEAST_AGREEMENT}% of symbols, {check.MOST_CHANGE} points of score"
+        complain(f"below the floors: {floors}, or, without a score, {check.MOST_CHANGED}% of answers changed")
         raise typer.Exit(1)

@@ -165,7 +165,7 @@ class _Lowered:
                 helper.make_tensor_value_info(SYMBOLS, TensorProto.INT32, [b, self.n_qualities, m, c]),
                 helper.make_tensor_value_info(LATENT, TensorProto.FLOAT, [b, m, c]),
             ],
-            [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in self.constants.items() if name in used],
+            [numpy_helper.from_array(np.asarray(value, order="C"), name) for name, value in self.constants.items() if name in used],
         )
         model = helper.make_model(graph, producer_name="task-codec", opset_imports=[helper.make_opsetid("", target.opset)])
         model.ir_version = target.ir

@@ -12,7 +12,10 @@ import ast
 from pathlib import Path
 from typing import NamedTuple
 
-SOURCES = ("old_python", "bitstream", "rangecoder", "context", "coding", "preprocess", "blobs", "engines", "device", "device_cli")
+SOURCES = (
+    *("old_python", "bitstream", "rangecoder", "native_c", "native", "context", "coding", "preprocess"),
+    *("blobs", "engines", "device", "device_cli"),
+)
 DEVICE_FILE, BUILD_FILE = "taskcodec_device.py", "build_engine.py"
 STAND_INS = {"asdict", "dataclass"}
 

@@ -1,8 +1,8 @@
 """symbols, each with an integer table <-> payload: a range coder whose bytes depend on integers alone.
 
 `Encoder` and `Decoder` use constriction (Bamler 2022, arXiv 2201.01741). `PortableEncoder` and `PortableDecoder` are the same coder in
-Python integers for devices without it: 64-bit range, 32-bit words, 24-bit tables (Martin 1979). Both write the same bytes; `encoder()`
-and `decoder()` give whichever there is. A payload ends with the shortest tail: the fewest bytes that still fall into the last
+Python integers for devices without it: 64-bit range, 32-bit words, 24-bit tables (Martin 1979). Both write the same bytes; `usual()`
+gives whichever there is. A payload ends with the shortest tail: the fewest bytes that still fall into the last
 interval, zeros being implied.
 """
 
@@ -11,12 +11,15 @@ from __future__ import annotations
 import functools
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codec.bitstream import BitstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PRECISION = 24
 TOTAL = 1 << PRECISION
@@ -24,8 +27,10 @@ TOTAL = 1 << PRECISION
 Integers = NDArray[np.integer[Any]]
 
 _MASK = (1 << 64) - 1
-_BYTE = np.arange(257, dtype=np.int64) << (PRECISION - 8)  # cdf of a uniform byte
-_INVALID = "the payload does not decode with this codec's tables"
+BYTE_TABLES = (np.arange(257, dtype=np.uint32) << (PRECISION - 8))[None]
+"""The one table of bytes as they are."""
+_BYTE = BYTE_TABLES[0].tolist()
+INVALID = "the payload does not decode with this codec's tables"
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +121,7 @@ class Encoder:
             point -= (point - low) & _MASK
             n_bits = 8 * (len(sealed) - start)
             if 0 <= point < (1 << n_bits) - width or not start:
-                tail = _shortest(point, width, n_bits)
+                tail = shortest(point, width, n_bits)
                 return (sealed[:start] + tail) if tail else sealed[:start].rstrip(b"\0")
         raise AssertionError("the second round takes the whole payload")
 
@@ -140,14 +145,14 @@ class Decoder:
                 return np.asarray(self._coder.decode(self._tables.lookups[table], n))
             return np.asarray(self._coder.decode(_family(), self._tables.weights.take(table, axis=0)))
         except AssertionError as error:  # what constriction raises for invalid data
-            raise BitstreamError(_INVALID) from error
+            raise BitstreamError(INVALID) from error
 
     def read_bytes(self, n: int) -> NDArray[np.uint8]:
         """The next `n` bytes. Errors as `read`."""
         try:
             return np.asarray(self._coder.decode(_byte_model(), n)).astype(np.uint8)
         except AssertionError as error:
-            raise BitstreamError(_INVALID) from error
+            raise BitstreamError(INVALID) from error
 
 
 class PortableEncoder:
@@ -164,7 +169,7 @@ class PortableEncoder:
 
     def write_bytes(self, values: NDArray[np.uint8]) -> None:
         """As `Encoder.write_bytes`."""
-        self._write(values.tolist(), [_BYTE.tolist()] * len(values))
+        self._write(values.tolist(), [_BYTE] * len(values))
 
     def _write(self, symbols: list[int], rows: list[list[int]]) -> None:
         low, width, n_new = self._low, self._width, 0
@@ -182,7 +187,7 @@ class PortableEncoder:
 
     def finish(self) -> bytes:
         """As `Encoder.finish`."""
-        return _shortest((self._settled << 64) + self._low, self._width, 32 * self._n_words + 64)
+        return shortest((self._settled << 64) + self._low, self._width, 32 * self._n_words + 64)
 
 
 class PortableDecoder:
@@ -201,7 +206,7 @@ class PortableDecoder:
 
     def read_bytes(self, n: int) -> NDArray[np.uint8]:
         """As `Decoder.read_bytes`."""
-        return np.array(self._read([_BYTE.tolist()] * n), dtype=np.uint8)
+        return np.array(self._read([_BYTE] * n), dtype=np.uint8)
 
     def _read(self, rows: list[list[int]]) -> list[int]:
         ahead, width, out = self._ahead, self._width, []
@@ -209,7 +214,7 @@ class PortableDecoder:
             scale = width >> PRECISION
             symbol = bisect_right(cdf, ahead // scale) - 1
             if symbol == len(cdf) - 1:
-                raise BitstreamError(_INVALID)
+                raise BitstreamError(INVALID)
             ahead -= scale * cdf[symbol]
             width = scale * (cdf[symbol + 1] - cdf[symbol])
             if width < 0x100000000:
@@ -220,17 +225,40 @@ class PortableDecoder:
         return out
 
 
-def encoder(tables: Tables) -> Encoder | PortableEncoder:
-    """An encoder: constriction's where it is installed."""
-    return PortableEncoder(tables) if _constriction() is None else Encoder(tables)
+class Coder(NamedTuple):
+    """Classes for both directions; all coders write the same bytes and read the same symbols.
+
+    Attributes:
+        encoder: tables -> `Encoder`, or what stands for it.
+        decoder: payload, tables -> `Decoder`, or what stands for it.
+    """
+
+    name: str
+    encoder: Callable[[Tables], Any]
+    decoder: Callable[[bytes, Tables], Any]
 
 
-def decoder(payload: bytes, tables: Tables) -> Decoder | PortableDecoder:
-    """A decoder: constriction's where it is installed."""
-    return PortableDecoder(payload, tables) if _constriction() is None else Decoder(payload, tables)
+PORTABLE = Coder("numpy", PortableEncoder, PortableDecoder)
+"""The coder that needs nothing but numpy."""
 
 
-def _shortest(low: int, width: int, n_bits: int) -> bytes:
+def constriction_coder() -> Coder:
+    """The coder that is constriction's.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    if _constriction() is None:
+        raise ValueError("constriction is not installed")
+    return Coder("constriction", Encoder, Decoder)
+
+
+def usual() -> Coder:
+    """The coder for a computer: constriction's where that is installed."""
+    return PORTABLE if _constriction() is None else constriction_coder()
+
+
+def shortest(low: int, width: int, n_bits: int) -> bytes:
     """The fewest bytes whose value, followed by zeros, lies in [low, low + width); both are in units of 2**-n_bits."""
     for n_bytes in range(max(n_bits // 8 - 16, 0), n_bits // 8 + 1):
         shift = n_bits - 8 * n_bytes
@@ -257,8 +285,8 @@ def _family() -> Any:
 
 @functools.cache
 def _byte_model() -> Any:
-    weights = _weights(_BYTE[None])[0]
-    _check_boundaries(weights, _BYTE.tolist())
+    weights = _weights(BYTE_TABLES)[0]
+    _check_boundaries(weights, _BYTE)
     return _constriction().stream.model.Categorical(weights, perfect=False)
 
 

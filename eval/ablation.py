@@ -19,7 +19,7 @@ from rich.progress import track
 from codec.bitstream import HEADER_BYTES
 from codec.context import LIMIT
 from codec.model import FeatureCodec
-from codec.rangecoder import Tables, encoder
+from codec.rangecoder import Tables, usual
 from eval.compare import Compared, Counted, arguments, command_of, compare, count, images_of, read_compared, trained, write_compared
 from training.codec_recipe import CodecRecipe
 from training.data import Images, batches, normalise
@@ -61,7 +61,7 @@ def static_bytes(codec: FeatureCodec, fit: Images, images: Images) -> NDArray[np
         sizes = []
         for latent in latents:
             for image in codec.quantise(latent, q) + LIMIT:
-                coder = encoder(tables)
+                coder = usual().encoder(tables)
                 for channel, row in enumerate(np.ascontiguousarray(image.T)):
                     coder.write(row, channel)
                 sizes.append(HEADER_BYTES + len(coder.finish()))

@@ -23,7 +23,7 @@ from rich.progress import track
 from codec.checkpoint import shipped_root
 from codec.model import FeatureCodec
 from codec.pipeline import Device
-from codec.rangecoder import PortableDecoder, PortableEncoder, Tables, decoder, encoder
+from codec.rangecoder import PORTABLE, Tables, usual
 from eval.baselines import fit_bottleneck
 
 N_POSITIONS, N_CHANNELS = 197, 32
@@ -77,7 +77,7 @@ def synthetic(n_images: int, seed: int = 0) -> Workload:
     tables = _static_tables(places[draws[n_images:] + reach], len(values))
 
     def pair(portable: bool) -> Pair:
-        make, back = (PortableEncoder, PortableDecoder) if portable else (encoder, decoder)
+        _, make, back = PORTABLE if portable else usual()
 
         def encode_one(image: NDArray[np.int32]) -> bytes:
             coder = make(tables)

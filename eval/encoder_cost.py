@@ -19,12 +19,14 @@ from rich.console import Console
 
 from codec.console import add_row, make_table
 from codec.export import check_installed, trace
+from codec.split import split
 from codec.targets import TARGETS
 from codec.transforms import StudentAnalysis
+from eval.methods import device_cost, multiply_accumulates
 from training.codec_recipe import CodecRecipe
 from training.recipe import read_recipe
 
-SIZE = 224
+SIZE, TOKENS = 224, (1, 197, 768)
 RUNS = 25
 
 
@@ -37,15 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe = read_recipe(CodecRecipe, options.recipe, options.overrides)
     if recipe.encoder != "student" or recipe.side << len(recipe.student_widths) != SIZE:
         raise SystemExit(f"{options.recipe} is not of a student encoder for {SIZE} x {SIZE} pixels")
-    run_block = session(block(), "x", (1, 197, 768))
+    one_block, cost = block(), device_cost(student(recipe), SIZE)
+    run_block = session(graph(one_block, TOKENS), "x", TOKENS)
     table = make_table("target", ">parameters", ">ONNX", ">encoder", ">block", ">encoder / block")
     for target, model in graphs(recipe).items():
         run = session(model, "pixel_values", (1, 3, SIZE, SIZE))
         ours, theirs = medians_ms(run, run_block)
-        n_bytes, n_params = model.ByteSize(), sum(p.numel() for p in student(recipe).parameters())
-        sizes = (f"{n_params / 1e6:.2f} M", f"{n_bytes / 1e6:.2f} MB")
+        sizes = (f"{cost.params / 1e6:.2f} M", f"{model.ByteSize() / 1e6:.2f} MB")
         add_row(table, target, *sizes, f"{ours:.2f} ms", f"{theirs:.2f} ms", f"{ours / theirs:.3f}")
     Console().print(table)
+    ours, theirs = cost.macs / 1e6, multiply_accumulates(one_block, TOKENS) / 1e6
+    print(f"multiply-accumulates: encoder {ours:.0f} M, block {theirs:.0f} M")
 
 
 def student(recipe: CodecRecipe) -> StudentAnalysis:
@@ -68,18 +72,21 @@ def graphs(recipe: CodecRecipe) -> dict[str, Any]:
     return {name: weights_as_half(model) if TARGETS[name].tensorrt is None else model for name, model in made.items()}
 
 
-def block() -> Any:
-    """One transformer block of a ViT-B/16, tokens (1, 197, 768) -> tokens, as an `onnx.ModelProto`."""
+def block() -> torch.nn.Module:
+    """One transformer block of a ViT-B/16, tokens (B, 197, 768) -> tokens, with random weights."""
     from transformers import ViTConfig, ViTModel
-
-    from codec.split import split
 
     head = split(ViTModel(ViTConfig(num_hidden_layers=1)).eval(), 1).head
     head.embeddings = torch.nn.Identity()
+    return head
+
+
+def graph(network: torch.nn.Module, shape: tuple[int, ...]) -> Any:
+    """A network with one input `x`, as an `onnx.ModelProto`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            head, (torch.zeros(1, 197, 768),), input_names=["x"], opset_version=18, dynamo=True, external_data=False, verbose=False
+            network, (torch.zeros(shape),), input_names=["x"], opset_version=18, dynamo=True, external_data=False, verbose=False
         )
     assert program is not None
     return program.model_proto

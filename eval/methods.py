@@ -98,10 +98,15 @@ class Coded:
 
 @torch.no_grad()
 def device_cost(network: nn.Module, size: int) -> Cost:
-    """Cost of `network` on one image (1, 3, size, size): half the FLOPs of its convolutions and matrix products."""
+    """Cost of `network` on one image (1, 3, size, size)."""
+    return Cost(sum(p.numel() for p in network.parameters()), multiply_accumulates(network, (1, 3, size, size)))
+
+
+def multiply_accumulates(network: nn.Module, shape: tuple[int, ...]) -> int:
+    """Half the FLOPs of a network's convolutions and matrix products, on an input of `shape`."""
     with (
         sdpa_kernel(SDPBackend.MATH),
         FlopCounterMode(display=False) as counter,
     ):  # the MATH backend is made of countable products
-        network(torch.zeros(1, 3, size, size))
-    return Cost(sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2)
+        network(torch.zeros(shape))
+    return counter.get_total_flops() // 2

@@ -168,13 +168,19 @@ def tiny_blip_codec(tiny_blip_folder: Path) -> FeatureCodec:
 
 
 @pytest.fixture(scope="session")
-def traced(make_codec: Callable[..., FeatureCodec]) -> Callable[[str], tuple[FeatureCodec, Any]]:
-    """Function (kind of encoder) -> a random codec with dead zones, and its encoder's graph as torch writes it."""
+def traced(
+    make_codec: Callable[..., FeatureCodec], make_blip_codec: Callable[..., FeatureCodec]
+) -> Callable[[str], tuple[FeatureCodec, Any]]:
+    """Function (kind of encoder) -> a random codec with dead zones, and its encoder's graph as torch writes it.
+
+    `student` and `blocks` are of a ViT, `blip-student` and `blip-blocks` of the BLIP models.
+    """
     from codec.export import trace
 
     @functools.cache
     def make(encoder: str) -> tuple[FeatureCodec, Any]:
-        codec = make_codec(encoder=encoder, dead_zone=(0.2, 0.1, 0.0))
+        make_one = make_blip_codec if encoder.startswith("blip-") else make_codec
+        codec = make_one(encoder=encoder.rpartition("-")[2], dead_zone=(0.2, 0.1, 0.0))
         return codec, trace(codec.encoder, 32)
 
     return make

@@ -1,4 +1,4 @@
-"""python -m tests.recorded taskcodec_device.py tables.npz: what a runtime writes for 1,000 recorded arrays of symbols, and reads back.
+"""python -m tests.recorded taskcodec_device.py tables.npz [CODER]: what a runtime writes for 1,000 recorded arrays of symbols, and reads.
 
 Runs on any Python from 3.6 with numpy, the file's own imports aside, so that other machines can be held against the golden digest. The
 arrays come out of SHAKE-256, so they are the same everywhere: 1,000 pictures' symbols, at each quality in turn, from all zeros to escapes.
@@ -6,6 +6,7 @@ arrays come out of SHAKE-256, so they are the same everywhere: 1,000 pictures' s
 
 import hashlib
 import importlib.util
+import os
 import sys
 
 import numpy as np
@@ -28,16 +29,17 @@ def arrays(n_qualities, shape):
         yield quality, symbols.clip(-127, 127).astype(np.int32).reshape(1, *shape)
 
 
-def digest(runtime, tables):
+def digest(runtime, tables, coder=None):
     """SHA-256 of all blobs, in hex; each is read back too.
 
     Args:
         runtime: the module `taskcodec_device`.
         tables: arrays of a bundle's tables.npz, by name.
+        coder: of the runtime's coders; None for the one it takes on a computer.
     """
     m = tables["out_bias"].shape[1]
     network = runtime.ContextNetwork(int(m**0.5), *[tables[name] for name in runtime.NETWORK])
-    prior, state = runtime.IntegerPrior(network, runtime.Tables(tables["cdf"])), hashlib.sha256()
+    prior, state = runtime.IntegerPrior(network, runtime.Tables(tables["cdf"]), coder), hashlib.sha256()
     for quality, symbols in arrays(network.n_qualities, (m, network.n_channels)):
         blob = runtime.write_blobs(prior, FINGERPRINT, symbols, quality)[0]
         back, q = runtime.read_blob(prior, FINGERPRINT, blob)
@@ -58,4 +60,6 @@ def load(path):
 
 if __name__ == "__main__":
     with np.load(sys.argv[2], allow_pickle=False) as file:
-        print(digest(load(sys.argv[1]), {name: file[name] for name in file.files}))
+        module = load(sys.argv[1])
+        wanted = module.open_coder(sys.argv[3], os.path.dirname(sys.argv[1])) if sys.argv[3:] else None
+        print(digest(module, {name: file[name] for name in file.files}, wanted))

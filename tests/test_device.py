@@ -34,7 +34,7 @@ Bundles = Callable[[str], Path]
 SHIPPED = "vit-tiny-cifar10"
 GOLDEN = Path(__file__).parent / "golden" / "device.json"
 MODULES = {"argparse", "bisect", "contextlib", "ctypes", "functools", "hashlib", "json", "os", "pathlib", "resource", "sys", "time"} | {
-    *("typing", "urllib", "zlib", "numpy", "PIL", "onnxruntime", "tensorrt", "constriction")
+    *("platform", "shutil", "subprocess", "tempfile", "typing", "urllib", "zlib", "numpy", "PIL", "onnxruntime", "tensorrt", "constriction")
 }
 INSTALLED = ("numpy", "PIL", "onnxruntime", "flatbuffers", "google", "packaging")
 
@@ -110,9 +110,28 @@ def test_alone_it_writes_the_blobs_that_torch_writes(
 def test_alone_it_measures(bundles: Bundles, bare_site: Path) -> None:
     done = alone(bare_site, bundles("onnxruntime") / "taskcodec_device.py", "bench", bundles("onnxruntime"))
     assert done.returncode == 0, done.stderr
-    assert [line.split("  ")[0] for line in done.stdout.splitlines()] == [
-        *("loading, once", "preprocess", "encoder, onnxruntime", "coding", "picture to blob", "blob, quality 1", "most memory so far")
+    rows = dict(line.strip().split("  ", 1) for line in done.stdout.splitlines() if "coding" not in line)
+    assert list(rows) == [
+        *("loading, once", "preprocess", "encoder, onnxruntime", "picture to blob", "quality 1", "quality 2", "most memory so far")
     ]
+    coding = [line.split("coding, ")[1] for line in done.stdout.splitlines() if "coding" in line]
+    assert len(coding) == 6
+    assert sum(line.startswith("constriction") and "not here: constriction is not installed" in line for line in coding) == 2
+    if shutil.which("cc"):
+        assert sum(line.startswith("c, used ") and line.endswith(" times as fast as numpy") for line in coding) == 2
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler here")
+def test_alone_every_coder_writes_one_blob(bundles: Bundles, bare_site: Path, photo: Path, tmp_path: Path) -> None:
+    folder, blobs = bundles("onnxruntime"), set()
+    for coder in ("c", "numpy"):
+        out = tmp_path / coder
+        done = alone(bare_site, folder / "taskcodec_device.py", "encode", folder, photo, "-o", out, "--coder", coder)
+        assert done.returncode == 0, done.stderr
+        blobs.add(out.read_bytes())
+    assert len(blobs) == 1
+    done = alone(bare_site, folder / "taskcodec_device.py", "encode", folder, photo, "-o", out, "--coder", "constriction")
+    assert (done.returncode, done.stderr) == (2, "taskcodec: error: constriction is not installed\n")
 
 
 def test_it_imports_nothing_but_numpy_and_what_the_system_has() -> None:
@@ -154,9 +173,9 @@ def test_a_thousand_recorded_arrays_are_written_to_the_bytes_they_always_were(tm
     (tmp_path / "taskcodec_device.py").write_text(onefile.device_source())
     runtime = recorded.load(tmp_path / "taskcodec_device.py")
     assert recorded.digest(runtime, tables) == golden[SHIPPED]
-    runtime._constriction.cache_clear()
-    runtime._constriction = lambda: None  # numpy alone
-    assert recorded.digest(runtime, tables) == golden[SHIPPED]
+    assert recorded.digest(runtime, tables, runtime.PORTABLE) == golden[SHIPPED]
+    if shutil.which("cc"):
+        assert recorded.digest(runtime, tables, runtime.open_coder("c", str(tmp_path))) == golden[SHIPPED]
 
 
 # ---- in one file, for old interpreters

@@ -6,6 +6,9 @@ import pytest
 
 from codec.targets import TARGETS
 from eval import encoder_cost
+from eval.methods import device_cost, multiply_accumulates
+from training.codec_recipe import CodecRecipe
+from training.recipe import read_recipe
 
 SMALL = ["student_widths=[8,8,8,8,8]", "student_depths=[0,0,0,0,1]"]
 
@@ -18,6 +21,17 @@ def test_every_target_has_a_row_and_a_small_encoder_is_cheaper_than_a_block(
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if " MB " in line]
     assert [row[0] for row in rows] == list(TARGETS)
     assert all(float(row[-1]) < 0.5 for row in rows)
+
+
+def test_the_recipe_for_vit_base_keeps_to_3_mb_and_to_a_sixth_of_a_blocks_products() -> None:
+    """Its promise is a quarter of a block's time; a product of a small convolution takes up to 1.5 times as long as one of a block."""
+    recipe = read_recipe(CodecRecipe, "vit-base-imagenet-student", [])
+    sizes = {target: len(model.SerializeToString()) for target, model in encoder_cost.graphs(recipe).items()}
+    assert list(sizes) == list(TARGETS)
+    assert max(sizes.values()) <= 3_000_000, sizes
+    theirs = multiply_accumulates(encoder_cost.block(), encoder_cost.TOKENS)
+    assert theirs == 197 * 12 * 768**2 + 2 * 197**2 * 768
+    assert device_cost(encoder_cost.student(recipe), encoder_cost.SIZE).macs <= theirs / 6
 
 
 def test_a_recipe_of_another_size_is_refused() -> None:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from codec import cli, export
 from codec.checkpoint import sha256
 from codec.model import FeatureCodec
-from codec.verify import verify
+from codec.verify import read_pictures, verify
 
 Bundles = Callable[[str], Path]
 
@@ -47,7 +47,7 @@ def altered(bundles: Bundles, tmp_path: Path) -> Path:
     place = Path(shutil.copytree(bundles("jetson-nano"), tmp_path / "altered"))
     model = onnx.load(place / "encoder.onnx")
     bias = next(tensor for tensor in model.graph.initializer if tensor.name == "project.bias")
-    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(0.4), bias.name))
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(3), bias.name))
     onnx.save(model, place / "encoder.onnx")
     manifest = json.loads((place / "manifest.json").read_text())
     manifest["sha256"]["encoder.onnx"] = sha256(place / "encoder.onnx")
@@ -84,8 +84,10 @@ def test_a_bundle_that_agrees_is_verified(bundles: Bundles, folder: Path, labell
     found = json.loads(result.stdout)
     assert (found["n_images"], found["n_symbols"]) == (12, 12 * 3 * 16 * 6)
     assert found["agreement"] >= found["least_agreement"] >= 99.9
-    assert found["score"] == found["bundle_score"]
-    assert found["score_change"] == 0
+    (answers,) = found["answers"].values()
+    assert answers["n_answers"] == 12
+    assert answers["score"] == answers["bundle_score"]
+    assert answers["score_change"] == answers["changed"] == 0
 
 
 def test_a_bundle_that_does_not_is_below_the_floors(
@@ -95,9 +97,10 @@ def test_a_bundle_that_does_not_is_below_the_floors(
     assert result.exit_code == 1
     assert "below the floors: 99.99% of symbols" in result.stderr
     codec = traced("student")[0]
-    found = verify(altered, codec, str(labelled))
+    found = verify(altered, codec, read_pictures(str(labelled)))
     assert found.agreement < 99
     assert not found.holds
+    result = found.answers["image-classification"]
     # The score's change is what whole runs at each quality give.
     from datasets import load_dataset
 
@@ -106,12 +109,14 @@ def test_a_bundle_that_does_not_is_below_the_floors(
 
     rows = load_dataset(str(labelled), split="test")
     images, labels = rows["image"][:], np.array(rows["label"])
-    answers, encoder, server = [], DeviceEncoder(str(altered)), Server(codec)
+    changes, changed, encoder, server = [], [], DeviceEncoder(str(altered)), Server(codec)
     for q in codec.qualities:
         theirs = server.probabilities([encoder.encode(image, q) for image in images]).argmax(1)
         ours = server.probabilities(codec.encode(_pixels(codec, images), q)).argmax(1)
-        answers.append(100 * ((theirs == labels).mean() - (ours == labels).mean()))
-    assert found.score_change == pytest.approx(max(answers, key=abs))
+        changes.append(100 * ((theirs == labels).mean() - (ours == labels).mean()))
+        changed.append(100 * (theirs != ours).mean())
+    assert result.score_change == pytest.approx(max(changes, key=abs))
+    assert result.changed == pytest.approx(max(changed)) != 0
 
 
 def _pixels(codec: FeatureCodec, images: list[Any]) -> Any:

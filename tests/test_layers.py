@@ -35,8 +35,10 @@ ALLOWED["console"] = set()
 # What runs on a device, without torch; it becomes one file there.
 ALLOWED["old_python"] = set()
 ALLOWED["engines"] = set()
-ALLOWED["device"] = {"blobs", "coding", "context", "engines", "preprocess", "rangecoder"}
-ALLOWED["device_cli"] = {"bitstream", "device"}
+ALLOWED["native_c"] = set()
+ALLOWED["native"] = {"bitstream", "native_c", "rangecoder"}
+ALLOWED["device"] = {"blobs", "coding", "context", "engines", "native", "preprocess", "rangecoder"}
+ALLOWED["device_cli"] = {"bitstream", "blobs", "coding", "device", "native"}
 ALLOWED["build_engine"] = {"device", "engines", "preprocess"}
 ALLOWED["onefile"] = set()
 # What makes it.
@@ -44,7 +46,7 @@ ALLOWED["targets"] = set()
 ALLOWED["lint"] = {"targets"}
 ALLOWED["lowering"] = {"context", "engines", "targets"}
 ALLOWED["export"] = {"checkpoint", "device", "engines", "lint", "lowering", "model", "onefile", "targets"}
-ALLOWED["verify"] = {"device", "model"}
+ALLOWED["verify"] = {"device", "model", "pipeline"}
 ALLOWED["export_cli"] = ALLOWED["export"] | {"export", "verify", "console"}
 ALLOWED["cli"] = ALLOWED["demo_words"] | {"demo_words", "facts", "console", "export_cli"}
 ALLOWED["__init__"] = {"bitstream", "model"}  # the import face: what `from codec import ...` offers

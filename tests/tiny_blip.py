@@ -40,6 +40,9 @@ def build(task: str, seed: int = 0) -> Any:
     vision = sizes | {"num_hidden_layers": 3, "image_size": 32, "patch_size": 8}
     torch.manual_seed(seed)
     model = MODELS[task](BlipConfig(text_config=text, vision_config=vision, image_text_hidden_size=16, initializer_range=0.3)).eval()
+    with torch.no_grad():
+        for p in model.vision_model.parameters():  # no bias is left at 0, no norm at 1: what is dropped or mixed up shows
+            p.add_(0.1 * torch.randn_like(p))
     if hasattr(model, "text_decoder"):
         with torch.no_grad():
             model.text_decoder.cls.predictions.bias[[0, 1, 2, 4, -1, -2]] = -50  # words, not [UNK]
