@@ -195,7 +195,10 @@ def test_each_patch_says_what_has_its_centre_there() -> None:
         assert data.marks[i, :, 0].sum() == len({(thing.x // 16, thing.y // 16) for thing in things})
         for thing in things:
             here = data.marks[i, thing.y // 16 * 6 + thing.x // 16, 1:]
-            assert {thing.shape, thing.colour, thing.size, thing.texture} <= {v for v, on in zip(values, here, strict=True) if on}
+            looks, place = here[: len(values)], here[len(values) :]
+            assert {thing.shape, thing.colour, thing.size, thing.texture} <= {v for v, on in zip(values, looks, strict=True) if on}
+            if looks.sum() == 4:  # one thing alone has its centre here
+                assert (int(place[:11].sum()), int(place[11:].sum())) == (thing.x // 8, thing.y // 8)
 
 
 def test_a_tower_learns_to_see_before_its_models_learn_to_speak(tmp_path: Path) -> None:

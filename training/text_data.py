@@ -67,14 +67,20 @@ class SceneSource:
         return self.scenes.scene(self.start + index)
 
     def marks(self, index: int, side: int) -> torch.Tensor:
-        """What has its centre in each square of a grid, row by row: (side * side, F) uint8, 1 for "a thing" and each of its looks."""
+        """What has its centre in each square of a grid, row by row: (side * side, F) uint8.
+
+        1 for "a thing", for each of its looks, and for each multiple of 8 pixels that its x and then its y reach: a token that can say so
+        carries its place in its content, where words can compare it with another's.
+        """
         values = [value for kind in KINDS.values() for value in kind]
-        marks = torch.zeros(side * side, 1 + len(values), dtype=torch.uint8)
+        steps = torch.arange(8, SIDE, 8)
+        marks = torch.zeros(side * side, 1 + len(values) + 2 * len(steps), dtype=torch.uint8)
         for thing in self.scene(index).things:
             here = marks[thing.y * side // SIDE * side + thing.x * side // SIDE]
             here[0] = 1
             for kind in KINDS:
                 here[1 + values.index(getattr(thing, kind))] = 1
+            here[1 + len(values) :] = torch.cat([thing.x >= steps, thing.y >= steps])
         return marks
 
     def picture(self, index: int) -> Any:
