@@ -61,5 +61,5 @@ arm64: $(STAMP)
 
 # Keeps .venv and runs/.
 clean:
-	rm -rf build dist demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf build dist demo*.png .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find codec training eval tests -name __pycache__ -type d -prune -exec rm -rf {} +

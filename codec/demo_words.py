@@ -137,7 +137,7 @@ def draw_words(codec: FeatureCodec, told: Sequence[Told], out: Path) -> None:
         title = f"{codec.config.name}: {own:.0f} bytes each on average; PNG needs {png:,.0f}"
         figure.text(0.02, 1 - 0.45 / whole, title, fontsize=18, fontweight="bold", va="center")
         figure.text(0.02, 1 - 0.85 / whole, summary(told), fontsize=12, color="#555555", va="center")
-        grid = figure.add_gridspec(n_rows, n_columns, left=0.02, right=0.99, top=1 - 1.4 / whole, bottom=0.0)
+        grid = figure.add_gridspec(n_rows, n_columns, left=0.02, right=0.99, top=1 - 1.4 / whole, bottom=0.01)
         for place, row in enumerate(told):
             cell = grid[place // n_columns, place % n_columns].subgridspec(2, 1, height_ratios=(3.0, height - 3.0), hspace=0.02)
             _draw_told(figure.add_subplot(cell[0]), figure.add_subplot(cell[1]), row)
