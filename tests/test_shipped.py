@@ -83,7 +83,8 @@ def test_bundled_pictures_are_answered_as_by_the_uncut_model_in_few_bytes(codec:
     if "image-classification" in codec.config.tasks:
         same = [row.uncut == row.coded for row in demo.send(codec, demo.bundled_samples())]
     else:
-        same = [uncut == coded for row in demo_words.tell(codec, pictures) for uncut, coded in zip(row.uncut, row.coded, strict=True)]
+        told = demo_words.tell(codec, pictures)  # a caption says the same in other words: answers are compared
+        same = [uncut == coded for row in told for question, coded, uncut, _ in row.lines if question]
     assert np.mean(same) > 0.85
     for q in codec.qualities:
         symbols, sent = codec.symbols(x, q), codec.encode(x, q)
