@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from codec import text
 from codec.config import TASKS
-from codec.split import n_blocks, split
 from eval.captions import BleuCounter, bleu_of
 from eval.tasks import answer_accuracies, answer_agreement, caption_agreement
 from training.data import Images
 from training.text_data import Words
+from training.words import answers_to
 
 LABELS, CAPTIONS, QUESTIONS = TASKS
 N_RESAMPLINGS = 1000
@@ -125,10 +125,7 @@ class Questions:
 
     def ask(self, model: Any, seen: torch.Tensor, places: range) -> list[Any]:
         """As the protocol says; the vision tower looks once at a picture, however many questions it has."""
-        head, tail = split(model, n_blocks(model))
-        questions = [ids for place in places for ids in self.ids[place]]
-        rows = [row for row, place in enumerate(places) for _ in self.ids[place]]
-        return list(text.answer(tail, self.tokenizer, head(seen)[rows], questions, self.limits))
+        return list(answers_to(model, self.tokenizer, seen, [self.ids[place] for place in places], self.limits))
 
     def score(self, answers: Sequence[Any], uncut: Sequence[Any]) -> Scored:
         right, right_uncut = (np.array(answer_accuracies(given, self.truth)) for given in (answers, uncut))

@@ -158,5 +158,11 @@ def test_noise_and_flat_pictures_are_sent_too(codec: FeatureCodec) -> None:
     size = codec.config.preprocess.size
     wild = [generator.integers(0, 256, (size, size, 3)).astype(np.uint8), np.zeros((5, 9), np.uint8), np.full((300, 2, 3), 255, np.uint8)]
     server, questions = Server(codec), sent_pictures(codec)[0].questions
-    for blob in Device(codec)(wild):
+    blobs = Device(codec)(wild)
+    assert len(blobs) == 3
+    if "image-classification" in codec.config.tasks:
+        answers = server(blobs)
+        assert len(answers) == 3
+        assert all(abs(sum(a["score"] for a in answer)) <= 1.001 for answer in answers)
+    for blob in blobs:
         assert len(answers_of(server, blob, questions)) == max(1, len(questions)) + (len(codec.config.tasks) - 1)

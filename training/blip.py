@@ -19,14 +19,14 @@ from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
 from codec.config import TASKS
 from codec.preprocess import Preprocess
-from codec.split import n_blocks, share_tower, split
-from codec.text import ANSWER_TOKENS, answer, question_ids
+from codec.split import share_tower
+from codec.text import ANSWER_TOKENS, question_ids
 from training.card import write_blip
 from training.command import run_command
 from training.data import batches, normalise
 from training.loop import Schedule, is_first_process, train
 from training.text_data import TextImages, open_source
-from training.words import CAPTIONS, QUESTIONS, next_word, texts_of, word_logits
+from training.words import CAPTIONS, QUESTIONS, answers_to, next_word, texts_of, word_logits
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LOSS_NAMES = {CAPTIONS: "caption_loss", QUESTIONS: "answer_loss"}
@@ -179,15 +179,14 @@ def build_blip(recipe: BlipRecipe, tokenizer: Any, tasks: tuple[str, ...]) -> di
 def answer_accuracy(model: Any, tokenizer: Any, data: TextImages, preprocess: Preprocess, size: int = 250) -> float:
     """Share of questions of a data set that are answered as it says, in percent; the vision tower looks once at a picture."""
     right = total = 0
-    head, tail = split(model, n_blocks(model))
     limits = {"max_new_tokens": ANSWER_TOKENS, "num_beams": 1}
     for pixels, indices in batches(data, size):
-        pairs = [(i, *pair) for i, index in enumerate(indices.tolist()) for pair in data.words[index].questions]
-        asked = [question_ids(model, tokenizer, question) for _, question, _ in pairs]
-        seen = head(normalise(pixels, preprocess))
-        given = answer(tail, tokenizer, seen[[i for i, _, _ in pairs]], asked, limits)
-        right += sum(text == wanted for text, (_, _, wanted) in zip(given, pairs, strict=True))
-        total += len(pairs)
+        pairs = [data.words[index].questions for index in indices.tolist()]
+        asked = [[question_ids(model, tokenizer, question) for question, _ in some] for some in pairs]
+        given = answers_to(model, tokenizer, normalise(pixels, preprocess), asked, limits)
+        truth = [wanted for some in pairs for _, wanted in some]
+        right += sum(text == wanted for text, wanted in zip(given, truth, strict=True))
+        total += len(truth)
     return 100 * right / max(total, 1)
 
 

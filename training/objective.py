@@ -18,13 +18,12 @@ from torch import nn
 from codec.backbone import load_tokenizer
 from codec.config import TASKS
 from codec.preprocess import Preprocess
-from codec.split import n_blocks, split
-from codec.text import ANSWER_TOKENS, CAPTION_TOKENS, answer, caption, checked_limits, question_ids
+from codec.text import ANSWER_TOKENS, CAPTION_TOKENS, caption, checked_limits, question_ids
 from training.answers import Answers
 from training.codec_recipe import CodecRecipe
 from training.data import Images, augment
 from training.text_data import TextImages, open_source
-from training.words import CAPTIONS, QUESTIONS, Texts, texts_of, word_logits
+from training.words import CAPTIONS, QUESTIONS, Texts, answers_to, texts_of, word_logits
 
 CLASSES = TASKS[0]
 Said = tuple[Any, ...]
@@ -146,10 +145,7 @@ class Words:
         return loss
 
     def said(self, models: Mapping[str, nn.Module], inputs: torch.Tensor, labels: torch.Tensor) -> list[Said]:
-        """Generated word by word, greedily: the caption, then the answer to each of the picture's questions.
-
-        The vision tower looks once at a picture, however many questions it has.
-        """
+        """Generated word by word, greedily: the caption, then the answer to each of the picture's questions."""
         found: list[list[str]] = [[] for _ in labels]
         if (model := models.get(CAPTIONS)) is not None:
             for texts, text in zip(
@@ -157,13 +153,11 @@ class Words:
             ):
                 texts.append(text)
         if (model := models.get(QUESTIONS)) is not None:
-            asked = [(place, pair[0]) for place, index in enumerate(labels.tolist()) for pair in self.data.words[index].questions]
-            ids = [question_ids(model, self.tokenizer, question) for _, question in asked]
-            places = [place for place, _ in asked]
-            head, tail = split(model, n_blocks(model))
-            given = answer(tail, self.tokenizer, head(inputs)[places], ids, checked_limits(model, None, 1, ANSWER_TOKENS))
-            for place, text in zip(places, given, strict=True):
-                found[place].append(text)
+            pairs = [self.data.words[index].questions for index in labels.tolist()]
+            ids = [[question_ids(model, self.tokenizer, question) for question, _ in some] for some in pairs]
+            given = iter(answers_to(model, self.tokenizer, inputs, ids, checked_limits(model, None, 1, ANSWER_TOKENS)))
+            for texts, some in zip(found, pairs, strict=True):
+                texts += [next(given) for _ in some]
         return [tuple(texts) for texts in found]
 
     def scores(self, said: Sequence[Said]) -> tuple[float, ...]:

@@ -6,12 +6,15 @@ BLIP, arXiv 2201.12086, sec. 3.2).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
 from codec.config import TASKS
+from codec.split import n_blocks, split
+from codec.text import answer
 from training.text_data import TextImages
 
 _, CAPTIONS, QUESTIONS = TASKS
@@ -72,6 +75,22 @@ def word_logits(model: Any, seen: torch.Tensor, texts: Texts) -> torch.Tensor:
         states = model.text_encoder(input_ids=texts.question, attention_mask=mask, encoder_hidden_states=states).last_hidden_state
     logits: torch.Tensor = model.text_decoder(input_ids=texts.ids, attention_mask=texts.mask, encoder_hidden_states=states).logits
     return logits[:, :-1].float()
+
+
+def answers_to(
+    model: Any, tokenizer: Any, inputs: torch.Tensor, questions: Sequence[Sequence[Sequence[int]]], limits: dict[str, int]
+) -> list[str]:
+    """The answers to all questions of each picture, picture by picture; the vision tower looks once at a picture, however many it has.
+
+    Args:
+        model: a `BlipForQuestionAnswering`, or the tail of one.
+        inputs: pixel values (B, 3, S, S), for a tail tokens (B, N, D).
+        questions: of each picture, as `codec.text.question_ids` gives them.
+        limits: of generation, as `codec.text.checked_limits` gives them.
+    """
+    head, tail = split(model, n_blocks(model))
+    rows = [row for row, asked in enumerate(questions) for _ in asked]
+    return answer(tail, tokenizer, head(inputs)[rows], [ids for asked in questions for ids in asked], limits)
 
 
 def next_word(logits: torch.Tensor, texts: Texts) -> tuple[torch.Tensor, torch.Tensor]:
