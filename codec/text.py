@@ -12,11 +12,13 @@ MAX_QUESTION_CHARACTERS = 1000
 MAX_BEAMS = 16
 CAPTION_TOKENS, ANSWER_TOKENS = 64, 16
 """Where a text is cut off if the caller names no limit."""
+_USUAL = {"do_sample": False, "use_cache": True}
+"""Of generation: no word is drawn by chance, and what the words before gave is kept, which models saved by a trainer leave off (8 times slower)."""
 
 
 def caption(tail: Any, tokenizer: Any, tokens: torch.Tensor, limits: dict[str, int]) -> list[str]:
     """Tokens (B, N, D) at the cut of a `BlipForConditionalGeneration` -> a caption each, within `limits`."""
-    return _texts(tokenizer, tail.generate(pixel_values=tokens, do_sample=False, **limits))
+    return _texts(tokenizer, tail.generate(pixel_values=tokens, **_USUAL, **limits))
 
 
 def answer(tail: Any, tokenizer: Any, tokens: torch.Tensor, questions: Sequence[Sequence[int]], limits: dict[str, int]) -> list[str]:
@@ -30,7 +32,7 @@ def answer(tail: Any, tokenizer: Any, tokens: torch.Tensor, questions: Sequence[
         places = [i for i, ids in enumerate(questions) if len(ids) == length]
         together = torch.tensor([list(questions[i]) for i in places], device=tokens.device)
         mask = torch.ones_like(together)
-        ids = tail.generate(input_ids=together, pixel_values=tokens[places], attention_mask=mask, do_sample=False, **limits)
+        ids = tail.generate(input_ids=together, pixel_values=tokens[places], attention_mask=mask, **_USUAL, **limits)
         for i, text in zip(places, _texts(tokenizer, ids), strict=True):
             answers[i] = text
     return answers

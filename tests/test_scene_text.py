@@ -137,6 +137,16 @@ def expected(question: str, scene: Scene) -> str:
         gap = {"left": SIDE // 2 - thing.x, "right": thing.x - SIDE // 2, "upper": SIDE // 2 - thing.y, "lower": thing.y - SIDE // 2}[m[2]]
         assert abs(gap) >= CLEAR // 2
         return yes(gap > 0)
+    if m := re.fullmatch(r"is the (.+) in the (\w+) or the (\w+) half of the picture\?", question):
+        thing, sides = the(m[1], scene), {m[2], m[3]}
+        assert sides in ({"left", "right"}, {"upper", "lower"})
+        if "left" in sides:
+            return "left" if thing.x < SIDE // 2 else "right"
+        return "upper" if thing.y < SIDE // 2 else "lower"
+    if m := re.fullmatch(r"is the (.+) (\w+) or (\w+?)(?: of)? the (.+)\?", question):
+        one, other = the(m[1], scene), the(m[4], scene)
+        assert OPPOSITE[m[2]] == m[3]
+        return m[2] if holds(m[2], one, other, CLEAR) else m[3]
     m = re.fullmatch(rf"is the (.+?) ({'|'.join(sorted(RELATIONS, key=len, reverse=True))}) the (.+)\?", question)
     assert m, question
     one, other, relation = the(m[1], scene), the(m[3], scene), RELATIONS[m[2]]

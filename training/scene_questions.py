@@ -15,7 +15,9 @@ from training.scene_text import PLURALS, RELATION_WORDS, article
 
 N_QUESTIONS = 10
 QUESTION_KINDS = ("existence", "count", "colour", "shape", "relation", "comparison")
-ANSWERS = ("yes", "no", *"012345", *COLOURS, *SHAPES)
+SIDES = ("left", "right", "above", "below", "upper", "lower")
+ANSWERS = ("yes", "no", *"012345", *COLOURS, *SHAPES, *SIDES)
+_HALVES = {"above": "upper", "below": "lower"}
 
 Looks = dict[str, str]
 """Attributes by kind: what a noun says of a thing."""
@@ -119,8 +121,12 @@ def _shape(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
 
 
 def _relation(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
-    """Between two things, or where in the picture one is; A and B, or the two halves, change places for the other answer."""
-    yes = draws.chance(1, 2)
+    """Between two things, or where in the picture one is: which of two sides it is, or whether it is one.
+
+    A and B, or the two halves, change places for the other answer. A side in the answer is learned first, and "yes" from it: that depends on
+    the side asked for and the side there is, and on neither alone.
+    """
+    whether = draws.chance(1, 2)
     if len(things) == 1 or draws.chance(1, 5):
         thing = draws.choice(things)
         name = _name(thing, things, draws, _ANY_NAME)
@@ -129,14 +135,23 @@ def _relation(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
         if not sides or not name:
             return None
         side = draws.choice(sides)
-        half = {"above": "upper", "below": "lower"}.get(side := side if yes else OPPOSITE[side], side)
-        return f"is the {name} in the {half} half of the picture?", "yes" if yes else "no"
+        half, other_half = (_HALVES.get(one, one) for one in (side, OPPOSITE[side]))
+        if not whether:
+            first, second = draws.shuffled((half, other_half))
+            return f"is the {name} in the {first} or the {second} half of the picture?", half
+        yes = draws.chance(1, 2)
+        return f"is the {name} in the {half if yes else other_half} half of the picture?", "yes" if yes else "no"
     one, other = draws.shuffled(things)[:2]
     names = [_name(thing, things, draws, _ANY_NAME) for thing in (one, other)]
     relations = clear_relations(one, other)
     if not relations or not all(names):
         return None
     relation = draws.choice(relations)
+    if not whether:
+        first, second = draws.shuffled((relation, OPPOSITE[relation]))
+        of = "" if relation in _HALVES else " of"
+        return f"is the {names[0]} {first} or {second}{of} the {names[1]}?", relation
+    yes = draws.chance(1, 2)
     words = draws.choice(RELATION_WORDS[relation if yes else OPPOSITE[relation]])
     return f"is the {names[0]} {words} the {names[1]}?", "yes" if yes else "no"
 

@@ -63,7 +63,7 @@ _ORDERS = (
 _FUNCTION_WORDS = """
 a an the of is are there this picture image photo shows we see you can here with and it its to on left right above over below under
 beneath sits lies stripes spots dots do does have what which colour shape size how many in half upper lower than more fewer larger bigger
-smaller same yes no
+smaller same yes no or
 """
 
 
