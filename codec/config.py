@@ -9,7 +9,7 @@ from typing import Any, Literal
 from codec.bitstream import MAX_QUALITIES
 from codec.preprocess import Preprocess
 
-TASKS = ("image-classification", "image-to-text", "visual-question-answering")
+LABELS, CAPTIONS, QUESTIONS = TASKS = ("image-classification", "image-to-text", "visual-question-answering")
 """What a codec's tails can answer, in the words of Hugging Face."""
 
 
@@ -68,7 +68,7 @@ class CodecConfig:
     synthesis_depth: int = 1
     adapter_rank: int = 0
     dead_zone: tuple[float, ...] = ()
-    task: str = "image-classification"
+    task: str = LABELS
     calibration: tuple[Calibration, ...] = ()
 
     def __post_init__(self) -> None:

@@ -16,14 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from codec import checkpoint, text
-from codec.config import TASKS
+from codec.config import CAPTIONS, QUESTIONS
 from codec.demo import FORMATS, n_bytes_as, opened
 from codec.pipeline import Device, Server
 
 if TYPE_CHECKING:
     from codec.model import FeatureCodec
 
-_, CAPTIONS, QUESTIONS = TASKS
 _GREEN, _RED = "#2e7d32", "#c62828"
 
 

@@ -13,7 +13,7 @@ MAX_BEAMS = 16
 CAPTION_TOKENS, ANSWER_TOKENS = 64, 16
 """Where a text is cut off if the caller names no limit."""
 _USUAL = {"do_sample": False, "use_cache": True}
-"""Of generation: no word is drawn by chance, and what the words before gave is kept, which models saved by a trainer leave off (8 times slower)."""
+"""Of generation: no word is drawn by chance, and what the words before gave is kept: 8 times as fast, and off in models a trainer saved."""
 
 
 def caption(tail: Any, tokenizer: Any, tokens: torch.Tensor, limits: dict[str, int]) -> list[str]:

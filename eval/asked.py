@@ -10,14 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from codec import text
-from codec.config import TASKS
+from codec.config import CAPTIONS, LABELS, QUESTIONS
 from eval.captions import BleuCounter, bleu_of
 from eval.tasks import answer_accuracies, answer_agreement, caption_agreement
 from training.data import Images
 from training.text_data import Words
 from training.words import answers_to
 
-LABELS, CAPTIONS, QUESTIONS = TASKS
 N_RESAMPLINGS = 1000
 
 

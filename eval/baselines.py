@@ -23,7 +23,7 @@ from torch import nn
 from codec.backbone import load_backbone, task_of
 from codec.bitstream import pack, unpack
 from codec.checkpoint import whole_file
-from codec.config import CodecConfig
+from codec.config import LABELS, CodecConfig
 from codec.model import FeatureCodec
 from codec.preprocess import Preprocess
 from codec.split import split, token_grid
@@ -34,7 +34,7 @@ from training.codec_recipe import CodecRecipe
 from training.command import run_command
 from training.data import normalise, uniform
 from training.loop import is_first_process, train
-from training.objective import CLASSES, Objective, open_objective
+from training.objective import Objective, open_objective
 from training.recipe import read_recipe
 from training.train import load_models, rate_task_loss, spread_gains
 
@@ -165,7 +165,7 @@ class BottleneckTask(nn.Module):
         noise = uniform(keys, sampled[0].numel(), stream=1).view_as(sampled) - 0.5
         bits = self.bottleneck.bits(sampled + noise) * scaled.shape[1] / sampled.shape[1]
         tokens = self.bottleneck.tokens(scaled + (scaled.round() - scaled).detach(), quality)
-        task = self.objective.loss({CLASSES: self.bottleneck.tail}, tokens, self.objective.target(x, labels, keys))
+        task = self.objective.loss({LABELS: self.bottleneck.tail}, tokens, self.objective.target(x, labels, keys))
         return rate_task_loss(bits, task, self.rate_weights)
 
 
@@ -257,7 +257,7 @@ def run(recipe: CodecRecipe, out: Path) -> LinearBottleneck:
     bottleneck.start_from_components(normalise(some, preprocess))
     schedule = replace(recipe.answer, epochs=recipe.match.epochs + recipe.answer.epochs)
     task = BottleneckTask(bottleneck, recipe, preprocess, objective)
-    for module in (bottleneck.head, bottleneck.tail, uncut[CLASSES]):
+    for module in (bottleneck.head, bottleneck.tail, uncut[LABELS]):
         module.compile(dynamic=False)
     train(task, data, schedule, out / "train")
     task.to("cpu")

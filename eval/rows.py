@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from codec.checkpoint import whole_file
+from codec.config import CAPTIONS, LABELS, QUESTIONS
 
 UNCUT = "uncut"
 """`codec` of the row that holds the uncut model's own score."""
@@ -15,9 +16,9 @@ BASELINES = ("jpeg", "webp", "avif", "png", "webp-lossless", "tokens-fp16", "tok
 BOTTLENECK = "bottleneck"
 """The codec built the usual way that `eval.baselines` trains."""
 SCORES = {
-    "image-classification": "top-1 accuracy, %",
-    "image-to-text": "BLEU-4, %",
-    "visual-question-answering": "accuracy of answers, %",
+    LABELS: "top-1 accuracy, %",
+    CAPTIONS: "BLEU-4, %",
+    QUESTIONS: "accuracy of answers, %",
 }
 """What `score` is, by task; `eval.asked` says how each is measured."""
 

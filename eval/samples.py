@@ -23,11 +23,12 @@ from safetensors import SafetensorError
 
 from codec.backbone import load_backbone, load_tokenizer, task_of
 from codec.checkpoint import find_backbone, shipped_root
+from codec.config import CAPTIONS, QUESTIONS
 from codec.console import make_table
 from codec.model import FeatureCodec
 from codec.preprocess import Preprocess
 from codec.split import share_tower
-from eval.asked import CAPTIONS, QUESTIONS, ask_words
+from eval.asked import ask_words
 from eval.captions import bleu, caption_facts, cider_d
 from eval.measure import BATCH_SIZE
 from eval.methods import Coded, Cost, Method, Uncut

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, BlipForConditionalGeneration, BlipForQuestionAnswering
 
+from codec.config import CAPTIONS, QUESTIONS
 from codec.preprocess import Preprocess
 from codec.split import decoder_logits
 from training.blip import BlipRecipe, BlipTask, answer_accuracy, build_blip, make_tokenizer, run
@@ -19,7 +20,7 @@ from training.data import batches
 from training.loop import Schedule, last_whole_checkpoint
 from training.scene_layout import KINDS
 from training.text_data import RowSource, TextImages, Words, open_source
-from training.words import CAPTIONS, QUESTIONS, Texts, next_word
+from training.words import Texts, next_word
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 

@@ -18,6 +18,7 @@ from transformers import BertTokenizer, BlipConfig, BlipImageProcessorPil, BlipP
 
 from codec import FeatureCodec
 from codec.bitstream import HEADER_BYTES
+from codec.config import CAPTIONS, QUESTIONS
 from codec.pipeline import Server
 from codec.split import decoder_logits
 from tests.tiny_blip import BOTH, MODELS, VOCABULARY
@@ -27,7 +28,6 @@ from training.loop import last_whole_checkpoint
 from training.objective import Words, open_objective
 from training.recipe import read_recipe
 from training.train import load_models, run
-from training.words import CAPTIONS, QUESTIONS
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 

@@ -23,10 +23,11 @@ pytest.importorskip("zstandard")
 import datasets
 
 from codec import FeatureCodec, text
+from codec.config import CAPTIONS, QUESTIONS
 from codec.pipeline import Device, Server
 from codec.preprocess import Preprocess
 from eval import asked, plot, report, samples, sweep
-from eval.asked import CAPTIONS, QUESTIONS, ask_words, paired_margin
+from eval.asked import ask_words, paired_margin
 from eval.captions import bleu
 from eval.rows import KEYS, read_rows
 from eval.samples import Said

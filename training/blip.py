@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipForQuestionAnswering
 
-from codec.config import TASKS
+from codec.config import CAPTIONS, QUESTIONS, TASKS
 from codec.preprocess import Preprocess
 from codec.split import share_tower
 from codec.text import ANSWER_TOKENS, question_ids
@@ -26,7 +26,7 @@ from training.command import run_command
 from training.data import batches, normalise
 from training.loop import Schedule, is_first_process, train
 from training.text_data import TextImages, open_source
-from training.words import CAPTIONS, QUESTIONS, answers_to, next_word, texts_of, word_logits
+from training.words import answers_to, next_word, texts_of, word_logits
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LOSS_NAMES = {CAPTIONS: "caption_loss", QUESTIONS: "answer_loss"}

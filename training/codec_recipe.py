@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from codec.checkpoint import find_backbone
-from codec.config import CodecConfig, backbones_of
+from codec.config import LABELS, CodecConfig, backbones_of
 from codec.model import digest
 from codec.preprocess import Preprocess
 from training.answers import Answers
@@ -53,7 +53,7 @@ class CodecRecipe:
     rate_weights: tuple[float, ...]
     match: Schedule
     answer: Schedule
-    task: str = "image-classification"
+    task: str = LABELS
     start: str | None = None
     student_widths: tuple[int, ...] = ()
     student_depths: tuple[int, ...] = ()

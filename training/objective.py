@@ -16,16 +16,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from codec.backbone import load_tokenizer
-from codec.config import TASKS
+from codec.config import CAPTIONS, LABELS, QUESTIONS
 from codec.preprocess import Preprocess
 from codec.text import ANSWER_TOKENS, CAPTION_TOKENS, caption, checked_limits, question_ids
 from training.answers import Answers
 from training.codec_recipe import CodecRecipe
 from training.data import Images, augment
 from training.text_data import TextImages, open_source
-from training.words import CAPTIONS, QUESTIONS, Texts, answers_to, texts_of, word_logits
+from training.words import Texts, answers_to, texts_of, word_logits
 
-CLASSES = TASKS[0]
 Said = tuple[Any, ...]
 """All that a model says of one picture: its class, or its caption and its answers."""
 
@@ -72,7 +71,7 @@ class Labels:
 
     def __init__(self, uncut: dict[str, nn.Module], recipe: CodecRecipe, data: Images, answers: Answers | None = None) -> None:
         self.uncut, self.recipe, self.data = uncut, recipe, data
-        self.answers = answers or Answers(uncut[CLASSES], None, 0, 0, "")
+        self.answers = answers or Answers(uncut[LABELS], None, 0, 0, "")
         if recipe.label_weight and min(data.labels) < 0:
             raise ValueError(f"label_weight is {recipe.label_weight}, and the images of {recipe.data!r} have no labels")
 
@@ -88,10 +87,10 @@ class Labels:
         return self.recipe.target(self.answers(x, keys), labels)
 
     def loss(self, tails: Mapping[str, nn.Module], tokens: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return divergence(tails[CLASSES](tokens).logits, target)
+        return divergence(tails[LABELS](tokens).logits, target)
 
     def said(self, models: Mapping[str, nn.Module], inputs: torch.Tensor, labels: torch.Tensor) -> list[Said]:
-        return [(int(label),) for label in models[CLASSES](inputs).logits.argmax(-1)]
+        return [(int(label),) for label in models[LABELS](inputs).logits.argmax(-1)]
 
     def scores(self, said: Sequence[Said]) -> tuple[float, ...]:
         """Accuracy."""
@@ -195,9 +194,9 @@ def open_objective(
         ValueError: no such data or split, or without the words or labels that the recipe needs.
     """
     seed = recipe.match.seed
-    if tuple(uncut) == (CLASSES,):
+    if tuple(uncut) == (LABELS,):
         images = Images(recipe.data, split, preprocess, recipe.limit, seed)
-        return Labels(uncut, recipe, images, recipe.answers(uncut[CLASSES], preprocess, len(images), runs) if runs else None)
+        return Labels(uncut, recipe, images, recipe.answers(uncut[LABELS], preprocess, len(images), runs) if runs else None)
     data = TextImages(open_source(recipe.data, split, recipe.limit), preprocess, seed)
     for task, known in ((CAPTIONS, data.words[0].captions), (QUESTIONS, data.words[0].questions)):
         if task in uncut and not known:

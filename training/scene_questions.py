@@ -123,8 +123,8 @@ def _shape(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
 def _relation(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
     """Between two things, or where in the picture one is: which of two sides it is, or whether it is one.
 
-    A and B, or the two halves, change places for the other answer. A side in the answer is learned first, and "yes" from it: that depends on
-    the side asked for and the side there is, and on neither alone.
+    A and B, or the two halves, change places for the other answer. A side as an answer is learned first, and "yes" from it: that depends
+    on the side asked for and the side there is, and on neither alone.
     """
     whether = draws.chance(1, 2)
     if len(things) == 1 or draws.chance(1, 5):

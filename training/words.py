@@ -12,12 +12,10 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from codec.config import TASKS
+from codec.config import CAPTIONS, QUESTIONS
 from codec.split import n_blocks, split
 from codec.text import answer
 from training.text_data import TextImages
-
-_, CAPTIONS, QUESTIONS = TASKS
 
 
 class Texts(NamedTuple):
