@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipForQuestionAnswering
 
@@ -25,8 +24,9 @@ from training.card import write_blip
 from training.command import run_command
 from training.data import batches, normalise
 from training.loop import Schedule, is_first_process, train
+from training.see import NameTask, SeeTask
 from training.text_data import TextImages, open_source
-from training.words import answers_to, next_word, texts_of, word_logits
+from training.words import answers_to, context_of, next_word, texts_of, word_logits
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LOSS_NAMES = {CAPTIONS: "caption_loss", QUESTIONS: "answer_loss"}
@@ -42,8 +42,10 @@ class BlipRecipe:
         text_size, n_text_layers, n_text_heads: of each text part: the captioner's decoder, the answerer's encoder and its decoder.
         n_questions: asked of each picture in a step.
         max_words: longest text in tokens.
-        see: a first stage in which each patch learns to say what thing has its centre there; only scenes tell. None for no such stage.
-        mark_weight: weight of that loss, in nats a picture, against captions and answers, in nats a word.
+        see: a first stage in which patches learn to say what thing has its centre there (`training.see`); only scenes tell. None for no
+            such stage.
+        mark_weight: in the second stage, weight of what patches say, in nats a picture, and what nouns of questions say, in nats a noun,
+            against captions and answers, in nats a word.
         note: a sentence for the model card.
     """
 
@@ -70,32 +72,10 @@ class BlipRecipe:
     note: str = ""
 
 
-class SeeTask(nn.Module):
-    """The first stage, for scenes: every patch says what thing has its centre there, by a linear map that is left behind.
-
-    It takes a third of a step of the second stage, and a tower that sees things learns to speak of them sooner.
-    """
-
-    def __init__(self, tower: nn.Module, data: TextImages, preprocess: Preprocess) -> None:
-        super().__init__()
-        assert data.marks is not None
-        self.tower, self.preprocess, self.wanted = tower, preprocess, data.marks
-        self.marks = nn.Linear(tower.config.hidden_size, data.marks.shape[-1])  # type: ignore[union-attr,arg-type]
-
-    def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"loss": self.loss(self.tower(pixel_values=normalise(pixels, self.preprocess)).last_hidden_state, labels)}
-
-    def loss(self, seen: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Binary cross-entropy of the marks of pictures `labels`, in nats a picture."""
-        wanted = self.wanted[labels.cpu()].to(seen.device, torch.float32)
-        said = self.marks(seen[:, -wanted.shape[1] :]).float()
-        return F.binary_cross_entropy_with_logits(said, wanted, reduction="sum") / len(seen)
-
-
 class BlipTask(nn.Module):
     """The second stage: captions and answers of a batch of pictures, word by word -> loss. The tower runs once for both.
 
-    After a first stage its loss goes on, with a weight.
+    After a first stage its loss goes on, with a weight, and nouns of questions say what patches said.
     """
 
     def __init__(
@@ -109,6 +89,7 @@ class BlipTask(nn.Module):
     ) -> None:
         super().__init__()
         self.models, self.see = nn.ModuleDict(models), see
+        self.names = NameTask(recipe.text_size, data, tokenizer) if see and QUESTIONS in models else None
         first = next(iter(models.values()))
         self.tower, self.config = first.vision_model, first.config.text_config
         self.tokenizer, self.data, self.preprocess, self.recipe = tokenizer, data, preprocess, recipe
@@ -116,15 +97,23 @@ class BlipTask(nn.Module):
     def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
         seen = self.tower(pixel_values=normalise(pixels, self.preprocess)).last_hidden_state
         sums: dict[str, list[torch.Tensor]] = {}
-        n_words, rights = dict.fromkeys(TASKS, 0), []
+        n_words, rights, names = dict.fromkeys(TASKS, 0), [], []
         for texts in texts_of(self.tokenizer, self.config, self.data, labels, keys, self.recipe.n_questions):
-            loss, right = next_word(word_logits(self.models[texts.task], seen, texts), texts)
+            model = self.models[texts.task]
+            context = context_of(model, seen, texts)
+            loss, right = next_word(word_logits(model, context, texts), texts)
             sums.setdefault(texts.task, []).append(loss)
             n_words[texts.task] += int(texts.words.sum())
-            rights += [right] if texts.task == QUESTIONS else []
+            if texts.task == QUESTIONS:
+                rights.append(right)
+                if self.names is not None:
+                    names.append(self.names(context, texts, labels))
         losses = {LOSS_NAMES[task]: torch.stack(some).sum() / n_words[task] for task, some in sums.items()}
         if self.see is not None:
             losses["mark_loss"] = self.recipe.mark_weight * self.see.loss(seen, labels)
+        if names:
+            nouns, n_nouns = (sum(values) for values in zip(*names, strict=True))
+            losses["name_loss"] = self.recipe.mark_weight * nouns / max(n_nouns, 1)
         log = {name: loss.detach() for name, loss in losses.items()}
         if rights:
             log["answer_accuracy"] = torch.stack(rights).sum() / (self.recipe.n_questions * len(labels))

@@ -23,7 +23,7 @@ from training.answers import Answers
 from training.codec_recipe import CodecRecipe
 from training.data import Images, augment
 from training.text_data import TextImages, open_source
-from training.words import Texts, answers_to, texts_of, word_logits
+from training.words import Texts, answers_to, context_of, texts_of, word_logits
 
 Said = tuple[Any, ...]
 """All that a model says of one picture: its class, or its caption and its answers."""
@@ -129,16 +129,14 @@ class Words:
         keys = labels if keys is None else keys
         asked = texts_of(self.tokenizer, self.config, self.data, labels, keys, self.recipe.n_questions)
         return [
-            (texts, self.recipe.target(word_logits(self.uncut[texts.task], seen, texts), texts.ids[:, 1:]))
-            for texts in asked
-            if texts.task in self.uncut
+            (texts, self.recipe.target(_logits(self.uncut, seen, texts), texts.ids[:, 1:])) for texts in asked if texts.task in self.uncut
         ]
 
     def loss(self, tails: Mapping[str, nn.Module], tokens: torch.Tensor, target: list[tuple[Texts, torch.Tensor]]) -> torch.Tensor:
         seen = _seen(tails, tokens)
         loss = torch.zeros(len(tokens), device=tokens.device)
         for texts, wanted in target:
-            words = divergence(word_logits(tails[texts.task], seen, texts), wanted)
+            words = divergence(_logits(tails, seen, texts), wanted)
             each = (words * texts.words).sum(1) / texts.words.sum(1)
             loss = loss.index_add(0, texts.place, each if texts.task == CAPTIONS else each / self.recipe.n_questions)
         return loss
@@ -209,3 +207,9 @@ def _seen(models: Mapping[str, Any], inputs: torch.Tensor) -> torch.Tensor:
     tower = next(iter(models.values())).vision_model
     seen: torch.Tensor = tower(pixel_values=inputs).last_hidden_state
     return seen
+
+
+def _logits(models: Mapping[str, Any], seen: torch.Tensor, texts: Texts) -> torch.Tensor:
+    """Logits (T, W - 1, V) of each next word, by the model of the texts' task."""
+    model = models[texts.task]
+    return word_logits(model, context_of(model, seen, texts), texts)

@@ -14,7 +14,8 @@ import torch
 
 from codec.preprocess import Preprocess
 from training.data import IN_MEMORY_BYTES, Keyed, find_columns, load_rows, uniform
-from training.scene_layout import KINDS, SIDE, Scene
+from training.scene_layout import Scene
+from training.scene_marks import patch_marks
 from training.scene_pixels import render
 from training.scene_questions import questions
 from training.scene_text import captions
@@ -65,23 +66,6 @@ class SceneSource:
     def scene(self, index: int) -> Scene:
         """The facts behind a picture."""
         return self.scenes.scene(self.start + index)
-
-    def marks(self, index: int, side: int) -> torch.Tensor:
-        """What has its centre in each square of a grid, row by row: (side * side, F) uint8.
-
-        1 for "a thing", for each of its looks, and for each multiple of 8 pixels that its x and then its y reach: a token that can say so
-        carries its place in its content, where words can compare it with another's.
-        """
-        values = [value for kind in KINDS.values() for value in kind]
-        steps = torch.arange(8, SIDE, 8)
-        marks = torch.zeros(side * side, 1 + len(values) + 2 * len(steps), dtype=torch.uint8)
-        for thing in self.scene(index).things:
-            here = marks[thing.y * side // SIDE * side + thing.x * side // SIDE]
-            here[0] = 1
-            for kind in KINDS:
-                here[1 + values.index(getattr(thing, kind))] = 1
-            here[1 + len(values) :] = torch.cat([thing.x >= steps, thing.y >= steps])
-        return marks
 
     def picture(self, index: int) -> Any:
         return render(self.scene(index))
@@ -151,7 +135,7 @@ class TextImages(Keyed):
         source: where they are from.
         preprocess: gives the size.
         seed: of the randomness that keys carry.
-        marks_side: of a grid whose squares are to say what thing is there, (n, side * side, F) uint8 as `marks`; else that is None.
+        marks_side: of a grid whose squares are to say what thing is there, `marks` (n, side * side, N_MARKS) uint8; else that is None.
 
     Raises:
         ValueError: such marks of anything but scenes.
@@ -164,7 +148,7 @@ class TextImages(Keyed):
         if marks_side is not None:
             if not isinstance(source, SceneSource):
                 raise ValueError("only scenes tell what thing is where: other data cannot have a stage `see`")
-            self.marks = torch.stack([source.marks(i, marks_side) for i in range(len(source))])
+            self.marks = torch.stack([patch_marks(source.scene(i), marks_side) for i in range(len(source))])
         self.words = [source.words(i) for i in range(len(source))]
         self._cache: torch.Tensor | None = None
         if 3 * preprocess.size**2 * len(source) < 2 * IN_MEMORY_BYTES:

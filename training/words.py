@@ -60,18 +60,24 @@ def texts_of(tokenizer: Any, config: Any, data: TextImages, indices: torch.Tenso
     return found
 
 
-def word_logits(model: Any, seen: torch.Tensor, texts: Texts) -> torch.Tensor:
-    """Logits (T, W - 1, V) of each next word of `texts`, by the model of their task.
+def context_of(model: Any, seen: torch.Tensor, texts: Texts) -> torch.Tensor:
+    """What the decoder of `model` looks at while it writes `texts`: the picture's states (T, N, D), or those of the question (T, Q, D).
 
     Args:
         model: a `BlipForConditionalGeneration` or `BlipForQuestionAnswering`, or the tail of one.
         seen: (B, N, D), the last states of its vision tower.
     """
-    states = seen[texts.place]
-    if texts.question is not None:
-        mask = torch.ones_like(texts.question)
-        states = model.text_encoder(input_ids=texts.question, attention_mask=mask, encoder_hidden_states=states).last_hidden_state
-    logits: torch.Tensor = model.text_decoder(input_ids=texts.ids, attention_mask=texts.mask, encoder_hidden_states=states).logits
+    states: torch.Tensor = seen[texts.place]
+    if texts.question is None:
+        return states
+    mask = torch.ones_like(texts.question)
+    states = model.text_encoder(input_ids=texts.question, attention_mask=mask, encoder_hidden_states=states).last_hidden_state
+    return states
+
+
+def word_logits(model: Any, context: torch.Tensor, texts: Texts) -> torch.Tensor:
+    """Logits (T, W - 1, V) of each next word of `texts`, by the model of their task; `context` as `context_of` gives it."""
+    logits: torch.Tensor = model.text_decoder(input_ids=texts.ids, attention_mask=texts.mask, encoder_hidden_states=context).logits
     return logits[:, :-1].float()
 
 
