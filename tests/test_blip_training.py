@@ -18,7 +18,9 @@ from codec.split import decoder_logits
 from training.blip import BlipRecipe, BlipTask, answer_accuracy, build_blip, make_tokenizer, run
 from training.data import batches
 from training.loop import Schedule, last_whole_checkpoint
-from training.scene_layout import KINDS
+from training.scene_layout import KINDS, Scene, Thing
+from training.scene_marks import named, thing_marks
+from training.see import NameTask
 from training.text_data import RowSource, TextImages, Words, open_source
 from training.words import Texts, next_word
 
@@ -200,6 +202,40 @@ def test_each_patch_says_what_has_its_centre_there() -> None:
             assert {thing.shape, thing.colour, thing.size, thing.texture} <= {v for v, on in zip(values, looks, strict=True) if on}
             if looks.sum() == 4:  # one thing alone has its centre here
                 assert (int(place[:11].sum()), int(place[11:].sum())) == (thing.x // 8, thing.y // 8)
+
+
+def test_names_are_found_where_they_fit_one_thing_only() -> None:
+    look = {"texture": "plain", "y": 40, "radius": 8, "turn": 0}
+    ball, cross, blue = (
+        Thing(shape=shape, colour=colour, size=size, x=x, **look)  # type: ignore[arg-type]
+        for shape, colour, size, x in (("ball", "red", "small", 20), ("cross", "black", "large", 50), ("ball", "blue", "large", 80))
+    )
+    scene = Scene(0, (ball, cross, blue))
+    assert named(["is", "the", "red", "ball", "left", "or", "right", "of", "the", "cross", "?"], scene) == [(3, ball), (9, cross)]
+    assert named(["is", "the", "ball", "larger", "than", "the", "blue", "thing", "?"], scene) == [(7, blue)], "there are two balls"
+    assert named(["are", "there", "more", "crosses", "than", "balls", "?"], scene) == []
+    assert named(["do", "you", "see", "a", "blue", "ball", "?"], scene) == [], "there may be none"
+    assert named(["what", "shape", "is", "the", "small"], scene) == [(4, ball)]
+
+
+def test_a_noun_is_held_against_the_marks_of_what_it_names(data: TextImages) -> None:
+    tokenizer = make_tokenizer(data)
+    task = NameTask(8, data, tokenizer)
+    labels = torch.tensor([3])
+    scene = data.source.scene(3)  # type: ignore[attr-defined]
+    question, [(_, thing)] = next(
+        (text, found) for text, _ in data.words[3].questions if len(found := named(text.replace("?", " ?").split(), scene)) == 1
+    )
+    ids = torch.tensor([tokenizer(question).input_ids])
+    texts = Texts(QUESTIONS, torch.tensor([0]), ids, ids, torch.ones_like(ids))
+    states = torch.zeros(1, ids.shape[1], 8)
+    with torch.no_grad():
+        task.marks.weight.zero_()
+        for sign in (1, -1):
+            task.marks.bias.copy_(sign * (40.0 * thing_marks(thing) - 20.0))
+            loss, n_nouns = task(states, texts, labels)
+            assert n_nouns == 1
+            assert (float(loss) < 1e-3) == (sign == 1)
 
 
 def test_a_tower_learns_to_see_before_its_models_learn_to_speak(tmp_path: Path) -> None:
