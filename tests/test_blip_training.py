@@ -103,7 +103,7 @@ def test_losses_are_those_of_the_whole_models_on_each_text_alone(data: TextImage
                 logits = decoder_logits(
                     models[QUESTIONS], x, input_ids=tokenizer(question, return_tensors="pt").input_ids, decoder_input_ids=ids
                 )
-            loss, _ = next_word(logits[:, :-1], Texts(CAPTIONS, torch.zeros(1, dtype=torch.long), None, ids, torch.ones_like(ids)))
+            loss, _ = next_word(logits[:, :-1], Texts(CAPTIONS, torch.zeros(1, dtype=torch.long), None, None, ids, torch.ones_like(ids)))
             name = "caption_loss" if question is None else "answer_loss"
             totals[name] += float(loss)
             words[name] += ids.shape[1] - 1
@@ -227,7 +227,7 @@ def test_a_noun_is_held_against_the_marks_of_what_it_names(data: TextImages) -> 
         (text, found) for text, _ in data.words[3].questions if len(found := named(text.replace("?", " ?").split(), scene)) == 1
     )
     ids = torch.tensor([tokenizer(question).input_ids])
-    texts = Texts(QUESTIONS, torch.tensor([0]), ids, ids, torch.ones_like(ids))
+    texts = Texts(QUESTIONS, torch.tensor([0]), ids, torch.ones_like(ids), ids, torch.ones_like(ids))
     states = torch.zeros(1, ids.shape[1], 8)
     with torch.no_grad():
         task.marks.weight.zero_()

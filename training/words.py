@@ -24,13 +24,14 @@ class Texts(NamedTuple):
     Attributes:
         task: whose; `CAPTIONS` or `QUESTIONS`.
         place: (T,) int64, each text's picture in the batch.
-        question: (T, Q) int64, what each text answers; None for captions.
+        question, question_mask: (T, Q) int64, what each text answers, and which of its places are words; None for captions.
         ids, mask: (T, W) int64, the texts and which of their places are words.
     """
 
     task: str
     place: torch.Tensor
     question: torch.Tensor | None
+    question_mask: torch.Tensor | None
     ids: torch.Tensor
     mask: torch.Tensor
 
@@ -43,20 +44,20 @@ class Texts(NamedTuple):
 def texts_of(tokenizer: Any, config: Any, data: TextImages, indices: torch.Tensor, keys: torch.Tensor, n_questions: int) -> list[Texts]:
     """A caption and `n_questions` questions for each picture of a batch, as far as the data has them, by the pictures' keys.
 
-    What is longer than the models' text `config` has places for is cut off there. Questions of one length in tokens go together:
-    BLIP's decoder would take padding for words (`codec.text.answer`).
+    What is longer than the models' text `config` has places for is cut off there.
     """
     device, longest = indices.device, config.max_position_embeddings
     said, asked = data.some(indices, keys, n_questions)
     found = []
     if said:
-        found.append(Texts(CAPTIONS, torch.arange(len(said), device=device), None, *_written(tokenizer, config, said, device)))
-    questions = tokenizer([question for question, _ in asked], truncation=True, max_length=longest).input_ids if asked else []
-    for length in sorted({len(ids) for ids in questions}):
-        rows = [i for i, ids in enumerate(questions) if len(ids) == length]
-        question = torch.tensor([questions[i] for i in rows], device=device)
-        place = torch.tensor([i // n_questions for i in rows], device=device)
-        found.append(Texts(QUESTIONS, place, question, *_written(tokenizer, config, [asked[i][1] for i in rows], device)))
+        found.append(Texts(CAPTIONS, torch.arange(len(said), device=device), None, None, *_written(tokenizer, config, said, device)))
+    if asked:
+        place = torch.arange(len(indices), device=device).repeat_interleave(n_questions)
+        read = tokenizer([question for question, _ in asked], padding=True, return_tensors="pt", truncation=True, max_length=longest).to(
+            device
+        )
+        answers = _written(tokenizer, config, [answer for _, answer in asked], device)
+        found.append(Texts(QUESTIONS, place, read.input_ids, read.attention_mask, *answers))
     return found
 
 
@@ -70,15 +71,30 @@ def context_of(model: Any, seen: torch.Tensor, texts: Texts) -> torch.Tensor:
     states: torch.Tensor = seen[texts.place]
     if texts.question is None:
         return states
-    mask = torch.ones_like(texts.question)
-    states = model.text_encoder(input_ids=texts.question, attention_mask=mask, encoder_hidden_states=states).last_hidden_state
+    read = {"input_ids": texts.question, "attention_mask": texts.question_mask}
+    states = model.text_encoder(**read, encoder_hidden_states=states).last_hidden_state
     return states
 
 
 def word_logits(model: Any, context: torch.Tensor, texts: Texts) -> torch.Tensor:
-    """Logits (T, W - 1, V) of each next word of `texts`, by the model of their task; `context` as `context_of` gives it."""
-    logits: torch.Tensor = model.text_decoder(input_ids=texts.ids, attention_mask=texts.mask, encoder_hidden_states=context).logits
+    """Logits (T, W - 1, V) of each next word of `texts`, by the model of their task; `context` as `context_of` gives it.
+
+    Where questions are padded the decoder passes over the padding, so that an answer depends on its own question alone.
+    """
+    decoder = model.text_decoder
+    handles = [layer.crossattention.self.register_forward_pre_hook(_mask, with_kwargs=True) for layer in decoder.bert.encoder.layer]
+    try:
+        given = {"encoder_hidden_states": context, "encoder_attention_mask": texts.question_mask}
+        logits: torch.Tensor = decoder(input_ids=texts.ids, attention_mask=texts.mask, **given).logits
+    finally:
+        for handle in handles:
+            handle.remove()
     return logits[:, :-1].float()
+
+
+def _mask(attention: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Gives a cross-attention its mask by the name it looks for: BLIP's, in transformers 5, is given it by another, and drops it."""
+    return args, kwargs | {"encoder_attention_mask": kwargs["attention_mask"]}
 
 
 def answers_to(
