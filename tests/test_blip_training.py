@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -20,6 +21,7 @@ from training.data import batches
 from training.loop import Schedule, last_whole_checkpoint
 from training.scene_layout import KINDS, Scene, Thing
 from training.scene_marks import named, thing_marks
+from training.scenes import main
 from training.see import NameTask
 from training.text_data import RowSource, TextImages, Words, open_source
 from training.words import Texts, next_word
@@ -187,6 +189,18 @@ def test_a_split_of_scenes_says_which() -> None:
     later, first = open_source("scenes", "test[3:7]"), open_source("scenes", "test[:7]")
     assert len(later) == 4
     assert later.words(1) == first.words(4)
+
+
+def test_scenes_in_a_file_are_the_scenes_that_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--split", "test", "--n", "3", "--out", str(tmp_path / "test.parquet")]) == 0
+    read, drawn = open_source(str(tmp_path), "test"), open_source("scenes", "test[:3]")
+    assert len(read) == 3
+    for i in range(3):
+        assert read.words(i) == drawn.words(i)
+        assert np.array_equal(np.asarray(read.picture(i)), drawn.picture(i))
+    assert main(["--n", "2", "--out", str(tmp_path / "none" / "test.parquet")]) == 2
+    assert "error" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["test.parquet"]
 
 
 def test_each_patch_says_what_has_its_centre_there() -> None:

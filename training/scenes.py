@@ -1,6 +1,7 @@
 """split, size, seed -> pictures with captions, questions and the facts behind them; nothing is stored.
 
     python -m training.scenes --split train --n 24 --out sheet.png
+    python -m training.scenes --split test --n 500 --out scenes/test.parquet
 
 A picture is 96 x 96 pixels with one to five things on a natural-looking ground, and with sensor noise: hard to compress, easy to judge. The
 same split, index and seed give the same pixels and the same words on every machine. The rules of the generator: docs/scenes.md.
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from training.scene_file import write_parquet
 from training.scene_layout import SPLITS, Scene, Thing, draw_scene
 from training.scene_pixels import render
 from training.scene_questions import Question, questions
@@ -76,17 +78,22 @@ class Scenes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw a contact sheet; returns the exit code."""
+    """Draw a contact sheet, or write a data set; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="training.scenes", description="Draws a contact sheet of scenes with their captions and questions."
+        prog="training.scenes",
+        description="Draws scenes with their captions and questions on a contact sheet, or writes a data set.",
     )
     parser.add_argument("--split", default="train", help=f"{', '.join(SPLITS)}; default: %(default)s")
     parser.add_argument("--n", type=int, default=24, help="how many scenes; default: %(default)d")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)d")
-    parser.add_argument("--out", type=Path, default=Path("sheet.png"), help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("sheet.png"), help="a picture, or a .parquet file; default: %(default)s")
     args = parser.parse_args(argv)
     try:
-        contact_sheet([(s.image, s.captions, s.questions) for s in Scenes(args.split, args.n, args.seed)]).save(args.out)
+        rows = ((s.image, s.captions, s.questions) for s in Scenes(args.split, args.n, args.seed))
+        if args.out.suffix == ".parquet":
+            write_parquet(rows, args.out)
+        else:
+            contact_sheet(list(rows)).save(args.out)
     except (ValueError, OSError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
