@@ -24,7 +24,7 @@ from codec.checkpoint import shipped_root
 from codec.model import FeatureCodec
 from codec.pipeline import Device
 from codec.rangecoder import PORTABLE, Tables, usual
-from eval.baselines import fit_bottleneck
+from eval.factorised import fit_bottleneck
 
 N_POSITIONS, N_CHANNELS = 197, 32
 FIT_IMAGES = 200

@@ -25,7 +25,8 @@ from codec.bitstream import HEADER_BYTES, BitstreamError
 from codec.model import FeatureCodec
 from codec.split import share_tower, split
 from eval.asked import LABELS, Asked, Labels, ask_words
-from eval.baselines import Factorised, bottleneck_methods, fit_bottleneck
+from eval.baselines import bottleneck_methods
+from eval.factorised import Factorised, fit_bottleneck
 from eval.measure import BATCH_SIZE, overspent, sweep, table_of
 from eval.methods import Coded, Cost, DecodeError, Method, Uncut, device_cost
 from eval.pictures import fit_pixels, open_images

@@ -26,7 +26,7 @@ from codec.preprocess import Preprocess
 from codec.prior import ContextPrior, freeze
 from eval import plot, report, sweep
 from eval.asked import Labels
-from eval.baselines import fit_bottleneck
+from eval.factorised import fit_bottleneck
 from eval.measure import overspent
 from eval.methods import Coded, Cost, DecodeError, device_cost
 from eval.rows import BASELINES, KEYS, Row, read_rows, write_rows
