@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Callable, Sequence
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -18,27 +21,43 @@ from torch import nn
 
 from codec.console import add_row, make_table
 from codec.model import FeatureCodec
-from training.data import Images, batches, normalise
+from eval.asked import Asked
+from eval.measure import BATCH_SIZE
+from eval.pictures import fit_pixels, open_images
+from eval.sweep import load_uncut, what_to_ask
+from training.data import Images, normalise
+from training.text_data import TextImages
 
 Rounding = Callable[[torch.Tensor], torch.Tensor]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m eval.precision", description="Emulated float16 and int8 encoders.")
-    parser.add_argument("--codec", default="vit-tiny-cifar10")
-    parser.add_argument("--data", required=True, help="data set with splits train and test")
-    parser.add_argument("--limit", type=int, default=2000, help="test pictures")
-    options = parser.parse_args(arguments)
-    codec = FeatureCodec.from_pretrained(options.codec)
-    preprocess = codec.config.preprocess
-    test = Images(options.data, "test", preprocess, options.limit)
-    calibration = next(batches(Images(options.data, "train", preprocess, 256), 256))[0]
-    ends = [f"at quality {q}" for q in (codec.config.default_quality, codec.config.n_qualities - 1)]
-    scores = [column for end in ends for column in (f">score {end}, points", f">answers changed {end}, %")]
-    table = make_table("encoder", ">symbols kept, %", ">at the worst quality, %", *scores)
-    for name, encoder in variants(codec, normalise(calibration, preprocess)).items():
-        add_row(table, name, *(f"{value:.3f}" for value in compare(codec, encoder, test)))
-    Console().print(table)
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="eval.precision", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--codec", default="vit-tiny-cifar10", help="default: %(default)s")
+    parser.add_argument("--data", required=True, help="scenes, or folder or hub id of a data set of images with labels or words")
+    parser.add_argument("--split", default="test", help="slices allowed: test[:500]; default: %(default)s")
+    parser.add_argument("--fit-split", default="train[:256]", help="images that int8's scales are from; default: %(default)s")
+    parser.add_argument("--limit", type=int, default=2000, help="the first so many images only; default: %(default)d")
+    args = parser.parse_args(argv)
+    console = Console()
+    try:
+        codec = FeatureCodec.from_pretrained(args.codec)
+        preprocess, tasks = codec.config.preprocess, codec.config.tasks
+        images = open_images(args.data, args.split, preprocess, args.limit, tasks)
+        fit = fit_pixels(args.data, args.fit_split, images, preprocess, tasks, console)
+        asked = what_to_ask(images, load_uncut(codec), codec)
+        kept = compare(codec, variants(codec, normalise(fit, preprocess)), images, asked)
+    except (ValueError, OSError) as error:
+        print(f"eval.precision: {(str(error).splitlines() or [type(error).__name__])[0]}", file=sys.stderr)
+        return 2
+    for what in asked:
+        ends = [f"at quality {q}" for q in asked_qualities(codec)]
+        scores = [column for end in ends for column in (f">score {end}, points", f">answers changed {end}, %")]
+        table = make_table("encoder", ">symbols kept, %", ">at the worst quality, %", *scores)
+        for name, row in kept.items():
+            add_row(table, name, *(f"{value:.3f}" for value in (row.symbols, row.worst, *sum(row.answers[what.task], ()))))
+        console.print(f"{what.task}, {len(images)} images", table)
+    return 0
 
 
 def variants(codec: FeatureCodec, calibration: torch.Tensor) -> dict[str, nn.Module]:
@@ -116,30 +135,55 @@ def _rounded(
     return made
 
 
+class Kept(NamedTuple):
+    """What is left of a codec's symbols and answers.
+
+    Attributes:
+        symbols, worst: symbols that are as the codec's own, in percent, at all qualities and at the worst.
+        answers: for each task and each of the qualities that are asked, the change of the score in points, and the answers that change in
+            percent.
+    """
+
+    symbols: float
+    worst: float
+    answers: dict[str, list[tuple[float, float]]]
+
+
+def asked_qualities(codec: FeatureCodec) -> tuple[int, int]:
+    """The default quality and the finest."""
+    return codec.config.default_quality, codec.config.n_qualities - 1
+
+
 @torch.inference_mode()
-def compare(codec: FeatureCodec, encoder: nn.Module, test: Images) -> list[float]:
-    """Symbols that are as the codec's own in percent, at all qualities and at the worst; then for the default quality and the finest the
-    change of the score in points and the answers that change, in percent."""
-    n_qualities, scored = codec.config.n_qualities, (codec.config.default_quality, codec.config.n_qualities - 1)
-    same, n_symbols = torch.zeros(n_qualities), 0
-    gained, changed = dict.fromkeys(scored, 0), dict.fromkeys(scored, 0)
-    for pixels, labels in batches(test, 100):
-        pixel_values = normalise(pixels, codec.config.preprocess)
-        theirs, ours = codec.latent(pixel_values), encoder(pixel_values)
-        n_symbols += theirs.numel()
+def compare(codec: FeatureCodec, encoders: Mapping[str, nn.Module], images: Images | TextImages, asked: Sequence[Asked]) -> dict[str, Kept]:
+    """What other encoders leave of the symbols of all pictures, and of the answers at `asked_qualities`, by their names."""
+    chosen, n_symbols = asked_qualities(codec), 0
+    same = {name: torch.zeros(codec.config.n_qualities) for name in encoders}
+    answers: dict[tuple[str | None, str, int], list[Any]] = defaultdict(list)
+    for start in range(0, len(images), BATCH_SIZE):
+        places = range(start, min(start + BATCH_SIZE, len(images)))
+        pixel_values = normalise(torch.stack([images[i][0] for i in places]), codec.config.preprocess)
+        latents: dict[str | None, torch.Tensor] = {None: codec.latent(pixel_values)} | {
+            name: e(pixel_values) for name, e in encoders.items()
+        }
+        n_symbols += latents[None].numel()
         for q in codec.qualities:
-            expected, found = (torch.from_numpy(codec.quantise(latent, q)) for latent in (theirs, ours))
-            same[q] += (expected == found).sum()
-            differ = (expected != found).flatten(1).any(1)
-            if q in scored and differ.any():
-                quality = torch.full((int(differ.sum()),), q)
-                before, after = (codec.tail(codec.synthesise(s[differ].float(), quality)).logits.argmax(-1) for s in (expected, found))
-                gained[q] += int((after == labels[differ]).sum()) - int((before == labels[differ]).sum())
-                changed[q] += int((after != before).sum())
-    share = 100 * same / n_symbols
-    points = [100 * value / len(test) for q in scored for value in (gained[q], changed[q])]
-    return [float(share.mean()), float(share.min()), *points]
+            symbols = {name: torch.from_numpy(codec.quantise(latent, q)) for name, latent in latents.items()}
+            for name, count in same.items():
+                count[q] += (symbols[name] == symbols[None]).sum()
+            if q in chosen:
+                for of, values in symbols.items():
+                    tokens = codec.synthesise(values.float(), torch.full((len(places),), q))
+                    for what in asked:
+                        answers[of, what.task, q] += what.ask(codec.tails[what.task], tokens, places)
+    found = {}
+    for name, count in same.items():
+        share = 100 * count / n_symbols
+        scored = {what.task: [what.score(answers[name, what.task, q], answers[None, what.task, q]) for q in chosen] for what in asked}
+        changes = {task: [(s.score - s.score_uncut, 100 - s.agreement) for s in scores] for task, scores in scored.items()}
+        found[name] = Kept(float(share.mean()), float(share.min()), changes)
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
