@@ -26,7 +26,7 @@ from training.data import batches, normalise
 from training.loop import Schedule, is_first_process, train
 from training.see import NameTask, SeeTask
 from training.text_data import TextImages, open_source
-from training.words import answers_to, context_of, next_word, texts_of, word_logits
+from training.words import answers_to, context_of, next_word, texts_of, word_logits, word_states
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LOSS_NAMES = {CAPTIONS: "caption_loss", QUESTIONS: "answer_loss"}
@@ -44,8 +44,8 @@ class BlipRecipe:
         max_words: longest text in tokens.
         see: a first stage in which patches learn to say what thing has its centre there (`training.see`); only scenes tell. None for no
             such stage.
-        mark_weight: in the second stage, weight of what patches say, in nats a picture, and what nouns of questions say, in nats a noun,
-            against captions and answers, in nats a word.
+        mark_weight: in the second stage, weight of what patches say, in nats a picture, and what nouns say, in nats a noun, against
+            captions and answers, in nats a word.
         note: a sentence for the model card.
     """
 
@@ -75,7 +75,7 @@ class BlipRecipe:
 class BlipTask(nn.Module):
     """The second stage: captions and answers of a batch of pictures, word by word -> loss. The tower runs once for both.
 
-    After a first stage its loss goes on, with a weight, and nouns of questions say what patches said.
+    After a first stage its loss goes on, with a weight, and nouns of captions and questions say what patches said.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class BlipTask(nn.Module):
     ) -> None:
         super().__init__()
         self.models, self.see = nn.ModuleDict(models), see
-        self.names = NameTask(recipe.text_size, data, tokenizer) if see and QUESTIONS in models else None
+        self.names = nn.ModuleDict({task: NameTask(recipe.text_size, data, tokenizer) for task in models}) if see else None
         first = next(iter(models.values()))
         self.tower, self.config = first.vision_model, first.config.text_config
         self.tokenizer, self.data, self.preprocess, self.recipe = tokenizer, data, preprocess, recipe
@@ -101,13 +101,13 @@ class BlipTask(nn.Module):
         for texts in texts_of(self.tokenizer, self.config, self.data, labels, keys, self.recipe.n_questions):
             model = self.models[texts.task]
             context = context_of(model, seen, texts)
-            loss, right = next_word(word_logits(model, context, texts), texts)
+            states = word_states(model, context, texts)
+            loss, right = next_word(word_logits(model, states), texts)
             sums.setdefault(texts.task, []).append(loss)
             n_words[texts.task] += int(texts.words.sum())
-            if texts.task == QUESTIONS:
-                rights.append(right)
-                if self.names is not None:
-                    names.append(self.names(context, texts, labels))
+            rights += [right] if texts.task == QUESTIONS else []
+            if self.names is not None:
+                names.append(self.names[texts.task](states if texts.question is None else context, texts, labels))
         losses = {LOSS_NAMES[task]: torch.stack(some).sum() / n_words[task] for task, some in sums.items()}
         if self.see is not None:
             losses["mark_loss"] = self.recipe.mark_weight * self.see.loss(seen, labels)

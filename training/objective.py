@@ -23,7 +23,7 @@ from training.answers import Answers
 from training.codec_recipe import CodecRecipe
 from training.data import Images, augment
 from training.text_data import TextImages, open_source
-from training.words import Texts, answers_to, context_of, texts_of, word_logits
+from training.words import Texts, answers_to, context_of, texts_of, word_logits, word_states
 
 Said = tuple[Any, ...]
 """All that a model says of one picture: its class, or its caption and its answers."""
@@ -212,4 +212,4 @@ def _seen(models: Mapping[str, Any], inputs: torch.Tensor) -> torch.Tensor:
 def _logits(models: Mapping[str, Any], seen: torch.Tensor, texts: Texts) -> torch.Tensor:
     """Logits (T, W - 1, V) of each next word, by the model of the texts' task."""
     model = models[texts.task]
-    return word_logits(model, context_of(model, seen, texts), texts)
+    return word_logits(model, word_states(model, context_of(model, seen, texts), texts))

@@ -1,4 +1,4 @@
-"""`Scene` -> marks: what patches of a picture, and nouns of a question about it, are to say while a small BLIP learns to see.
+"""`Scene` -> marks: what patches of a picture, and nouns of texts about it, are to say while a small BLIP learns to see.
 
 A mark is 1 for "a thing", for each of its looks, and for each multiple of 8 pixels that its x and then its y reach: a state that can say so
 carries the place in its content, where it can be compared with another's.
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
+from training.scene_facts import parse_caption
 from training.scene_layout import KINDS, SIDE, Scene, Thing
 from training.scene_questions import matches
 
@@ -44,4 +45,15 @@ def named(words: Sequence[str], scene: Scene) -> list[tuple[int, Thing]]:
             fitting = [thing for thing in scene.things if matches(thing, looks)]
             found += [(end - 1, fitting[0])] if len(fitting) == 1 else []
         start = end + 1
+    return found
+
+
+def described(words: Sequence[str], scene: Scene) -> list[tuple[int, Thing]]:
+    """Which words of a caption are the last of what it says of a thing, "tiny violet sphere", and the one thing that each of these fits."""
+    text, found = " ".join(words), []
+    for phrase in parse_caption(text).phrases:
+        looks = {attribute.kind: attribute.value for attribute in phrase}
+        fitting = [thing for thing in scene.things if matches(thing, looks)]
+        if phrase and len(fitting) == 1:
+            found.append((text.count(" ", 0, phrase[-1].span.end), fitting[0]))
     return found

@@ -15,7 +15,7 @@ from torch import nn
 
 from codec.preprocess import Preprocess
 from training.data import normalise
-from training.scene_marks import N_MARKS, named, thing_marks
+from training.scene_marks import N_MARKS, described, named, thing_marks
 from training.text_data import SceneSource, TextImages
 from training.words import Texts
 
@@ -43,7 +43,10 @@ class SeeTask(nn.Module):
 
 
 class NameTask(nn.Module):
-    """In the second stage: the state of a question's noun that fits one thing only says what that is, and where."""
+    """In the second stage: the state of a noun that fits one thing only says what that is, and where.
+
+    In a question it is the encoder's state, which sees the whole question; in a caption the decoder's, which sees what is written.
+    """
 
     def __init__(self, text_size: int, data: TextImages, tokenizer: Any) -> None:
         super().__init__()
@@ -52,13 +55,14 @@ class NameTask(nn.Module):
         self.marks = nn.Linear(text_size, N_MARKS)
 
     def forward(self, states: torch.Tensor, texts: Texts, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
-        """States (T, Q, D) of questions about pictures `labels` -> binary cross-entropy of all marks in nats, and the number of nouns."""
-        assert texts.question is not None
+        """States (T, Q, D) of questions, or (T, W, D) of captions, of pictures `labels` -> binary cross-entropy of all marks in nats, and
+        the number of nouns."""
+        written, find = (texts.ids, described) if texts.question is None else (texts.question, named)
         indices = labels[texts.place].tolist()
         places = [
-            (row, 1 + word, thing_marks(thing))  # [CLS] is before the words
-            for row, ids in enumerate(texts.question.tolist())
-            for word, thing in named(self.tokenizer.convert_ids_to_tokens(ids)[1:], self.source.scene(indices[row]))
+            (row, 1 + word, thing_marks(thing))  # a word that begins the text is before
+            for row, ids in enumerate(written.tolist())
+            for word, thing in find(self.tokenizer.convert_ids_to_tokens(ids)[1:], self.source.scene(indices[row]))
         ]
         if not places:
             return 0 * self.marks(states[:, 0]).sum(), 0

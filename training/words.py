@@ -76,20 +76,26 @@ def context_of(model: Any, seen: torch.Tensor, texts: Texts) -> torch.Tensor:
     return states
 
 
-def word_logits(model: Any, context: torch.Tensor, texts: Texts) -> torch.Tensor:
-    """Logits (T, W - 1, V) of each next word of `texts`, by the model of their task; `context` as `context_of` gives it.
+def word_states(model: Any, context: torch.Tensor, texts: Texts) -> torch.Tensor:
+    """Last states (T, W, D) of the decoder of the texts' model, word by word; `context` as `context_of` gives it.
 
     Where questions are padded the decoder passes over the padding, so that an answer depends on its own question alone.
     """
-    decoder = model.text_decoder
-    handles = [layer.crossattention.self.register_forward_pre_hook(_mask, with_kwargs=True) for layer in decoder.bert.encoder.layer]
+    decoder = model.text_decoder.bert
+    handles = [layer.crossattention.self.register_forward_pre_hook(_mask, with_kwargs=True) for layer in decoder.encoder.layer]
     try:
-        given = {"encoder_hidden_states": context, "encoder_attention_mask": texts.question_mask}
-        logits: torch.Tensor = decoder(input_ids=texts.ids, attention_mask=texts.mask, **given).logits
+        given = {"encoder_hidden_states": context, "encoder_attention_mask": texts.question_mask, "is_decoder": True}
+        states: torch.Tensor = decoder(input_ids=texts.ids, attention_mask=texts.mask, **given).last_hidden_state
     finally:
         for handle in handles:
             handle.remove()
-    return logits[:, :-1].float()
+    return states
+
+
+def word_logits(model: Any, states: torch.Tensor) -> torch.Tensor:
+    """States (T, W, D) as `word_states` gives them -> logits (T, W - 1, V) of each next word."""
+    logits: torch.Tensor = model.text_decoder.cls(states[:, :-1])
+    return logits.float()
 
 
 def _mask(attention: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
