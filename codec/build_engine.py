@@ -111,9 +111,12 @@ def build(trt: Any, model: bytes, fp16: bool, float32_nodes: Sequence[str], work
     logger = trt.Logger(trt.Logger.WARNING)
     if hasattr(trt, "init_libnvinfer_plugins"):
         trt.init_libnvinfer_plugins(logger, "")
-    builder = trt.Builder(logger)
-    network = builder.create_network(_network_flags(trt, version))
-    parser = trt.OnnxParser(network, logger)
+    try:
+        builder = trt.Builder(logger)
+        network = builder.create_network(_network_flags(trt, version))
+        parser = trt.OnnxParser(network, logger)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"TensorRT {trt.__version__} cannot start: {error}") from error
     if (8, 6) <= version < (10, 0):  # a layer of its own, which computes in float32, instead of a plugin; later the only way
         parser.set_flag(trt.OnnxParserFlag.NATIVE_INSTANCENORM)
     if not parser.parse(model):

@@ -6,6 +6,7 @@ Part of the one file for devices: Python 3.6, numpy, PIL, and ONNX Runtime or Te
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ NETWORK = ("unit", "hidden", "hidden_bias", "shift", "out", "out_bias", "factor"
 
 
 def read_manifest(folder: str) -> dict[str, Any]:
-    """The manifest of a bundle, with every file it lists checked.
+    """The manifest of a bundle, with itself and every file it lists checked.
 
     Raises:
         FileNotFoundError: no bundle there, or a file of it is missing.
@@ -45,11 +46,13 @@ def read_manifest(folder: str) -> dict[str, Any]:
     try:
         with open(path) as file:
             manifest = json.load(file)
-        version, sums = manifest["format"], dict(manifest["sha256"])
+        version, sums, digest = manifest["format"], dict(manifest["sha256"]), manifest["digest"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a bundle's manifest: {error}") from error
     if version != BUNDLE_FORMAT:
         raise ValueError(f"the bundle is of format {version}, this runtime reads {BUNDLE_FORMAT}: export it anew")
+    if manifest_digest(manifest) != digest:
+        raise ValueError(f"{path} was altered: its digest is not that of what it says")
     for name, expected in sorted(sums.items()):
         part = os.path.join(folder, name)
         if not os.path.isfile(part):
@@ -57,6 +60,12 @@ def read_manifest(folder: str) -> dict[str, Any]:
         if file_sha256(part) != expected:
             raise ValueError(f"{part} was cut or altered: its SHA-256 is not the one in {MANIFEST_FILE}")
     return manifest  # type: ignore[no-any-return]
+
+
+def manifest_digest(manifest: dict[str, Any]) -> str:
+    """SHA-256 of all that a manifest says beside its own digest, in hex."""
+    rest = {key: value for key, value in manifest.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read_arrays(path: str) -> dict[str, NDArray[Any]]:
@@ -162,14 +171,19 @@ def whole_output(path: str) -> Iterator[str]:
     """A temporary path beside `path`: what is written there takes its place if nothing was raised, else it goes.
 
     Raises:
-        ValueError: `path` is there and is no file.
+        ValueError: `path` is there and is no file, its folder is not there, or it cannot be written.
     """
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise ValueError(f"{path} is there and is not a file")
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp")
+    folder, name = os.path.split(path)
+    if not name or (os.path.exists(path) and not os.path.isfile(path)):
+        raise ValueError(f"{path!r} is not a file's name" if not name else f"{path} is there and is not a file")
+    if not os.path.isdir(folder or "."):
+        raise ValueError(f"cannot write {path}: there is no folder {folder}")
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)

@@ -7,6 +7,7 @@ import functools
 import os
 import sys
 import time
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,7 @@ RUNS = 30
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = _parser().parse_args(arguments)
+    warnings.simplefilter("ignore")  # Pillow's, of pictures that it cannot read: the error says it
     try:
         options.command(options)
     except (ValueError, OSError, MemoryError) as error:
@@ -81,6 +83,7 @@ def _encode(options: argparse.Namespace) -> None:
 
 
 def _send(options: argparse.Namespace) -> None:
+    from http.client import HTTPException
     from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
 
@@ -94,8 +97,9 @@ def _send(options: argparse.Namespace) -> None:
     except HTTPError as error:
         reason = error.read(1000).decode("utf-8", "replace")
         raise ValueError(f"{options.url} answered {error.code}: {reason or error.reason}") from error
-    except OSError as error:
-        raise ValueError(f"no reply from {options.url}: {error.reason if isinstance(error, URLError) else error}") from error
+    except (OSError, HTTPException) as error:
+        reason = error.reason if isinstance(error, URLError) else str(error) or type(error).__name__
+        raise ValueError(f"no reply from {options.url}: {reason}") from error
 
 
 def _bench(options: argparse.Namespace) -> None:

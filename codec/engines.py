@@ -78,11 +78,14 @@ class TensorRT:
         logger = trt.Logger(trt.Logger.ERROR)
         if hasattr(trt, "init_libnvinfer_plugins"):
             trt.init_libnvinfer_plugins(logger, "")
-        self._runtime = trt.Runtime(logger)
-        self._engine = self._runtime.deserialize_cuda_engine(serialized)
-        if self._engine is None:
-            raise ValueError("TensorRT cannot load the engine: build it again with build_engine.py")
-        self._context = self._engine.create_execution_context()
+        try:  # without a GPU that it can use, its constructors raise TypeError
+            self._runtime = trt.Runtime(logger)
+            self._engine = self._runtime.deserialize_cuda_engine(serialized)
+        except (TypeError, RuntimeError) as error:
+            raise ValueError(f"TensorRT cannot start: {error}") from error
+        self._context = self._engine.create_execution_context() if self._engine is not None else None
+        if self._context is None:
+            raise ValueError("TensorRT cannot load the engine, or has no memory to run it: build it again with build_engine.py")
         self._symbols = np.empty(shapes[SYMBOLS], dtype=np.int32)
         self._latent = np.empty(shapes[LATENT], dtype=np.float32)
         sizes = {PIXELS: 4 * int(np.prod(shapes[PIXELS])), SYMBOLS: self._symbols.nbytes, LATENT: self._latent.nbytes}

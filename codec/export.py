@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from codec.checkpoint import sha256, shipped_root
-from codec.device import BUNDLE_FORMAT, MANIFEST_FILE, NETWORK, SAMPLES_FILE, TABLES_FILE
+from codec.device import BUNDLE_FORMAT, MANIFEST_FILE, NETWORK, SAMPLES_FILE, TABLES_FILE, manifest_digest
 from codec.engines import ONNX_FILE, PIXELS, TYPED_FILE, OnnxRuntime
 from codec.lint import lint
 from codec.model import FeatureCodec
@@ -38,8 +38,16 @@ from codec.targets import Target, find_target
 
 LEAST_AGREEMENT = 0.999
 """Share of the sample symbols that ONNX Runtime must give as PyTorch does for a bundle to be written."""
+SUMS_FILE = "SHA256SUMS"
+"""Of all other files, for `sha256sum -c`."""
 DECODE = {"image-classification": "--answer", "image-to-text": "--caption", "visual-question-answering": '--ask "What colour is it?"'}
 """How the server's command is told what to make of a blob, by task."""
+ANSWER = {
+    "image-classification": "server(await request.body(), top_k=1)[0]",
+    "image-to-text": "server.caption(await request.body())",
+    "visual-question-answering": 'server.answer(await request.body(), "What colour is it?")',
+}
+"""The same in Python."""
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -165,10 +173,13 @@ def _fill(folder: Path, codec: FeatureCodec, traced: Any, target: str) -> None:
         "preprocess": config.preprocess.to_dict(),
         "shapes": shapes,
         "float32_nodes": list(FLOAT32),
-        "sha256": {file.name: sha256(file) for file in sorted(folder.iterdir())},
     }
-    (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
     (folder / "README.md").write_text(_readme(manifest, of), encoding="utf-8")
+    manifest["sha256"] = {file.name: sha256(file) for file in sorted(folder.iterdir())}
+    manifest["digest"] = manifest_digest(manifest)
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
+    sums = "".join(f"{sha256(file)}  {file.name}\n" for file in sorted(folder.iterdir()))
+    (folder / SUMS_FILE).write_text(sums)
 
 
 def _sample_pixels(codec: FeatureCodec) -> NDArray[np.uint8]:
@@ -197,17 +208,19 @@ def _recorded(folder: Path, codec: FeatureCodec, pixels: NDArray[np.uint8], batc
 
 def _readme(manifest: dict[str, Any], of: Target) -> str:
     text = (Path(__file__).parent / "bundle_readme.md").read_text(encoding="utf-8")
-    runtime = "`pip install numpy pillow onnxruntime`"
+    runtime = "pip install numpy pillow onnxruntime"
     if of.tensorrt is not None:
-        runtime += ", or TensorRT as JetPack installs it, with numpy and pillow"
+        runtime += "     # or TensorRT as JetPack installs it (below), with numpy and pillow alone"
     start, end = "<!-- tensorrt -->\n", "<!-- end -->\n"
     before, _, rest = text.partition(start)
     about_tensorrt, _, after = rest.partition(end)
     text = before + (about_tensorrt if of.tensorrt is not None else "") + after
+    answer = ANSWER[manifest["task"].split(", ")[0]]
     decode = " and ".join(f"`codec decode photo.blob {DECODE[task]}`" for task in manifest["task"].split(", "))
     values = {
         "name": manifest["name"],
         "decode": decode,
+        "answer": answer,
         "target": manifest["target"],
         "device": of.device,
         "opset": str(of.opset),

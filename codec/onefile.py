@@ -19,6 +19,14 @@ SOURCES = (
 DEVICE_FILE, BUILD_FILE = "taskcodec_device.py", "build_engine.py"
 STAND_INS = {"asdict", "dataclass"}
 
+MISSING = """try:
+{imports}except ImportError as error:
+    if __name__ != "__main__":
+        raise
+    print("{program}: error: numpy and Pillow are needed (python3-numpy and python3-pil by apt, or pip): %s" % error, file=sys.stderr)
+    sys.exit(2)
+"""
+
 Place = tuple[int, int]
 
 
@@ -39,7 +47,7 @@ def device_source() -> str:
         texts.append(f"\n\n# {'-' * 20} codec/{name}.py\n\n{text.strip()}\n")
         imports |= needed
     head = '"""A task-codec bundle\'s runtime in one file: made of the library\'s own files by codec/onefile.py; do not edit."""\n\n'
-    return head + "\n".join(sorted(imports, key=_import_order)) + "\n" + "".join(texts)
+    return head + _imports(imports, "taskcodec") + "".join(texts)
 
 
 def build_source() -> str:
@@ -48,11 +56,19 @@ def build_source() -> str:
     doc = ast.parse(text).body[0]
     lines = text.splitlines(keepends=True)
     head, rest = "".join(lines[: doc.end_lineno]), "".join(lines[doc.end_lineno :])
-    return head + "\n" + "\n".join(sorted(imports, key=_import_order)) + "\n\n\n" + rest.strip() + "\n"
+    return head + "\n" + _imports(imports, "build_engine") + "\n\n" + rest.strip() + "\n"
 
 
 def _read(name: str) -> str:
     return (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+
+
+def _imports(lines: set[str], program: str) -> str:
+    """Imports in order; where a package is missing and the file is run as a program, that ends in one line and exit code 2."""
+    ordered = sorted(lines | {"import sys"}, key=_import_order)
+    own = [line for line in ordered if not _import_order(line)[0]]
+    others = [f"    {line}\n" for line in ordered if _import_order(line)[0]]
+    return "\n".join(own) + "\n\n" + MISSING.format(imports="".join(others), program=program)
 
 
 def _import_order(line: str) -> tuple[bool, bool, str]:

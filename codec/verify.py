@@ -87,6 +87,8 @@ def verify(bundle: Path, codec: FeatureCodec, pictures: Iterable[Picture], step:
     encoder = DeviceEncoder(str(bundle))
     if encoder.fingerprint != codec.fingerprint:
         raise ValueError(f"{bundle} is not of this {codec.config.name}: their fingerprints differ")
+    if encoder.preprocess != codec.config.preprocess:
+        raise ValueError(f"{bundle} prepares pictures in another way than {codec.config.name}: export it anew")
     server, default = Server(codec), codec.config.default_quality
     same, n_images, n_each = np.zeros(len(codec.qualities), dtype=np.int64), 0, 0
     tallies = {task: _Tally(len(codec.qualities)) for task in codec.config.tasks}

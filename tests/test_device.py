@@ -24,17 +24,33 @@ import torch
 from PIL import Image
 
 from codec import BitstreamError, FeatureCodec, device_cli, engines, old_python, onefile
-from codec.checkpoint import sha256, shipped_root
+from codec.checkpoint import shipped_root
 from codec.device import DeviceEncoder, whole_output
 from codec.pipeline import Device, Server
 from tests import recorded
 from tests.make_golden import tables_of
+from tests.signed import sign
 
 Bundles = Callable[[str], Path]
 SHIPPED = "vit-tiny-cifar10"
 GOLDEN = Path(__file__).parent / "golden" / "device.json"
 MODULES = {"argparse", "bisect", "contextlib", "ctypes", "functools", "hashlib", "json", "os", "pathlib", "resource", "sys", "time"} | {
-    *("platform", "shutil", "subprocess", "tempfile", "typing", "urllib", "zlib", "numpy", "PIL", "onnxruntime", "tensorrt", "constriction")
+    *(
+        "platform",
+        "shutil",
+        "subprocess",
+        "tempfile",
+        "typing",
+        "urllib",
+        "http",
+        "warnings",
+        "zlib",
+        "numpy",
+        "PIL",
+        "onnxruntime",
+        "tensorrt",
+        "constriction",
+    )
 }
 INSTALLED = ("numpy", "PIL", "onnxruntime", "flatbuffers", "google", "packaging")
 
@@ -309,15 +325,23 @@ def test_a_manifest_of_another_kind_is_refused(
 ) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     change(manifest)
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    sign(bundle, manifest)
     assert named in complaint(capsys, "encode", bundle, photo, "-o", tmp_path / "out.blob")
 
 
+@pytest.mark.parametrize(("before", "after"), [("0.5", "0.9"), ('"side": 4', '"side": 5'), ('"default_quality": ', '"default_quality": 1')])
+def test_a_manifest_that_was_altered_is_refused(
+    bundle: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], before: str, after: str
+) -> None:
+    text = (bundle / "manifest.json").read_text()
+    assert before in text
+    (bundle / "manifest.json").write_text(text.replace(before, after, 1))
+    assert "manifest.json was altered" in complaint(capsys, "encode", bundle, photo, "-o", tmp_path / "out.blob")
+
+
 def test_a_file_that_onnx_runtime_refuses_is_named(bundle: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = json.loads((bundle / "manifest.json").read_text())
     (bundle / "encoder.onnx").write_bytes(b"no graph")
-    manifest["sha256"]["encoder.onnx"] = sha256(bundle / "encoder.onnx")
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    sign(bundle)
     reason = complaint(capsys, "encode", bundle, photo, "-o", tmp_path / "out.blob")
     assert "ONNX Runtime" in reason
     assert "encoder.onnx" in reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -191,7 +192,9 @@ def test_a_bundle_is_whole(bundles: Callable[[str], Path], traced: Traced, targe
     folder, (codec, _) = bundles(target), traced("student")
     manifest = json.loads((folder / "manifest.json").read_text())
     files = {file.name for file in folder.iterdir() if file.is_file()}  # a runtime that ran there keeps its coder in a folder
-    assert set(manifest["sha256"]) == files - {"manifest.json", "README.md"}
+    assert set(manifest["sha256"]) == files - {"manifest.json", "SHA256SUMS"}
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
+    assert (folder / "SHA256SUMS").read_text().count("\n") == len(files) - 1
     assert {"encoder.onnx", "tables.npz", "samples.npz", "taskcodec_device.py", "build_engine.py", "README.md"} <= files
     assert ("encoder.fp16.onnx" in files) == (target == "jetson-jp7")
     assert all(sha256(folder / name) == value for name, value in manifest["sha256"].items())

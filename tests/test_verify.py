@@ -17,12 +17,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from codec import cli
-from codec.checkpoint import sha256
 from codec.device import DeviceEncoder
 from codec.export import export_bundle
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
 from codec.verify import BATCH, Picture, read_pictures, verify
+from tests.signed import sign
 
 Traced = Callable[[str], tuple[FeatureCodec, Any]]
 CAPTIONS, ANSWERS = "image-to-text", "visual-question-answering"
@@ -50,9 +50,7 @@ def moved(bundles: dict[str, Path], tmp_path: Path) -> Path:
     bias = next(tensor for tensor in model.graph.initializer if tensor.name == "project.bias")
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(0.6), bias.name))
     onnx.save(model, place / "encoder.onnx")
-    manifest = json.loads((place / "manifest.json").read_text())
-    manifest["sha256"]["encoder.onnx"] = sha256(place / "encoder.onnx")
-    (place / "manifest.json").write_text(json.dumps(manifest))
+    sign(place)
     return place
 
 
