@@ -50,7 +50,7 @@ def make(version: str, symbols_wrong: float = 0.0, nan: bool = False, refuses: s
     Args:
         symbols_wrong: share of the symbols its engines get wrong.
         nan: whether its engines give a latent that is not finite.
-        refuses: `parse`, `build` or `load`, what it fails at.
+        refuses: `start`, `parse`, `build`, `load` or `context`, what it fails at.
     """
     release = tuple(int(part) for part in version.split(".")[:2])
     log: list[Any] = []
@@ -150,7 +150,8 @@ def make(version: str, symbols_wrong: float = 0.0, nan: bool = False, refuses: s
 
     class Builder:
         def __init__(self, logger: Logger) -> None:
-            pass
+            if refuses == "start":
+                raise TypeError("pybind11::init(): factory function returned nullptr")
 
         def create_network(self, creation_flags: int = 0) -> Network:
             return Network(creation_flags)
@@ -196,8 +197,8 @@ def make(version: str, symbols_wrong: float = 0.0, nan: bool = False, refuses: s
         def __init__(self, data: bytes) -> None:
             self.context = Context(data)
 
-        def create_execution_context(self) -> Context:
-            return self.context
+        def create_execution_context(self) -> Context | None:
+            return None if refuses == "context" else self.context
 
         if release < (10, 0):
 

@@ -143,6 +143,8 @@ def test_the_timing_cache_is_kept_for_the_next_time(install: Callable[..., Any],
         ({"refuses": "parse"}, [], "refuses the ONNX file: In node 3: UNSUPPORTED_NODE"),
         ({"refuses": "build"}, [], "cannot build an engine"),
         ({"refuses": "load"}, [], "cannot load the engine"),
+        ({"refuses": "context"}, [], "has no memory to run it"),
+        ({"refuses": "start"}, [], "cannot start: pybind11::init()"),
     ],
 )
 def test_an_engine_that_is_wrong_is_not_accepted(

@@ -210,11 +210,34 @@ def test_it_is_written_in_the_syntax_of_python_3_6() -> None:
 def test_the_oldest_interpreter_at_hand_compiles_it(tmp_path: Path) -> None:
     for name, source in (("taskcodec_device.py", onefile.device_source()), ("build_engine.py", onefile.build_source())):
         (tmp_path / name).write_text(source)
-    places = [path for minor in range(6, 15) for path in (shutil.which(f"python3.{minor}"), *_of_pyenv(minor)) if path]
-    for interpreter in [*places, sys.executable]:
-        if not subprocess.run([interpreter, "-c", ""], capture_output=True, check=False).returncode:
-            subprocess.run([interpreter, "-I", "-m", "py_compile", *map(str, tmp_path.glob("*.py"))], check=True)
-            return
+    oldest = next(path for path in _interpreters() if not _fails(path, ""))
+    subprocess.run([oldest, "-I", "-m", "py_compile", *map(str, tmp_path.glob("*.py"))], check=True)
+
+
+def test_the_oldest_interpreter_with_numpy_and_pillow_writes_the_golden_bytes(tmp_path: Path) -> None:
+    (tmp_path / "taskcodec_device.py").write_text(onefile.device_source())
+    np.savez(tmp_path / "tables.npz", **tables_of(FeatureCodec.from_pretrained(SHIPPED)))
+    oldest = next(path for path in _interpreters() if not _fails(path, "import numpy, PIL"))
+    command = [oldest, recorded.__file__, "taskcodec_device.py", "tables.npz", "numpy"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == json.loads(GOLDEN.read_text())[SHIPPED]
+
+
+def _interpreters() -> list[str]:
+    """Pythons from the oldest on, this one last."""
+    return [*(path for minor in range(6, 15) for path in (shutil.which(f"python3.{minor}"), *_of_pyenv(minor)) if path), sys.executable]
+
+
+def _fails(interpreter: str, code: str) -> int:
+    return subprocess.run([interpreter, "-c", code], capture_output=True, check=False).returncode
+
+
+def test_without_numpy_or_pillow_a_program_says_so(bundles: Bundles, photo: Path, tmp_path: Path) -> None:
+    folder = bundles("onnxruntime")
+    for name, program in (("taskcodec_device.py", "taskcodec"), ("build_engine.py", "build_engine")):
+        done = subprocess.run([sys.executable, "-I", "-S", str(folder / name), "bench", "."], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert f"{program}: error: numpy and Pillow are needed" in done.stderr
 
 
 def _of_pyenv(minor: int) -> list[str]:
@@ -484,6 +507,20 @@ def test_a_server_that_is_away_or_refuses_is_one_line(
         taken.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}/"
         assert "no reply from" in complaint(capsys, "send", folder, photo, address)
+    assert "no reply from" in complaint(capsys, "send", folder, photo, "http://a b/c")
+    assert "no reply from" in complaint(capsys, "send", folder, photo, "http://127.0.0.1:port/")
+    with socket.create_server(("127.0.0.1", 0)) as chatter:
+        thread = threading.Thread(target=_talk_garbage, args=(chatter,))
+        thread.start()
+        assert "no reply from" in complaint(capsys, "send", folder, photo, f"http://127.0.0.1:{chatter.getsockname()[1]}/")
+        thread.join()
+
+
+def _talk_garbage(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(1 << 16)
+        connection.sendall(b"hello\r\n")
 
 
 def test_the_sample_pictures_ship_with_the_library() -> None:

@@ -109,6 +109,14 @@ def test_other_symbols_change_captions_and_answers_and_their_score(moved: Path, 
     assert not found.holds
 
 
+def test_a_bundle_that_prepares_pictures_otherwise_is_refused(moved: Path, traced: Traced, pictures: list[Picture]) -> None:
+    manifest = json.loads((moved / "manifest.json").read_text())
+    manifest["preprocess"]["mean"] = [0.4, 0.5, 0.5]
+    sign(moved, manifest)
+    with pytest.raises(ValueError, match="prepares pictures in another way"):
+        verify(moved, traced("blip-blocks")[0], pictures)
+
+
 def test_what_cannot_be_asked_is_left_out_or_refused(
     bundles: dict[str, Path], traced: Traced, pictures: list[Picture], picture: Callable[..., Image.Image]
 ) -> None:
