@@ -23,9 +23,9 @@ from training.data import augment, normalise
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = shipped_names()
-PROMISED = {"vit-tiny-cifar10": ((0.2, 100), (1.0, 56)), "blip-tiny-easyvqa": ((0.2, 48),), "blip-tiny-scenes": ((2.2, 189),)}
-"""Points that may be lost, and in how many bytes. The aim for scenes is 0.1: these are its first weights."""
-N_IMAGES = {"vit-tiny-cifar10": 10_000, "blip-tiny-easyvqa": 1_000, "blip-tiny-scenes": 500}
+PROMISED = {"vit-tiny-cifar10": ((0.2, 100), (1.0, 56)), "blip-tiny-easyvqa": ((0.2, 48),), "blip-tiny-scenes": ((0.1, 100),)}
+"""Points that may be lost, for every task from the same blobs, and in how many bytes."""
+N_IMAGES = {"vit-tiny-cifar10": 10_000, "blip-tiny-easyvqa": 1_000, "blip-tiny-scenes": 2_000}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -111,10 +111,11 @@ def test_the_shipped_sweep_is_of_the_whole_test_split_and_within_the_promised_dr
         rows = [row for row in swept if row["task"] == task]
         assert [row["quality"] for row in rows] == list(codec.qualities)
         assert {row["n_images"] for row in rows} == {N_IMAGES[name]}
-        for drop, n_bytes in PROMISED[name]:
-            assert min(row["bytes_mean"] for row in rows if row["drop"] <= drop) <= n_bytes
         for row in rows:
             assert row["bytes_mean"] - HEADER_BYTES <= 1.01 * row["bits_estimated"] / 8 + 2
+    for drop, n_bytes in PROMISED[name]:
+        of_quality = [[row for row in swept if row["quality"] == q] for q in codec.qualities]
+        assert any(all(row["drop"] <= drop and row["bytes_mean"] <= n_bytes for row in rows) for rows in of_quality)
 
 
 def test_the_rates_of_the_classifier_span_eight_to_one() -> None:
