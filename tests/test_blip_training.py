@@ -237,16 +237,18 @@ def test_a_noun_is_held_against_the_marks_of_what_it_names(data: TextImages) -> 
     task = NameTask(8, data, tokenizer)
     labels = torch.tensor([3])
     scene = data.source.scene(3)  # type: ignore[attr-defined]
-    question, [(_, thing)] = next(
+    question, [(word, thing)] = next(
         (text, found) for text, _ in data.words[3].questions if len(found := named(text.replace("?", " ?").split(), scene)) == 1
     )
     ids = torch.tensor([tokenizer(question).input_ids])
     texts = Texts(QUESTIONS, torch.tensor([0]), ids, torch.ones_like(ids), ids, torch.ones_like(ids))
     states = torch.zeros(1, ids.shape[1], 8)
+    states[0, 1 + word, 0] = 1  # the noun's, behind [CLS], and no other one's
     with torch.no_grad():
         task.marks.weight.zero_()
+        task.marks.bias.zero_()
         for sign in (1, -1):
-            task.marks.bias.copy_(sign * (40.0 * thing_marks(thing) - 20.0))
+            task.marks.weight[:, 0] = sign * (40.0 * thing_marks(thing) - 20.0)
             loss, n_nouns = task(states, texts, labels)
             assert n_nouns == 1
             assert (float(loss) < 1e-3) == (sign == 1)
