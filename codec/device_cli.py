@@ -98,8 +98,8 @@ def _send(options: argparse.Namespace) -> None:
         reason = error.read(1000).decode("utf-8", "replace")
         raise ValueError(f"{options.url} answered {error.code}: {reason or error.reason}") from error
     except (OSError, HTTPException) as error:
-        reason = error.reason if isinstance(error, URLError) else str(error) or type(error).__name__
-        raise ValueError(f"no reply from {options.url}: {reason}") from error
+        why = error.reason if isinstance(error, URLError) else str(error) or type(error).__name__
+        raise ValueError(f"no reply from {options.url}: {why}") from error
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -83,7 +83,7 @@ class TensorRT:
             self._engine = self._runtime.deserialize_cuda_engine(serialized)
         except (TypeError, RuntimeError) as error:
             raise ValueError(f"TensorRT cannot start: {error}") from error
-        self._context = self._engine.create_execution_context() if self._engine is not None else None
+        self._context: Any = self._engine.create_execution_context() if self._engine is not None else None
         if self._context is None:
             raise ValueError("TensorRT cannot load the engine, or has no memory to run it: build it again with build_engine.py")
         self._symbols = np.empty(shapes[SYMBOLS], dtype=np.int32)
