@@ -178,8 +178,8 @@ def _fill(folder: Path, codec: FeatureCodec, traced: Any, target: str) -> None:
     manifest["sha256"] = {file.name: sha256(file) for file in sorted(folder.iterdir())}
     manifest["digest"] = manifest_digest(manifest)
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
-    sums = "".join(f"{sha256(file)}  {file.name}\n" for file in sorted(folder.iterdir()))
-    (folder / SUMS_FILE).write_text(sums)
+    sums = {**manifest["sha256"], MANIFEST_FILE: sha256(folder / MANIFEST_FILE)}
+    (folder / SUMS_FILE).write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
 
 
 def _sample_pixels(codec: FeatureCodec) -> NDArray[np.uint8]:
