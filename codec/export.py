@@ -160,7 +160,7 @@ def _fill(folder: Path, codec: FeatureCodec, traced: Any, target: str) -> None:
     (folder / DEVICE_FILE).write_text(device_source(), encoding="utf-8")
     (folder / BUILD_FILE).write_text(build_source(), encoding="utf-8")
     config = codec.config
-    manifest = {
+    manifest: dict[str, Any] = {
         "format": BUNDLE_FORMAT,
         "name": config.name,
         "task": config.task,
