@@ -9,14 +9,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codec.bitstream import BitstreamError
 from codec.context import LIMIT, N_TABLES, ContextNetwork
-from codec.rangecoder import PORTABLE, Coder, Integers, Tables, usual
+from codec.rangecoder import INVALID, PORTABLE, Coder, Integers, Tables, usual
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class WholeCoder(Protocol):
+        """Context network and coder in one, as `codec.native.NativeCoder` has them."""
+
+        def encode(self, symbols: Integers, quality: int) -> list[bytes]: ...
+        def decode(self, payloads: Sequence[bytes], quality: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]: ...
+
 
 REACH = 15
 """A table holds the mean's nearest symbol and this many on both sides of it."""
@@ -37,15 +47,22 @@ class IntegerPrior:
     Attributes:
         coder: who codes; None for constriction where it is installed, else the coder that needs nothing but numpy. `portable` asks for
             that one. All write and read the same bytes.
+        native: who does all that in C, instead.
     """
 
     network: ContextNetwork
     tables: Tables
     coder: Coder | None = None
+    native: WholeCoder | None = None
 
     def __post_init__(self) -> None:
         if self.tables.cdf.shape != (N_TABLES, TABLE_SYMBOLS + 1):
             raise ValueError(f"a prior has {N_TABLES} tables of {TABLE_SYMBOLS} symbols, not {self.tables.cdf.shape}")
+
+    @property
+    def coder_name(self) -> str:
+        """Who codes: `c`, `constriction` or `numpy`."""
+        return self._coder(False).name if self.native is None else "c"
 
     def encode(self, symbols: Integers, quality: int, portable: bool = False) -> list[bytes]:
         """Symbols (B, M, C), integers in -127..127 -> a payload each.
@@ -53,9 +70,12 @@ class IntegerPrior:
         Raises:
             ValueError: not integers, or another shape, range or quality than the prior's.
         """
+        if self.native is not None and not portable:
+            self._checked(symbols, quality)
+            return self.native.encode(symbols, quality)
         make = self._coder(portable).encoder
         ordered, places, tables = self.places(symbols, quality)
-        escaped = (np.maximum.reduce(places, axis=1) == _ESCAPE).tolist()
+        escaped = np.logical_or.reduce(places == _ESCAPE, axis=1).tolist()
         return [self._payload(make(self.tables), *row) for row in zip(ordered, places, tables, escaped, strict=True)]
 
     def decode(self, payloads: Sequence[bytes], quality: int, portable: bool = False) -> NDArray[np.int32]:
@@ -64,25 +84,40 @@ class IntegerPrior:
         Raises:
             BitstreamError: a payload is not what `encode` writes for any symbols at this quality.
         """
+        if self.native is not None and not portable:
+            ordered, places, tables = self.native.decode(payloads, quality)
+        else:
+            ordered, places, tables = self._read(payloads, quality, portable)
+        if np.count_nonzero(np.abs(ordered) > LIMIT):
+            raise BitstreamError(INVALID)
+        self._check_lengths(payloads, ordered, places, tables, quality, portable)
+        network = self.network
+        return ordered.reshape(-1, network.side**2, network.n_channels).take(network.inverse, axis=1)
+
+    def _read(
+        self, payloads: Sequence[bytes], quality: int, portable: bool
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """Payloads -> symbols, their places in their tables, and these tables, each (B, M * C) in the order of coding."""
         network = self.network
         b, m, c = len(payloads), network.side**2, network.n_channels
         coders = [self._coder(portable).decoder(payload, self.tables) for payload in payloads]
-        known = np.zeros((b, m + 1, c), dtype=np.float32)
+        known = np.zeros((m + 1, b, c), dtype=np.float32)
         places, ordered, tables = (np.empty((b, m * c), dtype=np.int32) for _ in range(3))
         for i, rows in enumerate(network.rows):
             choice, part = network.choose(known, quality, i, i + 1), slice(rows.start * c, rows.stop * c)
-            tables[:, part] = choice.table.reshape(-1, part.stop - part.start)
-            ordered[:, part] = choice.mean.reshape(-1, part.stop - part.start)
+            tables[:, part] = _by_image(choice.table)
             for coder, place, table in zip(coders, places, tables, strict=True):
                 place[part] = coder.read(table[part])
-            ordered[:, part] += _AWAY.take(places[:, part])
-            if np.maximum.reduce(places[:, part], axis=None) == _ESCAPE:
-                for coder, symbol, where in zip(coders, ordered[:, part], places[:, part] == _ESCAPE, strict=True):
+            found = _AWAY.take(places[:, part])
+            found += _by_image(choice.mean)
+            escaped = places[:, part] == _ESCAPE
+            if np.count_nonzero(escaped):
+                for coder, symbol, where in zip(coders, found, escaped, strict=True):
                     symbol[where] = coder.read_bytes(int(where.sum())).astype(np.int32) - (LIMIT + 1)
+            ordered[:, part] = found
             if rows.stop < m:
-                known[:, rows] = network.in_unit(ordered[:, part].reshape(b, -1, c), quality)
-        self._check_lengths(payloads, ordered, places, tables, quality, portable)
-        return ordered.reshape(b, m, c).take(network.inverse, axis=1)
+                known[rows] = network.in_unit(found.reshape(b, -1, c), quality).swapaxes(0, 1)
+        return ordered, places, tables
 
     def _check_lengths(
         self,
@@ -94,11 +129,12 @@ class IntegerPrior:
         portable: bool,
     ) -> None:
         """A payload that is longer or shorter than its symbols are worth must be what they are written to, or it is refused."""
-        for j, (payload, bits) in enumerate(zip(payloads, self._bits(places, tables).tolist(), strict=True)):
+        network = self.network
+        for payload, symbols, bits in zip(payloads, ordered, self._bits(places, tables).tolist(), strict=True):
             if -8 < 8 * len(payload) - bits < 16 and not payload.endswith(b"\0"):
                 continue
-            coder = self._coder(portable).encoder(self.tables)
-            if self._payload(coder, ordered[j], places[j], tables[j], bool((places[j] == _ESCAPE).any())) != payload:
+            image = symbols.reshape(1, -1, network.n_channels).take(network.inverse, axis=1)
+            if self.encode(image, quality, portable) != [payload]:
                 found = f"its {len(payload)} bytes hold symbols that take {bits / 8:.0f}"
                 raise BitstreamError(f"the payload was not written at quality {quality}, or is damaged: {found}")
 
@@ -111,7 +147,7 @@ class IntegerPrior:
         return self._bits(places, tables)
 
     def _bits(self, places: NDArray[np.int32], tables: NDArray[np.int32]) -> NDArray[np.float64]:
-        return self._costs.take(tables * TABLE_SYMBOLS + places).sum(1)
+        return np.add.reduce(self._costs.take(tables * TABLE_SYMBOLS + places), axis=1)
 
     @functools.cached_property
     def _costs(self) -> NDArray[np.float64]:
@@ -127,19 +163,18 @@ class IntegerPrior:
         """
         network = self.network
         b, m, c = self._checked(symbols, quality)
-        known = np.zeros((b, m + 1, c), dtype=np.float32)
+        known = np.zeros((m + 1, b, c), dtype=np.float32)
         ordered = symbols.take(network.order, axis=1).astype(np.int32, copy=False)
-        known[:, :m] = network.in_unit(ordered, quality)
-        distances, tables = np.empty((b, m, c), dtype=np.int32), np.empty((b, m, c), dtype=np.int32)
+        known[:m] = network.in_unit(ordered, quality).swapaxes(0, 1)
+        means, tables = np.empty((m, b, c), dtype=np.int32), np.empty((m, b, c), dtype=np.int32)
         n_passes, start = len(network.rows), network.rows[0].stop
         for rows, passes in ((slice(0, start), (0, 1)), (slice(start, m), (1, n_passes))):
             if rows.start < m:
-                choice = network.choose(known, quality, *passes)
-                tables[:, rows] = choice.table
-                np.subtract(ordered[:, rows], choice.mean, out=distances[:, rows])
+                tables[rows], means[rows] = network.choose(known, quality, *passes)
+        ordered = ordered.reshape(b, -1)
+        distances = ordered - _by_image(means)
         distances += REACH + 1
-        places = _PLACES.take(distances.reshape(b, -1), mode="clip")
-        return ordered.reshape(b, -1), places, tables.reshape(b, -1)
+        return ordered, _PLACES.take(distances, mode="clip"), _by_image(tables)
 
     def _payload(
         self,
@@ -171,3 +206,8 @@ class IntegerPrior:
         if flat.size and (np.minimum.reduce(flat) < -LIMIT or np.maximum.reduce(flat) > LIMIT):
             raise ValueError(f"symbols are in -{LIMIT}..{LIMIT}")
         return symbols.shape  # type: ignore[return-value]
+
+
+def _by_image(rows: NDArray[np.int32]) -> NDArray[np.int32]:
+    """What the network chose (n, B, C) -> (B, n * C)."""
+    return rows.swapaxes(0, 1).reshape(rows.shape[1], -1)

@@ -58,7 +58,7 @@ def passes(side: int) -> tuple[Pass, ...]:
 
 
 class Choice(NamedTuple):
-    """Tables (..., n, C) of the symbols of a pass, and the means (..., n, C), to the nearest symbol."""
+    """Tables (n, B, C) of the symbols of passes, and their means (n, B, C), to the nearest symbol."""
 
     table: NDArray[np.int32]
     mean: NDArray[np.int32]
@@ -144,35 +144,38 @@ class ContextNetwork:
         return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
     def choose(self, known: NDArray[np.float32], quality: int, first: int, last: int) -> Choice:
-        """Tables and means (B, n, C) of passes first ... last - 1.
+        """Tables and means (n, B, C) of passes first ... last - 1, in the order of coding; (n, 1, C) of the first pass, for any batch.
 
         Args:
-            known: (B, M + 1, C) float32, the known symbols `in_unit` in the order of coding, zeros in the last row.
+            known: (M + 1, B, C) float32, the known symbols `in_unit` in the order of coding, zeros in the last row.
         """
         weights = self._second(quality)
         if last == 1:
             return weights.alone
-        span = slice(self.rows[first].start, self.rows[last - 1].stop)
         h = self.sums(known, quality, first, last)
-        np.maximum(h, 0, out=h)
+        np.maximum(h, _ZERO, out=h)
         whole = np.floor(h, out=h).astype(np.float64)
-        z = np.empty((len(h), span.stop - span.start, 2 * self.n_channels))
-        for i in range(first, last):
-            rows = slice(self.rows[i].start - span.start, self.rows[i].stop - span.start)
-            np.matmul(whole[:, rows], weights.out[i], out=z[:, rows])
-        z += weights.bias[span]
+        z = np.empty((*h.shape[:2], 2 * self.n_channels))
+        for i, rows in self._parts(first, last):
+            np.dot(whole[rows].reshape(-1, h.shape[2]), weights.out[i], out=z[rows].reshape(-1, z.shape[2]))
+        start = self.rows[first].start
+        z += weights.bias[start : start + len(z)]
         return self._chosen(z)
 
     def sums(self, known: NDArray[np.float32], quality: int, first: int, last: int) -> NDArray[np.float32]:
-        """(hidden v + hidden_bias) * 2**-shift of passes first ... last - 1: (B, n, H) float32; `known` as `choose` takes it."""
-        start, parts = self.rows[first].start, range(first, last)
-        sums = np.empty((len(known), self.rows[last - 1].stop - start, self.hidden.shape[1]), dtype=np.float32)
-        for i in parts:
-            rows = self.rows[i]
-            seen = known.take(self._near[i], axis=1, mode="clip").reshape(len(known), rows.stop - rows.start, -1)
-            np.matmul(seen, self._first.hidden[i], out=sums[:, rows.start - start : rows.stop - start])
-        sums += self._first.bias[quality, start : start + sums.shape[1]]
+        """(hidden v + hidden_bias) * 2**-shift of passes first ... last - 1: (n, B, H) float32; `known` as `choose` takes it."""
+        start, batch, (n_near, width) = self.rows[first].start, known.shape[1], self._first.hidden[first].shape
+        sums = np.empty((self.rows[last - 1].stop - start, batch, width), dtype=np.float32)
+        for i, rows in self._parts(first, last):
+            seen = known.take(self._near[i], axis=0, mode="clip").reshape(-1, 4, batch, self.n_channels)
+            np.dot(seen.swapaxes(1, 2).reshape(-1, n_near), self._first.hidden[i], out=sums[rows].reshape(-1, width))
+        sums += self._first.bias[quality, start : start + len(sums)]
         return sums
+
+    def _parts(self, first: int, last: int) -> list[tuple[int, slice]]:
+        """Passes first ... last - 1, each with its places from the first one's start on."""
+        start = self.rows[first].start
+        return [(i, slice(self.rows[i].start - start, self.rows[i].stop - start)) for i in range(first, last)]
 
     def in_unit(self, symbols: Integers, quality: int) -> NDArray[np.float32]:
         """Symbols (..., C) in -127..127 -> what the network takes, float32 integers in -127..127."""
@@ -180,12 +183,11 @@ class ContextNetwork:
         return table.take(symbols + start, mode="clip")
 
     def _chosen(self, z: NDArray[np.float64]) -> Choice:
-        np.floor(z, out=z)
-        whole = z.astype(np.int32)
-        eighths, scale = whole[..., : self.n_channels], whole[..., self.n_channels :]
-        table = _FIRST_TABLES.take(scale, mode="clip")
-        table += eighths & (EIGHTHS - 1)
-        return Choice(table, eighths >> 3)
+        c = self.n_channels
+        whole = np.floor(z, out=z).astype(np.int32)
+        table = _FIRST_TABLES.take(whole[..., c:], mode="clip")
+        table += (whole & _EIGHTH)[..., :c]  # whole rows: twice the numbers, and half the time of halves of rows
+        return Choice(table, (whole >> _EIGHTH_BITS)[..., :c])
 
     # Weights as products from the left take them. The first layer's are float32 and hold 2**-shift, the second's are float64 and hold a
     # quality's factor and 2**-16: powers of two, and sums below 2**24 and 2**53, so every product and sum is still exact.
@@ -200,14 +202,15 @@ class ContextNetwork:
         step = np.exp2(-self.shift.astype(np.float32))
         hidden = [np.ascontiguousarray(w.T, dtype=np.float32) for w in self.hidden * step[..., None]]
         network = np.concatenate([np.full(len(p.positions), max(i - 1, 0)) for i, p in enumerate(self.passes)])  # of each place
-        return _First([hidden[0], *hidden], (self.hidden_bias * step).astype(np.float32).take(network, axis=1))
+        bias = (self.hidden_bias * step).astype(np.float32).take(network, axis=1)
+        return _First([hidden[0], *hidden], bias[:, :, None])
 
     def _second(self, quality: int) -> _Second:
         if quality not in self._seconds:
             factor, one = self.factor[quality].astype(np.float64), float(1 << FRACTION_BITS)
             out = [np.ascontiguousarray(w.T * factor / one) for w in self.out.astype(np.float64)]
-            bias = (self.out_bias.T[self.order] * factor + self.bias[quality]) / one
-            self._seconds[quality] = _Second([out[0], *out], bias, self._chosen(bias[None, self.rows[0]].copy()))
+            bias = ((self.out_bias.T[self.order] * factor + self.bias[quality]) / one)[:, None]
+            self._seconds[quality] = _Second([out[0], *out], bias, self._chosen(bias[self.rows[0]].copy()))
         return self._seconds[quality]
 
     @functools.cached_property
@@ -225,13 +228,14 @@ class ContextNetwork:
 
 class _First(NamedTuple):
     hidden: list[NDArray[np.float32]]  # by pass, (4 C, H); the first pass has none
-    bias: NDArray[np.float32]  # (Q, M, H) in the order of coding
+    bias: NDArray[np.float32]  # (Q, M, 1, H) in the order of coding
 
 
 class _Second(NamedTuple):
     out: list[NDArray[np.float64]]  # by pass, (H, 2 C)
-    bias: NDArray[np.float64]  # (M, 2 C) in the order of coding
+    bias: NDArray[np.float64]  # (M, 1, 2 C) in the order of coding
     alone: Choice  # of the first pass
 
 
 _FIRST_TABLES = np.arange(N_SCALES, dtype=np.int32) * EIGHTHS
+_ZERO, _EIGHTH, _EIGHTH_BITS = np.zeros(1, dtype=np.float32), np.array([EIGHTHS - 1], dtype=np.int32), np.array([3], dtype=np.int32)

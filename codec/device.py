@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codec.blobs import read_blob, write_blobs
-from codec.coding import IntegerPrior
 from codec.context import LIMIT, ContextNetwork
 from codec.engines import PIXELS, file_sha256, open_engine
-from codec.native import first_coder, open_coder
+from codec.native import open_prior
 from codec.preprocess import Preprocess
 from codec.rangecoder import Tables
 
@@ -94,8 +93,7 @@ class DeviceEncoder:
             self.shapes = {name: tuple(shape) for name, shape in self.manifest["shapes"].items()}
             tables = read_arrays(os.path.join(folder, TABLES_FILE))
             network = ContextNetwork(side, *[tables[name] for name in NETWORK])
-            self.coder = first_coder(folder) if coder is None else open_coder(coder, folder)
-            self.prior = IntegerPrior(network, Tables(tables["cdf"]), self.coder)
+            self.prior = open_prior(network, Tables(tables["cdf"]), coder, os.path.join(folder, "__pycache__"))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the bundle in {folder} lacks {error}: export it anew") from error
         self.batch = self.shapes[PIXELS][0]

@@ -14,9 +14,8 @@ import numpy as np
 
 from codec.bitstream import inspect
 from codec.blobs import write_blobs
-from codec.coding import IntegerPrior
 from codec.device import SAMPLES_FILE, DeviceEncoder, read_arrays, whole_output
-from codec.native import CODERS, open_coder
+from codec.native import CODERS, open_prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -128,7 +127,7 @@ def _coding(encoder: DeviceEncoder, folder: str, symbols: NDArray[np.int32], qua
     coders, missing = {}, []
     for name in CODERS:
         try:
-            coders[name] = IntegerPrior(encoder.prior.network, encoder.prior.tables, open_coder(name, folder))
+            coders[name] = open_prior(encoder.prior.network, encoder.prior.tables, name, os.path.join(folder, "__pycache__"))
         except ValueError as error:
             missing.append((f"  coding, {name}", f"not here: {' '.join(str(error).split())}"))
     steps = [functools.partial(write_blobs, prior, encoder.fingerprint, symbols, quality) for prior in coders.values()]
@@ -136,7 +135,7 @@ def _coding(encoder: DeviceEncoder, folder: str, symbols: NDArray[np.int32], qua
     rows = []
     for name, ms in zip(coders, times, strict=True):
         ratio = "" if name == "numpy" else f", {times[-1] / ms:.1f} times as fast as numpy"
-        rows.append((f"  coding, {name}{'' if name != encoder.coder.name else ', used'}", f"{ms:.3f} ms{ratio}"))
+        rows.append((f"  coding, {name}{'' if name != encoder.prior.coder_name else ', used'}", f"{ms:.3f} ms{ratio}"))
     return rows + missing
 
 

@@ -31,6 +31,7 @@ from codec.checkpoint import check_manifest, find_backbone, find_checkpoint, shi
 from codec.coding import IntegerPrior
 from codec.config import CodecConfig
 from codec.context import LIMIT
+from codec.native import open_prior
 from codec.prior import prior_from_tensors, prior_to_tensors
 from codec.split import share_tower, split, token_grid
 from codec.transforms import BlocksAnalysis, StudentAnalysis, Synthesis, add_adapters
@@ -131,7 +132,7 @@ class FeatureCodec(nn.Module):
                 f"the prior does not fit a latent of {config.side} x {config.side} x {config.n_channels} at {config.n_qualities} qualities"
             )
         self.round_weights()
-        self._prior = prior
+        self._prior = open_prior(prior.network, prior.tables)
         self._fingerprint = self._make_fingerprint()
         self.eval()
 

@@ -1,7 +1,7 @@
-"""symbols <-> payload by C that the device's own compiler makes of `codec.native_c`: the bytes of `PortableEncoder`, sooner.
+"""symbols (B, M, C) <-> payloads by C that the machine's own compiler makes of `codec.native_c`: the bytes of numpy's way, sooner.
 
-Part of the one file for devices. Whatever keeps the C away (no compiler, no place to write, another result than the portable coder's)
-is a reason that is reported and no error: the portable coder does the same without.
+Part of the one file for devices. Whatever keeps the C away (no compiler, no place to write, another result than numpy's) is a reason
+that is reported and no error: the other coders do the same without.
 """
 
 from __future__ import annotations
@@ -20,157 +20,187 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codec.bitstream import BitstreamError
+from codec.coding import REACH, IntegerPrior
+from codec.context import EIGHTHS, FRACTION_BITS, LIMIT, N_SCALES, ContextNetwork
 from codec.native_c import SOURCE
-from codec.rangecoder import (
-    BYTE_TABLES,
-    INVALID,
-    PORTABLE,
-    Coder,
-    PortableDecoder,
-    PortableEncoder,
-    Tables,
-    constriction_coder,
-    shortest,
-)
+from codec.rangecoder import INVALID, PORTABLE, Tables, constriction_coder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from codec.rangecoder import Integers
 
-FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
-CODERS = ("constriction", "c", "numpy")
+_KNOWN = {"LIMIT": LIMIT, "REACH": REACH, "N_SCALES": N_SCALES, "EIGHTHS": EIGHTHS, "FRACTION_BITS": FRACTION_BITS}
+FLAGS = ("-std=c99", "-O3", "-shared", "-fPIC", *[f"-D{name}={value}" for name, value in sorted(_KNOWN.items())])
+CODERS = ("c", "constriction", "numpy")
 """Names of the coders, the one that is taken first."""
-_WIDEST = (1 << 64) - 1
+_SHORT, _INT = 1 << 15, 1 << 31
+
+_POINTERS = ("order", "ends", "near", "network", "unit", "hidden", "hidden_bias", "shift", "out", "out_bias", "factor", "bias", "cdf")
 
 
-class _Rows:
-    """Tables as C takes them: where they are, how many, and their symbols."""
+class _Prior(ctypes.Structure):
+    """`struct prior`."""
 
-    def __init__(self, cdf: Integers) -> None:
-        self.kept = np.ascontiguousarray(cdf, dtype=np.uint32)
-        self.arguments = ctypes.c_void_p(self.kept.ctypes.data), len(self.kept), self.kept.shape[1] - 1
+    _fields_ = [(name, ctypes.c_int) for name in ("m", "c", "h", "n_passes")] + [(name, ctypes.c_void_p) for name in _POINTERS]
 
 
-_BYTES = _Rows(BYTE_TABLES)
+class NativeCoder:
+    """Writes and reads the payloads of one prior.
+
+    Args:
+        network, tables: the prior's.
+        folder: where the compiled code is, or is put.
+
+    Raises:
+        ValueError: there is no C here, or the network's sums do not fit its integers; the message says why.
+    """
+
+    def __init__(self, network: ContextNetwork, tables: Tables, folder: str) -> None:
+        self._made_of, self._library = (network, tables, folder), _library(folder)
+        hidden = LIMIT * np.abs(network.hidden.astype(np.int64)).sum(2) + np.abs(network.hidden_bias.astype(np.int64)).max(0)
+        most = (np.abs(network.out.astype(np.int64)) * (hidden >> network.shift)[:, None]).sum(2).max(0)
+        if (hidden >> network.shift).max() >= _SHORT or (most + np.abs(network.out_bias.astype(np.int64)).max(1)).max() >= _INT:
+            raise ValueError("the sums of the prior's network do not fit the integers of the coder in C")
+        passes, (m, c, h) = network.passes, (network.side**2, network.n_channels, network.hidden.shape[1])
+        arrays = {
+            "order": network.order,
+            "ends": np.cumsum([len(positions) for positions, _ in passes]),
+            "near": np.concatenate([neighbours for _, neighbours in passes]),
+            "network": np.concatenate([np.full(len(positions), i) for i, (positions, _) in enumerate(passes)]),
+            "out_bias": network.out_bias.T[network.order],
+            **{name: getattr(network, name) for name in ("unit", "hidden_bias", "shift", "factor", "bias")},
+        }
+        self._kept = {name: np.ascontiguousarray(array, dtype=np.int32) for name, array in arrays.items()}
+        self._kept["hidden"] = np.ascontiguousarray(network.hidden.swapaxes(1, 2), dtype=np.int16)
+        self._kept["out"] = np.ascontiguousarray(network.out, dtype=np.int16)
+        self._kept["cdf"] = np.ascontiguousarray(tables.cdf, dtype=np.uint32)
+        self._struct = _Prior(m, c, h, len(passes), *[self._kept[name].ctypes.data for name in _POINTERS])
+        self._prior = ctypes.addressof(self._struct)
+        self._n_symbols, self._shape = m * c, (m, c)
+        # Parts of the memory for work, in bytes from its start: symbols' raw bytes or nothing, payload, network's integers, known symbols.
+        self._payload, self._numbers = m * c, m * c + 4 * m * c + 16
+        self._numbers += -self._numbers % 4
+        self._known = self._numbers + 4 * (h + 2 * c)
+        self._n_work = self._known + 2 * ((m + 1) * c + h)
+
+    def __reduce__(self) -> Any:
+        """In another process, or on another machine, it is opened there; where that cannot be, the prior goes on without."""
+        return _reopened, self._made_of
+
+    def encode(self, symbols: Integers, quality: int) -> list[bytes]:
+        """Symbols (B, M, C) in -127..127, of a quality that there is -> a payload each."""
+        images = np.ascontiguousarray(symbols, dtype=np.int32)
+        work, at, payloads = np.empty(self._n_work, dtype=np.uint8), images.ctypes.data, []
+        raw = work.ctypes.data
+        for place in range(at, at + 4 * images.size, 4 * self._n_symbols):
+            n = self._library.prior_write(self._prior, quality, place, raw + self._payload, raw + self._known, raw + self._numbers, raw)
+            payloads.append(ctypes.string_at(raw + self._payload, n))
+        return payloads
+
+    def decode(self, payloads: Sequence[bytes], quality: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """Payloads -> symbols, their places in their tables, and these tables, each (B, M * C) in the order of coding.
+
+        Raises:
+            BitstreamError: a payload leads beyond a table.
+        """
+        work, n = np.empty(self._n_work, dtype=np.uint8), len(payloads) * self._n_symbols
+        read = np.empty((3, len(payloads), self._n_symbols), dtype=np.int32)
+        at, raw = read.ctypes.data, work.ctypes.data
+        for i, payload in enumerate(payloads):
+            place = at + 4 * i * self._n_symbols
+            if self._library.prior_read(
+                self._prior, quality, payload, len(payload), place, place + 4 * n, place + 8 * n, raw + self._known, raw + self._numbers
+            ):
+                raise BitstreamError(INVALID)
+        return read[0], read[1], read[2]
 
 
-class NativeEncoder:
-    """`PortableEncoder` with its loop in C: the same bytes."""
-
-    def __init__(self, library: Any, tables: Tables) -> None:
-        self._library, self._rows = library, _Rows(tables.cdf)
-        self._settled, self._n_words = 0, 0
-        self._state = (ctypes.c_uint64 * 2)(0, _WIDEST)
-
-    def write(self, symbols: NDArray[np.int32], table: Integers | int) -> None:
-        """As `Encoder.write`. Raises ValueError for a symbol or a table that there is not."""
-        self._write(symbols, np.full(len(symbols), table) if isinstance(table, int) else table, self._rows)
-
-    def write_bytes(self, values: NDArray[np.uint8]) -> None:
-        """As `Encoder.write_bytes`."""
-        if len(values):
-            self._write(values, np.zeros(len(values), dtype=np.int32), _BYTES)
-
-    def _write(self, symbols: Integers, table: Integers, rows: _Rows) -> None:
-        places, chosen = np.ascontiguousarray(symbols, dtype=np.int32), np.ascontiguousarray(table, dtype=np.int32)
-        n, carry = len(places), ctypes.c_uint32(0)
-        if len(chosen) != n:
-            raise ValueError(f"{n} symbols, but tables for {len(chosen)}")
-        words = ctypes.create_string_buffer(4 * n + 1)
-        n_new = self._library.coder_write(
-            self._state, words, ctypes.byref(carry), places.ctypes.data, chosen.ctypes.data, n, *rows.arguments
-        )
-        if n_new < 0:
-            raise ValueError("a symbol, or its table, is out of range")
-        self._settled = ((self._settled + carry.value) << 32 * n_new) + int.from_bytes(ctypes.string_at(words, 4 * n_new), "big")
-        self._n_words += n_new
-
-    def finish(self) -> bytes:
-        """As `Encoder.finish`."""
-        low, width = self._state
-        return shortest((self._settled << 64) + low, width, 32 * self._n_words + 64)
+def _reopened(network: ContextNetwork, tables: Tables, folder: str) -> NativeCoder | None:
+    try:
+        return NativeCoder(network, tables, folder)
+    except ValueError:
+        return None
 
 
-class NativeDecoder:
-    """`PortableDecoder` with its loop in C: the same symbols."""
+def open_prior(network: ContextNetwork, tables: Tables, coder: str | None = None, folder: str | None = None) -> IntegerPrior:
+    """A prior whose payloads are written by the coder of that name, None for the first of `CODERS` that can be had.
 
-    def __init__(self, library: Any, payload: bytes, tables: Tables) -> None:
-        self._library, self._payload, self._rows = library, bytes(payload), _Rows(tables.cdf)
-        self._state = (ctypes.c_uint64 * 3)(int.from_bytes(payload[:8].ljust(8, b"\0"), "big"), _WIDEST, 8)
-
-    def read(self, table: Integers | int, n: int | None = None) -> NDArray[np.int32]:
-        """As `Decoder.read`."""
-        return self._read(np.full(n or 0, table) if isinstance(table, int) else table, self._rows)
-
-    def read_bytes(self, n: int) -> NDArray[np.uint8]:
-        """As `Decoder.read_bytes`."""
-        return self._read(np.zeros(n, dtype=np.int32), _BYTES).astype(np.uint8)
-
-    def _read(self, table: Integers, rows: _Rows) -> NDArray[np.int32]:
-        chosen, places = np.ascontiguousarray(table, dtype=np.int32), np.empty(len(table), dtype=np.int32)
-        code = self._library.coder_read(
-            self._state, self._payload, len(self._payload), places.ctypes.data, chosen.ctypes.data, len(places), *rows.arguments
-        )
-        if code:
-            raise BitstreamError(INVALID)
-        return places
-
-
-def open_coder(name: str, folder: str) -> Coder:
-    """The coder of that name. The one in C is compiled when it is first asked for, into `__pycache__` in `folder`.
+    The one in C is compiled when it is first asked for, into `folder`; None for a folder of the user's cache.
 
     Raises:
         ValueError: it cannot be had here, or is none of `CODERS`; the message says why.
     """
-    if name == "numpy":
-        return PORTABLE
-    if name == "constriction":
-        return constriction_coder()
-    if name != "c":
-        raise ValueError(f"unknown coder {name!r}; there are: {', '.join(CODERS)}")
-    library = _library(os.path.abspath(folder))
-    return Coder("c", functools.partial(NativeEncoder, library), functools.partial(NativeDecoder, library))
+    if coder is None:
+        for name in CODERS[:-1]:
+            try:
+                return open_prior(network, tables, name, folder)
+            except ValueError:
+                continue
+        coder = CODERS[-1]
+    if coder == "numpy":
+        return IntegerPrior(network, tables, PORTABLE)
+    if coder == "constriction":
+        return IntegerPrior(network, tables, constriction_coder())
+    if coder != "c":
+        raise ValueError(f"unknown coder {coder!r}; there are: {', '.join(CODERS)}")
+    prior = IntegerPrior(network, tables, native=NativeCoder(network, tables, os.path.abspath(folder or cache_folder())))
+    if not _agrees(prior):
+        raise ValueError("the coder in C gives other bytes than numpy's")
+    return prior
 
 
-def first_coder(folder: str) -> Coder:
-    """The first of `CODERS` that can be had here."""
-    for name in CODERS[:-1]:
+def _agrees(prior: IntegerPrior) -> bool:
+    """Whether the prior's payloads, of symbols from none but zeros to none that a table reaches, are those that numpy writes and reads."""
+    network = prior.network
+    shape = (4, network.side**2, network.n_channels)
+    draws = (np.arange(int(np.prod(shape))) * 2654435761 >> 7) % (2 * LIMIT + 1) - LIMIT
+    symbols = draws.reshape(shape) // np.array([LIMIT + 1, 32, 4, 1])[:, None, None]
+    symbols[0] = 0
+    for quality in {0, network.n_qualities - 1}:
+        payloads = prior.encode(symbols, quality)
+        if payloads != prior.encode(symbols, quality, portable=True):
+            return False
         try:
-            return open_coder(name, folder)
-        except ValueError:
-            continue
-    return PORTABLE
+            if not np.array_equal(prior.decode(payloads, quality), symbols):
+                return False
+        except BitstreamError:
+            return False
+    return True
+
+
+def cache_folder() -> str:
+    """Where a computer keeps the compiled coder: in XDG_CACHE_HOME, or `.cache` of the home folder."""
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"), "task-codec")
 
 
 @functools.cache
 def _library(folder: str) -> Any:
-    """The C code, loaded: from the folder's cache, else compiled into it."""
+    """The C code, loaded from the folder, else compiled into it."""
     about = f"{SOURCE} {FLAGS} {platform.machine()} {sys.maxsize} {sys.platform}"
-    cache = os.path.join(folder, "__pycache__")
-    path = os.path.join(cache, f"coder-{hashlib.sha256(about.encode()).hexdigest()[:16]}.so")
+    path = os.path.join(folder, f"coder-{hashlib.sha256(about.encode()).hexdigest()[:16]}.so")
     if not os.path.isfile(path):
-        _compile(cache, path)
+        _compile(folder, path)
     try:
         library = ctypes.CDLL(path)
-        count, pointer, size = ctypes.c_long, ctypes.c_void_p, ctypes.c_int
-        library.coder_write.argtypes = [pointer, pointer, pointer, pointer, pointer, count, pointer, size, size]
-        library.coder_read.argtypes = [pointer, ctypes.c_char_p, ctypes.c_uint64, pointer, pointer, count, pointer, size, size]
-        library.coder_write.restype = library.coder_read.restype = count
+        number, size, pointer = ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p
+        library.prior_write.argtypes = [pointer, number, pointer, pointer, pointer, pointer, pointer]
+        library.prior_read.argtypes = [pointer, number, ctypes.c_char_p, size, pointer, pointer, pointer, pointer, pointer]
+        library.prior_write.restype = library.prior_read.restype = size
     except (OSError, AttributeError) as error:
         raise ValueError(f"{path} cannot be loaded: {error}; delete it, and it is compiled again") from error
-    if not _agrees(library):
-        raise ValueError(f"{path} gives other bytes than the portable coder")
     return library
 
 
-def _compile(cache: str, path: str) -> None:
+def _compile(folder: str, path: str) -> None:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise ValueError("no C compiler: neither cc, gcc nor clang is there")
     try:
-        os.makedirs(cache, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as place:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as place:
             source, made = os.path.join(place, "coder.c"), os.path.join(place, "coder.so")
             with open(source, "w") as file:
                 file.write(SOURCE)
@@ -181,19 +211,3 @@ def _compile(cache: str, path: str) -> None:
             os.replace(made, path)
     except (OSError, subprocess.SubprocessError) as error:
         raise ValueError(f"the coder cannot be compiled: {error}") from error
-
-
-def _agrees(library: Any) -> bool:
-    """Whether symbols and bytes, carries among them, are written as the portable coder writes them, and read back."""
-    tables = Tables(np.array([[0, 1, 1 << 23, (1 << 24) - 1, 1 << 24], [0, 1 << 24 - 1, (1 << 24) - 2, (1 << 24) - 1, 1 << 24]], np.uint32))
-    draws = np.arange(4000) * 2654435761 >> 7
-    symbols, rows, values = (draws & 3).astype(np.int32), (draws >> 2 & 1).astype(np.int32), (draws[:200] >> 3).astype(np.uint8)
-    coders = NativeEncoder(library, tables), PortableEncoder(tables)
-    for coder in coders:
-        coder.write(symbols, rows)
-        coder.write_bytes(values)
-    payload = coders[1].finish()
-    if coders[0].finish() != payload:
-        return False
-    back, theirs = NativeDecoder(library, payload, tables), PortableDecoder(payload, tables)
-    return bool((back.read(rows) == theirs.read(rows)).all() and (back.read_bytes(200) == values).all())

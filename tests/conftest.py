@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 LABELS = ("cat", "dog", "ship", "truck")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The coder in C is compiled into a folder of the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random ViT for 32 x 32 pixels: 16 tokens and CLS, 32 wide, 3 blocks, 4 labels."""

@@ -29,17 +29,18 @@ def arrays(n_qualities, shape):
         yield quality, symbols.clip(-127, 127).astype(np.int32).reshape(1, *shape)
 
 
-def digest(runtime, tables, coder=None):
+def digest(runtime, tables, coder=None, folder=None):
     """SHA-256 of all blobs, in hex; each is read back too.
 
     Args:
         runtime: the module `taskcodec_device`.
         tables: arrays of a bundle's tables.npz, by name.
-        coder: of the runtime's coders; None for the one it takes on a computer.
+        coder: name of one of the runtime's coders; None for the first that can be had.
+        folder: where the one in C is compiled.
     """
     m = tables["out_bias"].shape[1]
     network = runtime.ContextNetwork(int(m**0.5), *[tables[name] for name in runtime.NETWORK])
-    prior, state = runtime.IntegerPrior(network, runtime.Tables(tables["cdf"]), coder), hashlib.sha256()
+    prior, state = runtime.open_prior(network, runtime.Tables(tables["cdf"]), coder, folder), hashlib.sha256()
     for quality, symbols in arrays(network.n_qualities, (m, network.n_channels)):
         blob = runtime.write_blobs(prior, FINGERPRINT, symbols, quality)[0]
         back, q = runtime.read_blob(prior, FINGERPRINT, blob)
@@ -61,5 +62,5 @@ def load(path):
 if __name__ == "__main__":
     with np.load(sys.argv[2], allow_pickle=False) as file:
         module = load(sys.argv[1])
-        wanted = module.open_coder(sys.argv[3], os.path.dirname(sys.argv[1])) if sys.argv[3:] else None
-        print(digest(module, {name: file[name] for name in file.files}, wanted))
+        wanted = sys.argv[3] if sys.argv[3:] else None
+        print(digest(module, {name: file[name] for name in file.files}, wanted, os.path.dirname(os.path.abspath(sys.argv[1]))))
