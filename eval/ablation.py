@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from codec.bitstream import HEADER_BYTES
 from codec.context import LIMIT
 from codec.model import FeatureCodec
 from codec.rangecoder import Tables, usual
-from eval.compare import Compared, Counted, arguments, command_of, compare, count, images_of, read_compared, trained, write_compared
+from eval.compare import Compared, Counted, arguments, command_of, compare, count, images_of, kept, read_compared, trained, write_compared
 from training.codec_recipe import CodecRecipe
 from training.data import Images, batches, normalise
 from training.recipe import read_recipe
@@ -80,17 +81,19 @@ def train_and_compare(
     for i, (name, changes) in enumerate(list(STEPS.items())[:n_steps]):
         changed = [*overrides, *(change.format(**vars(base)) for change in changes)]
         commands[name] = command_of(recipe, changed)
-        full = runs / "0"
-        if name == PLAIN and not (runs / f"{i}").exists():
-            shutil.copytree(full, runs / f"{i}", ignore=shutil.ignore_patterns("final"))
-        if name == STATIC:
-            fit = Images(base.data, base.train_split, base.preprocess(), base.count_limit)
-            counted[name] = counted[FULL]._replace(n_bytes=static_bytes(trained(recipe, overrides, full), fit, images))
-        elif name == TRUNCATED:
-            counted[name] = count(trained(recipe, overrides, full), images, truncated=True)
-        else:
-            counted[name] = count(trained(recipe, changed, runs / f"{i}"), images)
+        full, folder = runs / "0", runs / f"{i}"
+        if name == PLAIN and not (folder / "answer").exists() and not (folder / "final").exists():
+            shutil.copytree(full, folder, ignore=shutil.ignore_patterns("final", "counted-*"))
+        codec = trained(recipe, overrides, full) if name in (STATIC, TRUNCATED) else trained(recipe, changed, folder)
+        make = partial(_static, counted[FULL], codec, base, images) if name == STATIC else partial(count, codec, images, name == TRUNCATED)
+        counted[name] = kept(folder, f"{name} {codec.fingerprint.hex()} {base.data} {split} {limit}", make)
     return compare(counted, commands, drop)
+
+
+def _static(full: Counted, codec: FeatureCodec, base: CodecRecipe, images: Images) -> Counted:
+    """The same symbols, so the same answers, in other bytes."""
+    fit = Images(base.data, base.train_split, base.preprocess(), base.count_limit)
+    return full._replace(n_bytes=static_bytes(codec, fit, images))
 
 
 def markdown(steps: Sequence[Compared]) -> str:

@@ -7,8 +7,9 @@ images, paired: every codec answers the same resampled images, and so does the u
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -96,6 +97,22 @@ def count(codec: FeatureCodec, images: Images, truncated: bool = False) -> Count
             right[q] += (codec.tail(codec.decode(blobs)).logits.argmax(-1) == labels).tolist()
     macs = device_cost(codec.encoder, preprocess.size).macs
     return Counted(np.array(n_bytes, dtype=float), np.array(right, dtype=float), np.array(reference, dtype=float), macs)
+
+
+def kept(folder: Path, about: str, make: Callable[[], Counted]) -> Counted:
+    """What `make` counts, kept in a folder: it takes minutes, and a table is made again whenever a row is added.
+
+    Args:
+        about: all that it depends on.
+    """
+    path = folder / f"counted-{hashlib.sha256(about.encode()).hexdigest()[:16]}.npz"
+    if not path.is_file():
+        made = make()
+        folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file, file.open("wb") as opened:
+            np.savez_compressed(opened, **made._asdict())
+    with np.load(path) as arrays:
+        return Counted(arrays["n_bytes"], arrays["right"], arrays["uncut"], int(arrays["device_macs"]))
 
 
 def compare(counted: dict[str, Counted], commands: dict[str, str], drop: float, seed: int = 0) -> list[Compared]:

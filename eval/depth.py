@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from eval.compare import Compared, arguments, command_of, compare, count, images_of, read_compared, trained, write_compared
+from eval.compare import Compared, arguments, command_of, compare, count, images_of, kept, read_compared, trained, write_compared
+from training.codec_recipe import CodecRecipe
+from training.recipe import read_recipe
 
 SHIPPED = Path(__file__).parent.parent / "docs" / "depth.jsonl"
 DEPTHS = (1, 2, 3, 4)
@@ -23,7 +26,11 @@ def train_and_compare(recipe: str, overrides: Sequence[str], runs: Path, split: 
     images = images_of(recipe, overrides, split, limit)
     changes = {f"blocks, k = {k}": [*overrides, "start=null", "encoder=blocks", f"k={k}"] for k in DEPTHS}
     changes[STUDENT] = [override for override in overrides if override.startswith(("data=", "backbone="))]
-    counted = {name: count(trained(recipe, changed, runs / name.replace(", k = ", "-")), images) for name, changed in changes.items()}
+    counted, data = {}, read_recipe(CodecRecipe, recipe, overrides).data
+    for name, changed in changes.items():
+        folder = runs / name.replace(", k = ", "-")
+        codec = trained(recipe, changed, folder)
+        counted[name] = kept(folder, f"{codec.fingerprint.hex()} {data} {split} {limit}", partial(count, codec, images))
     return compare(counted, {name: command_of(recipe, changed) for name, changed in changes.items()}, drop)
 
 

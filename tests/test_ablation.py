@@ -89,6 +89,9 @@ def test_the_command_trains_measures_and_draws(
     assert main(["--rows", str(rows), "--out", str(picture)]) == 0
     (row,) = [line for line in printed.splitlines() if line.startswith(f"| {FULL} |")]
     assert row in capsys.readouterr().out
+    monkeypatch.setattr(ablation, "count", lambda *_: pytest.fail("what was counted is kept"))
+    assert main(["n_channels=5", "--train", str(tmp_path / "small.yaml"), *options]) == 0
+    assert row in capsys.readouterr().out
 
 
 @torch.inference_mode()
