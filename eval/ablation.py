@@ -36,10 +36,11 @@ STEPS: dict[str, tuple[str, ...]] = {
     STATIC: (),
     TRUNCATED: (),
     PLAIN: ("dead_zone_limit=0",),
+    "trained for the rate of quality 3 alone": ("rate_weights=[{rate_weights[3]}]",),
+    "trained for the rate of quality 6 alone": ("rate_weights=[{rate_weights[6]}]",),
     "without labels in the target": ("label_weight=0",),
     "without adapters in the tail": ("adapter_rank=0",),
-    "trained for the rate of quality 2 alone": ("rate_weights=[{rate_weights[2]}]",),
-    "trained for the rate of quality 4 alone": ("rate_weights=[{rate_weights[4]}]",),
+    "without soft rounding before the noise": ("sharpness=0",),
     "without the synthesis' block": ("synthesis_depth=0",),
 }
 """What is removed, and how the recipe says so (`{...}` is a field of the recipe as it is)."""

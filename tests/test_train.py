@@ -28,7 +28,7 @@ from training.freeze import DEAD_ZONES, choose_dead_zones, fit_prior
 from training.loop import last_whole_checkpoint
 from training.objective import Labels, open_objective
 from training.recipe import read_recipe
-from training.train import CodecTask, build, load_models, run
+from training.train import CodecTask, build, load_models, run, soft_round
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -109,10 +109,24 @@ def test_training_starts_from_a_trained_codec_of_other_qualities(recipe: CodecRe
             assert torch.equal(p, theirs[name]), name
     torch.testing.assert_close(codec.log_gain.mean(0), theirs["log_gain"].mean(0))
     torch.testing.assert_close(codec.log_gain[1:] - codec.log_gain[:-1], torch.full((2, 4), 0.5 * float(np.log(10))))
+    anchored = build(replace(finer, start_rate_weight=1e-2))
+    torch.testing.assert_close(anchored.log_gain[0], theirs["log_gain"].mean(0))
     with pytest.raises(ValueError, match="another shape"):
         build(replace(finer, n_channels=5))
     with pytest.raises(ValueError, match="start: no codec in"):
         build(replace(finer, start=str(tmp_path)))
+
+
+def test_soft_rounding_is_nothing_at_0_rounding_at_the_end_and_keeps_integers_and_their_middles() -> None:
+    values = torch.linspace(-3, 3, 241)
+    assert torch.equal(soft_round(values, 0.0), values)
+    fixed = torch.arange(-6, 7) / 2
+    for sharpness in (0.1, 4.0, 50.0):
+        torch.testing.assert_close(soft_round(fixed, sharpness), fixed, atol=1e-5, rtol=0)
+        assert (soft_round(values, sharpness).diff() >= 0).all()
+    torch.testing.assert_close(soft_round(values, 1e-3), values, atol=1e-4, rtol=0)
+    away = (values - values.floor() - 0.5).abs() > 0.2
+    torch.testing.assert_close(soft_round(values[away], 50.0), values[away].round(), atol=1e-3, rtol=0)
 
 
 def test_dead_zones_are_those_of_least_loss(tiny_codec: FeatureCodec, task: CodecTask) -> None:

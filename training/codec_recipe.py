@@ -28,9 +28,11 @@ class CodecRecipe:
         data: folder or hub name, or `scenes`; `train_split` is fitted on, `validation_split` picks the default quality, and
             `calibration_split`, which picks nothing, says what each quality takes and loses.
         rate_weights: lambda of each quality in nats per bit, largest (smallest blobs) first; their number is the number of qualities.
+        sharpness: of `training.train.soft_round`, before noise stands for rounding in the rate; 0 for noise alone.
         match_weight: weight of the normalised token distortion against the rate in stage 1.
         start: folder of a trained codec of the same shape, whose encoder, synthesis and adapters this one starts from; its qualities
             need not be as many. None to start from random weights.
+        start_rate_weight: the lambda that the gains of `start` are for; None for the geometric mean of `rate_weights`.
         n_questions: asked of each picture in a step, where the task is to answer questions.
         label_weight: share of the true label, or word, in the target of stage 2; the rest is the uncut model's answer. 0 needs no labels.
         max_drop: the default quality is the smallest one whose drop on the validation split is at most this, in points.
@@ -55,11 +57,13 @@ class CodecRecipe:
     answer: Schedule
     task: str = LABELS
     start: str | None = None
+    start_rate_weight: float | None = None
     student_widths: tuple[int, ...] = ()
     student_depths: tuple[int, ...] = ()
     synthesis_depth: int = 1
     adapter_rank: int = 16
     match_weight: float = 0.3
+    sharpness: float = 0.0
     n_questions: int = 5
     label_weight: float = 0.0
     max_drop: float = 0.4

@@ -9,6 +9,7 @@ Every batch holds every quality: sample b is coded at quality b mod Q.
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -71,7 +72,7 @@ class CodecTask(nn.Module):
         scaled = codec.scale(codec.encoder(x).float(), quality)
         noise = uniform(keys, scaled[0].numel(), stream=1).view_as(scaled) - 0.5
         rounded = scaled + (scaled.round() - scaled).detach()  # straight through; the rate sees noise (Minnen, Singh 2020, 2007.08739)
-        bits = self.prior.bits(scaled + noise, rounded, codec.log_gain, quality)
+        bits = self.prior.bits(soft_round(scaled, self.recipe.sharpness) + noise, rounded, codec.log_gain, quality)
         tokens = codec.synthesise(rounded, quality)
         task = self._match(tokens, x) if self.stage == "match" else self._answer(tokens, x, labels, keys)
         return rate_task_loss(bits, task, self.rate_weights)
@@ -86,6 +87,19 @@ class CodecTask(nn.Module):
     def _answer(self, tokens: torch.Tensor, x: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """KL divergence from the target, the uncut models' answers with a share of the truth, to the tails', in nats: (B,)."""
         return self.objective.loss(self.codec.tails, tokens, self.objective.target(x, labels, keys))
+
+
+def soft_round(values: torch.Tensor, sharpness: float) -> torch.Tensor:
+    """Values drawn towards the nearest integer: from none of the way (sharpness 0) to all of it (infinity).
+
+    Of the noise that stands for rounding in the rate, a small value of a fine quality's channel is charged bits that it never takes, as it
+    is rounded to zero; drawn there first, it is charged fewer (Agustsson, Theis 2020, "Universally quantized neural compression",
+    arXiv 2006.09952, sec. 4).
+    """
+    if not sharpness:
+        return values
+    middle = values.floor() + 0.5
+    return middle + torch.tanh(sharpness * (values - middle)) / (2 * math.tanh(sharpness / 2))
 
 
 def rate_task_loss(bits: torch.Tensor, task: torch.Tensor, rate_weights: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -123,7 +137,7 @@ def build(recipe: CodecRecipe) -> FeatureCodec:
     codec = FeatureCodec(recipe.config(recipe.preprocess()), models)
     if recipe.start is not None:
         start_from(codec, Path(recipe.start))
-    spread_gains(codec.log_gain, recipe.rate_weights)
+    spread_gains(codec.log_gain, recipe.rate_weights, recipe.start_rate_weight)
     return codec
 
 
@@ -150,10 +164,13 @@ def start_from(codec: FeatureCodec, folder: Path) -> None:
 
 
 @torch.no_grad()
-def spread_gains(log_gain: torch.Tensor, rate_weights: tuple[float, ...]) -> None:
-    """Where gains start: at high rates distortion goes with the square of the quantiser's step, so the best step with sqrt(lambda)."""
+def spread_gains(log_gain: torch.Tensor, rate_weights: tuple[float, ...], middle: float | None = None) -> None:
+    """Where gains start: at high rates distortion goes with the square of the quantiser's step, so the best step with sqrt(lambda).
+
+    `middle` is the lambda whose gains stay as they are, None for the geometric mean.
+    """
     log_weights = torch.tensor(rate_weights).log()
-    log_gain.add_(0.5 * (log_weights.mean() - log_weights)[:, None])
+    log_gain.add_(0.5 * ((math.log(middle) if middle else log_weights.mean()) - log_weights)[:, None])
 
 
 def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
