@@ -1,7 +1,8 @@
-"""python -m eval.depth: how deep to cut, and with what on the device: bytes for the same drop against the device's work.
+"""python -m eval.depth: how deep to cut: bytes for the same drop against the device's work, one codec for each number of blocks.
 
-Without arguments it prints the shipped measurements and draws them. `--train RECIPE key=value ...` makes them anew: it trains each of
-`ROWS` from random weights, all as long, with the overrides over it, and measures real blobs (`eval.compare`).
+Without arguments it prints the shipped measurements and draws them. `--train RECIPE key=value ...` makes them anew: for each k it trains
+the recipe from random weights with the backbone's own first k blocks as encoder (`encoder: blocks`) and the overrides over it, and
+beside them the recipe as it is; then it measures real blobs.
 """
 
 from __future__ import annotations
@@ -16,32 +17,21 @@ from training.codec_recipe import CodecRecipe
 from training.recipe import read_recipe
 
 SHIPPED = Path(__file__).parent.parent / "docs" / "depth.jsonl"
-BLOCKS = ("encoder=blocks", "side=8")
-ROWS: dict[str, tuple[str, ...]] = {
-    "student": (),
-    "student, half as wide": ("student_widths=[16,40,96]",),
-    "student, 4 positions": ("side=2", "student_widths=[32,80,192,192]", "student_depths=[2,2,1,1]"),
-    "student, no block in the synthesis": ("synthesis_depth=0",),
-    "student, k = 1": ("k=1",),
-    "blocks, k = 1": (*BLOCKS, "k=1"),
-    "blocks, k = 2": (*BLOCKS, "k=2"),
-    "blocks, k = 3": (*BLOCKS, "k=3"),
-    "blocks, k = 4": (*BLOCKS, "k=4"),
-}
-"""Encoders, by what the recipe says of them. The backbone's own blocks keep all positions: a linear map of four tokens to 48 numbers loses
-more than it saves."""
+DEPTHS = (1, 2, 3, 4)
+STUDENT = "student"
 
 
 def train_and_compare(recipe: str, overrides: Sequence[str], runs: Path, split: str, limit: int | None, drop: float) -> list[Compared]:
-    """Train what is not yet trained under `runs`, measure it on `split`: a row for each of `ROWS`."""
-    images, data = images_of(recipe, overrides, split, limit), read_recipe(CodecRecipe, recipe, overrides).data
-    counted, commands = {}, {}
-    for i, (name, changes) in enumerate(ROWS.items()):
-        changed = [*overrides, "start=null", *changes]
-        codec = trained(recipe, changed, runs / f"{i}")
-        commands[name] = command_of(recipe, changed)
-        counted[name] = kept(runs / f"{i}", f"{codec.fingerprint.hex()} {data} {split} {limit}", partial(count, codec, images))
-    return compare(counted, commands, drop)
+    """Train what is not yet trained under `runs`, measure it on `split`: a row for each of `DEPTHS`, and one for the recipe as it is."""
+    images = images_of(recipe, overrides, split, limit)
+    changes = {f"blocks, k = {k}": [*overrides, "start=null", "encoder=blocks", f"k={k}"] for k in DEPTHS}
+    changes[STUDENT] = [override for override in overrides if override.startswith(("data=", "backbone="))]
+    counted, data = {}, read_recipe(CodecRecipe, recipe, overrides).data
+    for name, changed in changes.items():
+        folder = runs / name.replace(", k = ", "-")
+        codec = trained(recipe, changed, folder)
+        counted[name] = kept(folder, f"{codec.fingerprint.hex()} {data} {split} {limit}", partial(count, codec, images))
+    return compare(counted, {name: command_of(recipe, changed) for name, changed in changes.items()}, drop)
 
 
 def markdown(rows: Sequence[Compared]) -> str:
@@ -59,29 +49,24 @@ def draw(rows: Sequence[Compared], out: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(14, 6), layout="constrained")
-    blocks, students = iter(["#8ecae6", "#219ebc", "#126782", "#023047"]), iter(["#d1495b", "#edae49", "#9b5de5", "#66a182", "#6d6875"])
-    for r in rows:
-        macs, colour = r.device_macs / 1e6, next(blocks if r.name.startswith("blocks") else students, "#444444")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.4), layout="constrained")
+    colours = ["#8ecae6", "#219ebc", "#126782", "#023047", "#d1495b"]
+    for r, colour in zip(rows, colours, strict=False):
+        macs = r.device_macs / 1e6
         left.plot((macs, macs), (r.low, r.high), color=colour, linewidth=2)
-        left.plot(
-            macs,
-            r.n_bytes,
-            {"": "o", ">": "^", "<=": "v"}[r.bound],
-            color=colour,
-            markersize=10,
-            label=f"{r.name}: {r.bound}{r.n_bytes:.0f}",
-        )
+        left.plot(macs, r.n_bytes, {"": "o", ">": "^", "<=": "v"}[r.bound], color=colour, markersize=10)
+        text = f"{r.name}\n{r.bound} {r.n_bytes:.0f} bytes"
+        left.annotate(text, (macs, r.n_bytes), xytext=(0, 12), textcoords="offset points", fontsize=10, ha="center")
         right.plot(*zip(*r.curve, strict=True), "o-", color=colour, label=r.name)
     left.set_xlabel("multiply-accumulates on the device, millions", fontsize=12)
     left.set_ylabel(f"bytes per image at a drop of {rows[0].drop:g} points", fontsize=12)
-    left.set_yscale("log")
-    left.set_xlim(0, 1.1 * max(r.device_macs for r in rows) / 1e6)
-    left.legend(frameon=False, fontsize=10)
+    left.set_ylim(0, 1.25 * max(r.high for r in rows))
+    left.set_xlim(0, 1.25 * max(r.device_macs for r in rows) / 1e6)
     right.set_xscale("log")
     right.set_xlabel("bytes per image, header included", fontsize=12)
     right.set_ylabel("drop, points", fontsize=12)
     right.axhline(rows[0].drop, color="#b0b8c4", linewidth=1)
+    right.legend(frameon=False, fontsize=11, loc="upper right")
     for ax in (left, right):
         for side in ("top", "right"):
             ax.spines[side].set_visible(False)
@@ -91,7 +76,7 @@ def draw(rows: Sequence[Compared], out: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = arguments("eval.depth", __doc__, "every training", 3.0, SHIPPED)
+    parser = arguments("eval.depth", __doc__, "the trainings with blocks", 1.0, SHIPPED)
     args = parser.parse_args(argv)
     try:
         if args.train:

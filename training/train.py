@@ -137,7 +137,7 @@ def build(recipe: CodecRecipe) -> FeatureCodec:
     codec = FeatureCodec(recipe.config(recipe.preprocess()), models)
     if recipe.start is not None:
         start_from(codec, Path(recipe.start))
-    spread_gains(codec.log_gain, recipe.rate_weights, recipe.start_rate_weight)
+    spread_gains(codec.log_gain, recipe.rate_weights, recipe.start_rate_weight if recipe.start else None)
     return codec
 
 
