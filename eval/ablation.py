@@ -35,17 +35,17 @@ STEPS: dict[str, tuple[str, ...]] = {
     FULL: (),
     STATIC: (),
     TRUNCATED: (),
-    PLAIN: ("dead_zone_limit=0",),
     "trained for the rate of quality 3 alone": ("rate_weights=[{rate_weights[3]}]",),
     "trained for the rate of quality 6 alone": ("rate_weights=[{rate_weights[6]}]",),
+    PLAIN: ("dead_zone_limit=0",),
     "without labels in the target": ("label_weight=0",),
     "without adapters in the tail": ("adapter_rank=0",),
     "without soft rounding before the noise": ("sharpness=0",),
     "without the synthesis' block": ("synthesis_depth=0",),
 }
 """What is removed, and how the recipe says so (`{...}` is a field of the recipe as it is)."""
-NO_TRAINING = 4
-"""The first so many steps are measured on the codec as it is; with `PLAIN`, which is only frozen anew, its training stays."""
+NO_TRAINING = 3
+"""The first so many steps are measured on the codec as it is; for `PLAIN` it is only frozen anew."""
 
 
 @torch.inference_mode()
