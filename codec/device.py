@@ -93,7 +93,8 @@ class DeviceEncoder:
             self.shapes = {name: tuple(shape) for name, shape in self.manifest["shapes"].items()}
             tables = read_arrays(os.path.join(folder, TABLES_FILE))
             network = ContextNetwork(side, *[tables[name] for name in NETWORK])
-            self.prior = open_prior(network, Tables(tables["cdf"]), coder, os.path.join(folder, "__pycache__"))
+            self.cache = os.path.join(folder, "__pycache__")  # of the coder in C
+            self.prior = open_prior(network, Tables(tables["cdf"]), coder, self.cache)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the bundle in {folder} lacks {error}: export it anew") from error
         self.batch = self.shapes[PIXELS][0]

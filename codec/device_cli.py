@@ -116,18 +116,18 @@ def _bench(options: argparse.Namespace) -> None:
     rows += [(name, f"{_medians_ms(step)[0]:.2f} ms") for name, step in steps.items()]
     for q in sorted({encoder.default_quality, encoder.qualities[-1]}):
         rows.append((f"quality {q}", f"{len(encoder.code(symbols, q))} bytes"))
-        rows += _coding(encoder, options.bundle, symbols[q : q + 1], q)
+        rows += _coding(encoder, symbols[q : q + 1], q)
     rows.append(("most memory so far", f"{_peak_mb():.0f} MB"))
     for name, value in rows:
         print(f"{name:24} {value}")
 
 
-def _coding(encoder: DeviceEncoder, folder: str, symbols: NDArray[np.int32], quality: int) -> list[tuple[str, str]]:
+def _coding(encoder: DeviceEncoder, symbols: NDArray[np.int32], quality: int) -> list[tuple[str, str]]:
     """Milliseconds of every coder there is, in turn, and why another is not there."""
     coders, missing = {}, []
     for name in CODERS:
         try:
-            coders[name] = open_prior(encoder.prior.network, encoder.prior.tables, name, os.path.join(folder, "__pycache__"))
+            coders[name] = open_prior(encoder.prior.network, encoder.prior.tables, name, encoder.cache)
         except ValueError as error:
             missing.append((f"  coding, {name}", f"not here: {' '.join(str(error).split())}"))
     steps = [functools.partial(write_blobs, prior, encoder.fingerprint, symbols, quality) for prior in coders.values()]

@@ -160,11 +160,9 @@ def _agrees(prior: IntegerPrior) -> bool:
     symbols = draws.reshape(shape) // np.array([LIMIT + 1, 32, 4, 1])[:, None, None]
     symbols[0] = 0
     for quality in {0, network.n_qualities - 1}:
-        payloads = prior.encode(symbols, quality)
-        if payloads != prior.encode(symbols, quality, portable=True):
-            return False
+        payloads = prior.encode(symbols, quality, portable=True)
         try:
-            if not np.array_equal(prior.decode(payloads, quality), symbols):
+            if prior.encode(symbols, quality) != payloads or not np.array_equal(prior.decode(payloads, quality), symbols):
                 return False
         except BitstreamError:
             return False

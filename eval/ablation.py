@@ -83,7 +83,7 @@ def train_and_compare(
         changed = [*overrides, *(change.format(**vars(base)) for change in changes)]
         commands[name] = command_of(recipe, changed)
         full, folder = runs / "0", runs / f"{i}"
-        if name == PLAIN and not (folder / "answer").exists() and not (folder / "final").exists():
+        if name == PLAIN and not folder.exists():
             shutil.copytree(full, folder, ignore=shutil.ignore_patterns("final", "counted-*"))
         codec = trained(recipe, overrides, full) if name in (STATIC, TRUNCATED) else trained(recipe, changed, folder)
         make = partial(_static, counted[FULL], codec, base, images) if name == STATIC else partial(count, codec, images, name == TRUNCATED)
