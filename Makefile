@@ -57,7 +57,7 @@ arm64: $(STAMP)
 	mkdir -p build/arm64
 	$(BIN)/codec export vit-tiny-cifar10 --target jetson-nano --out build/arm64/bundle
 	tests/arm64.sh build/arm64 build/arm64/bundle/taskcodec_device.py build/arm64/bundle/tables.npz | tee build/arm64/log
-	for digest in $$(tail -n 2 build/arm64/log | cut -d" " -f2); do grep -q "\"$$digest\"" tests/golden/device.json || exit 1; done
+	for digest in $$(tail -n 2 build/arm64/log | cut -d" " -f2-); do grep -q "\"$$digest\"" tests/golden/device.json || exit 1; done
 
 # Keeps .venv and runs/.
 clean:

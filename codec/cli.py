@@ -351,7 +351,10 @@ def _blob_facts(file: Path) -> dict[str, Any]:
             of = _Codecs(None).find(blob)
     except BitstreamError:
         return facts | {"codec": None, "whole": None}
-    return facts | {"codec": of.config.name, "whole": is_of(blob, of.fingerprint)}
+    facts |= {"codec": of.config.name, "whole": is_of(blob, of.fingerprint)}
+    if facts["whole"] and of.config.layers:
+        facts["can_be_cut_to"] = [{"quality": q, "n_bytes": n} for q, n in of.cuts(blob).items()]
+    return facts
 
 
 def _codec_facts(name: str) -> dict[str, Any]:

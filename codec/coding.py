@@ -76,7 +76,12 @@ class IntegerPrior:
         make = self._coder(portable).encoder
         ordered, places, tables = self.places(symbols, quality)
         escaped = np.logical_or.reduce(places == _ESCAPE, axis=1).tolist()
-        return [self._payload(make(self.tables), *row) for row in zip(ordered, places, tables, escaped, strict=True)]
+        payloads = []
+        for row in zip(ordered, places, tables, escaped, strict=True):
+            coder = make(self.tables)
+            self._write(coder, *row)
+            payloads.append(coder.finish())
+        return payloads
 
     def decode(self, payloads: Sequence[bytes], quality: int, portable: bool = False) -> NDArray[np.int32]:
         """Payloads -> symbols (B, M, C) int32: the inverse of `encode`.
@@ -87,20 +92,18 @@ class IntegerPrior:
         if self.native is not None and not portable:
             ordered, places, tables = self.native.decode(payloads, quality)
         else:
-            ordered, places, tables = self._read(payloads, quality, portable)
+            make = self._coder(portable).decoder
+            ordered, places, tables = self._read([make(payload, self.tables) for payload in payloads], quality)
         if np.count_nonzero(np.abs(ordered) > LIMIT):
             raise BitstreamError(INVALID)
         self._check_lengths(payloads, ordered, places, tables, quality, portable)
         network = self.network
         return ordered.reshape(-1, network.side**2, network.n_channels).take(network.inverse, axis=1)
 
-    def _read(
-        self, payloads: Sequence[bytes], quality: int, portable: bool
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-        """Payloads -> symbols, their places in their tables, and these tables, each (B, M * C) in the order of coding."""
+    def _read(self, coders: Sequence[Any], quality: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """A decoder for each payload -> symbols, their places in their tables, and these tables, each (B, M * C) in the order of coding."""
         network = self.network
-        b, m, c = len(payloads), network.side**2, network.n_channels
-        coders = [self._coder(portable).decoder(payload, self.tables) for payload in payloads]
+        b, m, c = len(coders), network.side**2, network.n_channels
         known = np.zeros((m + 1, b, c), dtype=np.float32)
         places, ordered, tables = (np.empty((b, m * c), dtype=np.int32) for _ in range(3))
         for i, rows in enumerate(network.rows):
@@ -161,6 +164,13 @@ class IntegerPrior:
 
         Errors as `encode`.
         """
+        ordered, means, tables = self._chosen(symbols, quality)
+        distances = ordered - means
+        distances += REACH + 1
+        return ordered, _PLACES.take(distances, mode="clip"), tables
+
+    def _chosen(self, symbols: Integers, quality: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """Symbols (B, M, C) -> symbols, the means and the tables chosen for them, each (B, M * C) in the order of coding."""
         network = self.network
         b, m, c = self._checked(symbols, quality)
         known = np.zeros((m + 1, b, c), dtype=np.float32)
@@ -171,28 +181,19 @@ class IntegerPrior:
         for rows, passes in ((slice(0, start), (0, 1)), (slice(start, m), (1, n_passes))):
             if rows.start < m:
                 tables[rows], means[rows] = network.choose(known, quality, *passes)
-        ordered = ordered.reshape(b, -1)
-        distances = ordered - _by_image(means)
-        distances += REACH + 1
-        return ordered, _PLACES.take(distances, mode="clip"), _by_image(tables)
+        return ordered.reshape(b, -1), _by_image(means), _by_image(tables)
 
-    def _payload(
-        self,
-        coder: Any,
-        ordered: NDArray[np.int32],
-        places: NDArray[np.int32],
-        tables: NDArray[np.int32],
-        escaped: bool,
-    ) -> bytes:
-        """One image's rows of `places` -> payload."""
+    def _write(
+        self, coder: Any, ordered: NDArray[np.int32], places: NDArray[np.int32], tables: NDArray[np.int32], escaped: bool = True
+    ) -> None:
+        """One image's rows of `places` into a coder; `escaped` says whether there may be an escape among them."""
         if not escaped:
             coder.write(places, tables)
-            return coder.finish()
+            return
         for rows in self.network.rows:
             part = slice(rows.start * self.network.n_channels, rows.stop * self.network.n_channels)
             coder.write(places[part], tables[part])
             coder.write_bytes((ordered[part][places[part] == _ESCAPE] + (LIMIT + 1)).astype(np.uint8))
-        return coder.finish()
 
     def _checked(self, symbols: Integers, quality: int) -> tuple[int, int, int]:
         network = self.network

@@ -47,6 +47,7 @@ class CodecConfig:
         default_quality: the one used where the caller names none.
         dead_zone: for each quality, how much further than half a step from zero values still become zero; none for plain rounding. The
             encoder's matter alone.
+        layers: qualities, rising, whose blobs hold the lower ones of these first (`codec.layers`), so that they can be cut; or none.
         student_widths, student_depths: see `StudentAnalysis`.
         synthesis_depth: transformer blocks of the synthesis.
         adapter_rank: rank of the adapters in the tail, 0 for none.
@@ -68,6 +69,7 @@ class CodecConfig:
     synthesis_depth: int = 1
     adapter_rank: int = 0
     dead_zone: tuple[float, ...] = ()
+    layers: tuple[int, ...] = ()
     task: str = LABELS
     calibration: tuple[Calibration, ...] = ()
 
@@ -82,6 +84,9 @@ class CodecConfig:
             raise ValueError(f"{self.n_qualities} qualities are calibrated by as many rows, not {len(self.calibration)}")
         if self.dead_zone and (len(self.dead_zone) != self.n_qualities or not all(0 <= d < 0.5 for d in self.dead_zone)):
             raise ValueError(f"a dead zone is a number in [0, 0.5) for each of {self.n_qualities} qualities, not {self.dead_zone}")
+        rising = all(low < high for low, high in zip(self.layers, self.layers[1:], strict=False))
+        if self.layers and not (len(self.layers) > 1 and rising and set(self.layers) <= set(range(self.n_qualities))):
+            raise ValueError(f"layers are two qualities or more of 0..{self.n_qualities - 1}, rising, not {self.layers}")
         if self.encoder == "student" and self.side << len(self.student_widths) != self.preprocess.size:
             raise ValueError(
                 f"{len(self.student_widths)} student stages bring {self.preprocess.size} pixels to "
@@ -101,8 +106,14 @@ class CodecConfig:
         """Where the model of each task is."""
         return backbones_of(self.task, self.backbone)
 
+    @property
+    def halves(self) -> tuple[int, ...]:
+        """Where each quality rounds up from zero on, in thousandths of a step: at a half, and its dead zone later."""
+        return tuple(500 - round(1000 * d) for d in self.dead_zone or (0.0,) * self.n_qualities)
+
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+        """The text of config.json; without layers nothing is said of them, as in what was written before there were any."""
+        return json.dumps({key: value for key, value in asdict(self).items() if key != "layers" or value}, indent=2, sort_keys=True) + "\n"
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CodecConfig:
@@ -116,7 +127,8 @@ class CodecConfig:
             raise ValueError(f"config.json holds unknown keys: {', '.join(unknown)}; update the library")
         try:
             preprocess = Preprocess.from_dict(values["preprocess"])
-            tuples: dict[str, Any] = {key: tuple(values[key]) for key in ("student_widths", "student_depths", "dead_zone") if key in values}
+            several = ("student_widths", "student_depths", "dead_zone", "layers")
+            tuples: dict[str, Any] = {key: tuple(values[key]) for key in several if key in values}
             calibration = tuple(Calibration(**row) for row in values.get("calibration", ()))
             return cls(**{**values, **tuples, "preprocess": preprocess, "calibration": calibration})
         except (KeyError, TypeError) as error:

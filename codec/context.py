@@ -182,6 +182,13 @@ class ContextNetwork:
         table, start = self._units[quality]
         return table.take(symbols + start, mode="clip")
 
+    def coarser(self, symbols: Integers, quality: int, lower: int, half: int) -> NDArray[np.int32]:
+        """Symbols (..., C) of one quality -> those of a lower one, in -127..127; `half` is where it rounds up, in thousandths of a step."""
+        unit, other = (np.maximum(self.unit[q].astype(np.int64), 1) for q in (quality, lower))
+        whole = symbols.astype(np.int64)
+        size = (1000 * np.abs(whole) * unit + half * other) // (1000 * other)
+        return (np.sign(whole) * np.minimum(size, LIMIT)).astype(np.int32)
+
     def _chosen(self, z: NDArray[np.float64]) -> Choice:
         c = self.n_channels
         whole = np.floor(z, out=z).astype(np.int32)

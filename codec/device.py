@@ -16,6 +16,7 @@ import numpy as np
 from codec.blobs import read_blob, write_blobs
 from codec.context import LIMIT, ContextNetwork
 from codec.engines import PIXELS, file_sha256, open_engine
+from codec.layers import layered
 from codec.native import open_prior
 from codec.preprocess import Preprocess
 from codec.rangecoder import Tables
@@ -94,7 +95,8 @@ class DeviceEncoder:
             tables = read_arrays(os.path.join(folder, TABLES_FILE))
             network = ContextNetwork(side, *[tables[name] for name in NETWORK])
             self.cache = os.path.join(folder, "__pycache__")  # of the coder in C
-            self.prior = open_prior(network, Tables(tables["cdf"]), coder, self.cache)
+            prior = open_prior(network, Tables(tables["cdf"]), coder, self.cache)
+            self.prior = layered(prior, *[[row[i] for row in self.manifest["layers"]] for i in (0, 1)])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the bundle in {folder} lacks {error}: export it anew") from error
         self.batch = self.shapes[PIXELS][0]

@@ -170,6 +170,7 @@ def _fill(folder: Path, codec: FeatureCodec, traced: Any, target: str) -> None:
         "ir": of.ir,
         "side": config.side,
         "default_quality": config.default_quality,
+        "layers": [[q, config.halves[q]] for q in config.layers],
         "preprocess": config.preprocess.to_dict(),
         "shapes": shapes,
         "float32_nodes": list(FLOAT32),

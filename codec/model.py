@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from codec.backbone import load_backbone, load_tokenizer, task_of
-from codec.bitstream import HEADER_BYTES, BitstreamError, Blob
+from codec.bitstream import HEADER_BYTES, BitstreamError, Blob, pack
 from codec.blobs import open_blob, write_blobs
 from codec.checkpoint import check_manifest, find_backbone, find_checkpoint, shipped_root, whole_file, write_manifest
 from codec.coding import IntegerPrior
 from codec.config import CodecConfig
 from codec.context import LIMIT
+from codec.layers import LayeredPrior, layered
 from codec.native import open_prior
 from codec.prior import prior_from_tensors, prior_to_tensors
 from codec.split import share_tower, split, token_grid
@@ -132,9 +133,21 @@ class FeatureCodec(nn.Module):
                 f"the prior does not fit a latent of {config.side} x {config.side} x {config.n_channels} at {config.n_qualities} qualities"
             )
         self.round_weights()
-        self._prior = open_prior(prior.network, prior.tables)
+        opened = open_prior(prior.network, prior.tables)
+        self._prior = layered(opened, config.layers, [config.halves[q] for q in config.layers])
         self._fingerprint = self._make_fingerprint()
         self.eval()
+
+    def set_layers(self, layers: Sequence[int]) -> None:
+        """Choose the qualities whose blobs hold the lower ones of these first; none for no layers. Nothing is trained for it.
+
+        It makes another codec: the fingerprint changes, and blobs from before are refused.
+
+        Raises:
+            ValueError: not two qualities of the codec or more, rising.
+        """
+        self.config = replace(self.config, layers=tuple(layers))
+        self.set_prior(self.prior)
 
     @torch.no_grad()
     def round_weights(self) -> None:
@@ -287,30 +300,53 @@ class FeatureCodec(nn.Module):
     def truncate(self, blob: bytes, max_bytes: int) -> bytes:
         """A longer blob -> one of at most `max_bytes` bytes, without picture or network: its symbols at the best lower quality that fits.
 
-        A blob that is short enough comes back as it is. Symbols are brought to the coarser quantiser, so a truncated blob differs from
-        one that was encoded at its quality where two roundings differ from one.
+        A blob that is short enough comes back as it is. One that has layers is cut behind the last layer that fits (`cuts`). Of others
+        the symbols are brought to the coarser quantiser and coded anew. Either way a shorter blob differs from one that was encoded at
+        its quality where two roundings differ from one.
 
         Raises:
             BitstreamError: as `decode`.
-            ValueError: no quality fits; the message says what the smallest one takes.
+            ValueError: no quality fits, or not even the first layer; the message says what the smallest one takes.
         """
         budget = _checked_budget(max_bytes)
         symbols, quality = self.read([blob])
         if len(blob) <= budget:
             return bytes(blob)
-        smallest = len(blob)
-        for q in reversed(range(quality[0])):
-            shorter = self.code(self.requantise(symbols, quality[0], q), q)[0]
+        cuts, smallest = self.cuts(blob), len(blob)
+        for q in reversed(cuts or range(quality[0])):
+            shorter = self.cut(blob, q) if cuts else self.code(self.requantise(symbols, quality[0], q), q)[0]
             if len(shorter) <= budget:
                 return shorter
             smallest = min(smallest, len(shorter))
         raise ValueError(f"no quality fits into {budget} bytes: this blob can be cut to {smallest} at the least")
 
+    def cuts(self, blob: bytes) -> dict[int, int]:
+        """How long a blob that has layers is when it is cut: bytes by each lower quality that it holds, smallest first.
+
+        Nothing for a blob without layers. Errors as `decode`.
+        """
+        symbols, (quality,) = self.read([blob])
+        read = self._unpacked(blob, 0, 1)
+        if read.raw or not isinstance(self.prior, LayeredPrior):
+            return {}
+        return {q: HEADER_BYTES + n for q, n in self.prior.cuts(symbols[0], int(quality), read.payload).items()}
+
+    def cut(self, blob: bytes, quality: int) -> bytes:
+        """A blob that has layers -> that of a lower one: the first bytes of its payload, in a header of their own.
+
+        Raises:
+            BitstreamError: as `decode`.
+            ValueError: the blob holds no such layer; the message says which it holds.
+        """
+        cuts = self.cuts(blob)
+        if quality not in cuts:
+            held = ", ".join(map(str, cuts)) or "none"
+            raise ValueError(f"this blob cannot be cut to quality {quality!r}; lower layers that it holds: {held}")
+        return pack(blob[HEADER_BYTES : cuts[quality]], quality, self.fingerprint)
+
     def requantise(self, symbols: NDArray[np.int32], quality: int, coarser: int) -> NDArray[np.int32]:
-        """Symbols (B, M, C) of one quality -> those of another, without picture or network."""
-        log_gain = self.log_gain.detach().double().cpu().numpy()
-        scaled = torch.from_numpy(symbols * np.exp(log_gain[coarser] - log_gain[quality]))
-        return self.round(scaled, torch.full((len(symbols),), coarser)).numpy().astype(np.int32)
+        """Symbols (B, M, C) of one quality -> those of another, without picture or network, and the same on every machine."""
+        return self.prior.network.coarser(symbols, quality, coarser, self.config.halves[coarser])
 
     def _unpacked(self, blob: bytes, place: int, n_blobs: int) -> Blob:
         with _naming(place, n_blobs):

@@ -13,7 +13,7 @@ def dataclass(frozen: bool, eq: bool = True) -> Callable[[type], type]:
     assert frozen
 
     def decorate(cls: type) -> type:
-        names = list(cls.__annotations__)
+        names = _fields(cls)
 
         def __init__(self: Any, *values: Any, **named: Any) -> None:  # noqa: N807
             given = dict(zip(names, values, strict=False), **named)
@@ -42,7 +42,12 @@ def dataclass(frozen: bool, eq: bool = True) -> Callable[[type], type]:
 
 def asdict(value: Any) -> dict[str, Any]:
     """`dataclasses.asdict` for fields that are no dataclasses themselves."""
-    return {name: value.__dict__[name] for name in type(value).__annotations__}
+    return {name: value.__dict__[name] for name in _fields(type(value))}
+
+
+def _fields(cls: type) -> list[str]:
+    """Names of a class's fields, those it inherits first."""
+    return [name for base in reversed(cls.__mro__) for name in vars(base).get("__annotations__", {})]
 
 
 class cached_property:  # noqa: N801

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SOURCES = (
-    *("old_python", "bitstream", "rangecoder", "context", "coding", "native_c", "native", "preprocess"),
+    *("old_python", "bitstream", "rangecoder", "context", "coding", "layers", "native_c", "native", "preprocess"),
     *("blobs", "engines", "device", "device_cli"),
 )
 DEVICE_FILE, BUILD_FILE = "taskcodec_device.py", "build_engine.py"

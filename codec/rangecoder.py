@@ -185,6 +185,23 @@ class PortableEncoder:
         self._settled = (self._settled << 32 * n_new) + (low >> 64)
         self._low, self._width, self._n_words = low & _MASK, width, self._n_words + n_new
 
+    def write_parts(self, starts: list[int], sizes: list[int], totals: list[int]) -> None:
+        """Append symbols whose frequencies are `sizes` of `totals`, with `starts` before them; totals of at most 2**25."""
+        for start, size, total in zip(starts, sizes, totals, strict=True):
+            scale = self._width // total
+            self._low += scale * start
+            self._width = scale * size
+            if self._width < 0x100000000:
+                self._settled = (self._settled << 32) + (self._low >> 32)
+                self._low, self._width, self._n_words = (self._low & 0xFFFFFFFF) << 32, self._width << 32, self._n_words + 1
+
+    def holds(self, payload: bytes) -> bool:
+        """Whether a payload, zeros being implied, leads to all that was written."""
+        n_bits = max(32 * self._n_words + 64, 8 * len(payload))
+        shift = n_bits - (32 * self._n_words + 64)
+        ahead = (int.from_bytes(payload, "big") << (n_bits - 8 * len(payload))) - (((self._settled << 64) + self._low) << shift)
+        return 0 <= ahead < self._width << shift
+
     def finish(self) -> bytes:
         """As `Encoder.finish`."""
         return shortest((self._settled << 64) + self._low, self._width, 32 * self._n_words + 64)
@@ -207,6 +224,22 @@ class PortableDecoder:
     def read_bytes(self, n: int) -> NDArray[np.uint8]:
         """As `Decoder.read_bytes`."""
         return np.array(self._read([_BYTE] * n), dtype=np.uint8)
+
+    def read_parts(self, rows: list[list[int]]) -> list[int]:
+        """The next symbols, written by `write_parts`, each with a row that rises from 0 to its total. Errors as `read`."""
+        out = []
+        for cdf in rows:
+            scale = self._width // cdf[-1]
+            symbol = bisect_right(cdf, self._ahead // scale) - 1
+            if symbol == len(cdf) - 1:
+                raise BitstreamError(INVALID)
+            self._ahead -= scale * cdf[symbol]
+            self._width = scale * (cdf[symbol + 1] - cdf[symbol])
+            if self._width < 0x100000000:
+                self._width <<= 32
+                self._ahead = self._ahead << 32 | next(self._words, 0)
+            out.append(symbol)
+        return out
 
     def _read(self, rows: list[list[int]]) -> list[int]:
         ahead, width, out = self._ahead, self._width, []

@@ -35,16 +35,16 @@ STEPS: dict[str, tuple[str, ...]] = {
     FULL: (),
     STATIC: (),
     TRUNCATED: (),
+    PLAIN: ("dead_zone_limit=0",),
+    "trained for the rate of quality 1 alone": ("rate_weights=[{rate_weights[1]}]",),
     "trained for the rate of quality 3 alone": ("rate_weights=[{rate_weights[3]}]",),
     "trained for the rate of quality 6 alone": ("rate_weights=[{rate_weights[6]}]",),
-    PLAIN: ("dead_zone_limit=0",),
     "without labels in the target": ("label_weight=0",),
     "without adapters in the tail": ("adapter_rank=0",),
     "without soft rounding before the noise": ("sharpness=0",),
-    "without the synthesis' block": ("synthesis_depth=0",),
 }
 """What is removed, and how the recipe says so (`{...}` is a field of the recipe as it is)."""
-NO_TRAINING = 3
+NO_TRAINING = 4
 """The first so many steps are measured on the codec as it is; for `PLAIN` it is only frozen anew."""
 
 
@@ -137,7 +137,7 @@ def draw(steps: Sequence[Compared], out: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments("eval.ablation", __doc__, "every training", 0.2, SHIPPED)
     parser.add_argument(
-        "--first", type=int, metavar="N", help=f"make the first so many rows only; the first {NO_TRAINING} need one training"
+        "--first", type=int, metavar="N", help=f"make the first so many rows only; the first {NO_TRAINING} share one training"
     )
     args = parser.parse_args(argv)
     try:

@@ -21,5 +21,5 @@ python="$root/system/usr/bin/python3"
 "${arm[@]}" "$python" -c 'import platform, sys, numpy; print(platform.machine(), "Python", sys.version.split()[0], "numpy", numpy.__version__)'
 mkdir -p "$root/bin" && ln -sf "$(command -v aarch64-linux-gnu-gcc)" "$root/bin/cc"
 for coder in numpy c; do
-    echo "$coder $(PATH="$root/bin:$PATH" "${arm[@]}" "$python" "$here/recorded.py" "$runtime" "$tables" "$coder")"
+    echo $coder $(PATH="$root/bin:$PATH" "${arm[@]}" "$python" "$here/recorded.py" "$runtime" "$tables" "$coder")
 done

@@ -9,6 +9,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +64,23 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             runtime = Path(folder) / "taskcodec_device.py"
             runtime.write_text(device_source())
-            digests[name] = recorded.digest(recorded.load(runtime), tables_of(device.codec))
+            for layers in ((), recorded.LAYERS):
+                digest = recorded.digest(recorded.load(runtime), tables_of(device.codec), layers=layers)
+                digests[name + " in layers" * bool(layers)] = digest
     (GOLDEN / "device.json").write_text(json.dumps(digests) + "\n")
+    (GOLDEN / "layers.json").write_text(json.dumps(layered_blobs(), indent=1) + "\n")
+
+
+def layered_blobs() -> list[dict[str, Any]]:
+    """Blobs of bundled pictures at the finest quality of a codec that was given layers, and what they are cut to."""
+    codec = FeatureCodec.from_pretrained("vit-tiny-cifar10")
+    codec.set_layers(recorded.LAYERS)
+    rows = []
+    for sample in bundled_samples()[:4]:
+        (blob,) = Device(codec)([sample.path], quality=recorded.LAYERS[-1])
+        digest = hashlib.sha256(codec.read([blob])[0].astype("<i4").tobytes()).hexdigest()
+        rows.append({"picture": sample.path.name, "blob": blob.hex(), "symbols": digest, "cuts": codec.cuts(blob)})
+    return rows
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import numpy as np
 
 N_ARRAYS = 1000
 FINGERPRINT = bytes(range(32))
+LAYERS = (0, 4, 10, 15)
+"""Of the second digest, for blobs that can be cut."""
 
 
 def arrays(n_qualities, shape):
@@ -29,7 +31,7 @@ def arrays(n_qualities, shape):
         yield quality, symbols.clip(-127, 127).astype(np.int32).reshape(1, *shape)
 
 
-def digest(runtime, tables, coder=None, folder=None):
+def digest(runtime, tables, coder=None, folder=None, layers=()):
     """SHA-256 of all blobs, in hex; each is read back too.
 
     Args:
@@ -37,10 +39,12 @@ def digest(runtime, tables, coder=None, folder=None):
         tables: arrays of a bundle's tables.npz, by name.
         coder: name of one of the runtime's coders; None for the first that can be had.
         folder: where the one in C is compiled.
+        layers: qualities whose blobs hold the lower ones of these first.
     """
     m = tables["out_bias"].shape[1]
     network = runtime.ContextNetwork(int(m**0.5), *[tables[name] for name in runtime.NETWORK])
     prior, state = runtime.open_prior(network, runtime.Tables(tables["cdf"]), coder, folder), hashlib.sha256()
+    prior = runtime.layered(prior, layers, [500 - 40 * i for i in range(len(layers))])
     for quality, symbols in arrays(network.n_qualities, (m, network.n_channels)):
         blob = runtime.write_blobs(prior, FINGERPRINT, symbols, quality)[0]
         back, q = runtime.read_blob(prior, FINGERPRINT, blob)
@@ -63,4 +67,6 @@ if __name__ == "__main__":
     with np.load(sys.argv[2], allow_pickle=False) as file:
         module = load(sys.argv[1])
         wanted = sys.argv[3] if sys.argv[3:] else None
-        print(digest(module, {name: file[name] for name in file.files}, wanted, os.path.dirname(os.path.abspath(sys.argv[1]))))
+        arrays_of, here = {name: file[name] for name in file.files}, os.path.dirname(os.path.abspath(sys.argv[1]))
+        print(digest(module, arrays_of, wanted, here))
+        print(digest(module, arrays_of, wanted, here, LAYERS))

@@ -122,14 +122,15 @@ def test_depths_are_trained_measured_and_drawn(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(depth, "DEPTHS", (1, 2))
+    shapes = {name: depth.SHAPES[name] for name in ("student", "blocks, k = 1", "blocks, k = 2")}
+    monkeypatch.setattr(depth, "SHAPES", {name: tuple(c for c in changes if c != "side=8") for name, changes in shapes.items()})
     (tmp_path / "small.yaml").write_text(json.dumps(asdict(make_recipe(labelled))))
     rows, picture = tmp_path / "rows.jsonl", tmp_path / "depth.png"
     options = ["--runs", str(tmp_path / "runs"), "--rows", str(rows), "--out", str(picture)]
     assert depth.main(["--train", str(tmp_path / "small.yaml"), *options]) == 0
     printed = capsys.readouterr().out
-    codecs = {name: FeatureCodec.from_pretrained(tmp_path / "runs" / name / "final").config for name in ("blocks-1", "blocks-2", "student")}
-    assert [(c.encoder, c.k) for c in codecs.values()] == [("blocks", 1), ("blocks", 2), ("student", 1)]
+    codecs = [FeatureCodec.from_pretrained(tmp_path / "runs" / i / "final").config for i in "012"]
+    assert [(c.encoder, c.k) for c in codecs] == [("student", 1), ("blocks", 1), ("blocks", 2)]
     one, two = (float(line.split("|")[2].split()[0]) for line in printed.splitlines() if line.startswith("| blocks, k ="))
     assert one < two, "a block more costs the device more"
     assert Image.open(picture).size[0] > 600

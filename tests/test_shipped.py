@@ -20,6 +20,7 @@ from codec.pipeline import Device, Server
 from codec.split import n_blocks, split
 from eval.methods import device_cost
 from eval.rows import read_rows
+from tests import recorded
 from tests.make_golden import answers_of, sent_pictures
 from training.data import augment, normalise
 
@@ -58,6 +59,18 @@ def test_golden_blobs_get_the_answers_they_got(codec: FeatureCodec) -> None:
     pictures, server = {picture.path.name: picture for picture in sent_pictures(codec)}, Server(codec)
     for row in golden(codec):
         assert answers_of(server, bytes.fromhex(row["blob"]), pictures[row["picture"]].questions) == row["answers"]
+
+
+def test_golden_blobs_in_layers_are_the_bytes_they_were_and_are_cut_where_they_were() -> None:
+    codec = FeatureCodec.from_pretrained("vit-tiny-cifar10")
+    codec.set_layers(recorded.LAYERS)
+    for row in json.loads((GOLDEN / "layers.json").read_text()):
+        blob = bytes.fromhex(row["blob"])
+        symbols, (quality,) = codec.read([blob])
+        assert hashlib.sha256(symbols[0].astype("<i4").tobytes()).hexdigest() == row["symbols"]
+        assert codec.code(symbols, quality) == [blob]
+        assert {str(q): n for q, n in codec.cuts(blob).items()} == row["cuts"]
+        assert codec.cuts(blob)[0] < codec.cuts(blob)[10] < len(blob)
 
 
 def test_golden_pictures_still_encode_to_almost_the_same_blobs(codec: FeatureCodec) -> None:

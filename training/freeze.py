@@ -37,7 +37,8 @@ def freeze_codec(codec: FeatureCodec, prior: ContextPrior, objective: Objective,
         chosen = np.random.default_rng(recipe.answer.seed).permutation(len(indices))[: recipe.dead_zone_limit]
         samples = [collate([data[i] for i in some]) for some in np.split(indices[chosen], range(batch_size, len(chosen), batch_size))]
         targets = [objective.target(normalise(b["pixels"], codec.config.preprocess), b["labels"], None) for b in samples]
-        dead_zone = choose_dead_zones(codec, prior, together[chosen].split(batch_size), targets, objective, recipe.rate_weights)
+        with torch.autocast(codec.log_gain.device.type, torch.bfloat16, enabled=recipe.answer.bf16):  # as in training: widths are compared
+            dead_zone = choose_dead_zones(codec, prior, together[chosen].split(batch_size), targets, objective, recipe.rate_weights)
         codec.config = replace(codec.config, dead_zone=dead_zone)
         fit_prior(prior, codec, together, recipe.prior_steps, recipe.answer.seed)
 
