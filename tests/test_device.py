@@ -26,6 +26,7 @@ from PIL import Image
 from codec import BitstreamError, FeatureCodec, device_cli, engines, old_python, onefile
 from codec.checkpoint import shipped_root
 from codec.device import DeviceEncoder, whole_output
+from codec.export import export_bundle
 from codec.pipeline import Device, Server
 from tests import recorded
 from tests.make_golden import tables_of
@@ -105,6 +106,22 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 
 # ---- the same bytes as the library, alone
+
+
+def test_the_bundle_of_a_codec_with_layers_writes_its_blobs(
+    make_codec: Callable[..., FeatureCodec], traced: Callable[[str], Any], photo: Path, tmp_path: Path
+) -> None:
+    codec = make_codec(dead_zone=(0.2, 0.1, 0.0), layers=(0, 1, 2))
+    encoder = DeviceEncoder(str(export_bundle(codec, tmp_path / "bundle", "onnxruntime", traced=traced("student")[1])))
+    device = Device(codec)
+    for quality in codec.qualities:
+        blob = encoder.encode(photo, quality)
+        assert blob == device(photo, quality)
+        symbols, _ = encoder.decode(blob)
+        np.testing.assert_array_equal(symbols, codec.read([blob])[0][0])
+    assert list(codec.cuts(blob)) == [0, 1]
+    for quality in (0, 1):
+        assert (encoder.decode(codec.cut(blob, quality))[0] == codec.read([codec.cut(blob, quality)])[0]).all()
 
 
 def test_alone_it_writes_the_blobs_that_torch_writes(

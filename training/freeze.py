@@ -51,17 +51,23 @@ def freeze_codec(codec: FeatureCodec, prior: ContextPrior, objective: Objective,
 
 
 def fit_prior(prior: ContextPrior, codec: FeatureCodec, latents: torch.Tensor, n_steps: int, seed: int, lr: float = 3e-3) -> None:
-    """The prior alone, on symbols of latents (n, M, C): so far it has seen noise in the place of rounding."""
+    """The prior alone, on symbols of latents (n, M, C): so far it has seen noise in the place of rounding.
+
+    A bit counts as a share of those that its quality takes at first: counted alike, the finest quality's many would have the network.
+    """
     generator = torch.Generator().manual_seed(seed)
     quality = torch.arange(16 * codec.config.n_qualities) % codec.config.n_qualities
-    log_gain = codec.log_gain.detach()
+    log_gain, at_first = codec.log_gain.detach(), torch.ones(codec.config.n_qualities)
     optimizer = torch.optim.Adam(prior.parameters(), lr=lr)
     decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / n_steps)
-    for _ in range(n_steps):
+    for step in range(n_steps):
         chosen = latents[torch.randint(len(latents), (len(quality),), generator=generator)]
         with torch.no_grad():
             symbols = codec.round(codec.scale(chosen, quality), quality)
-        loss = prior.bits(symbols, symbols, log_gain, quality).mean()
+        bits = prior.bits(symbols, symbols, log_gain, quality)
+        if not step:
+            at_first = bits.detach().view(-1, codec.config.n_qualities).mean(0).clamp_min(1)
+        loss = (bits / at_first[quality]).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
