@@ -6,7 +6,7 @@ and no bytes of their own. What they cost is that a coarse symbol sees no finer 
 
 All layers go into one range coder's stream. As zeros are implied behind its end, it can be cut wherever the cut point still lies in the
 interval of the layers that stay. Coded in Python integers, as totals are no powers of two (Martin 1979; embedded quantisation: Taubman,
-Marcellin 2002, "JPEG2000", sec. 3.2.7).
+Marcellin 2002, "JPEG2000: image compression fundamentals, standards and practice", ch. 3).
 """
 
 from __future__ import annotations

@@ -113,20 +113,24 @@ def context_savings(steps: Sequence[Compared]) -> list[float]:
 
 
 def draw(steps: Sequence[Compared], out: Path) -> None:
-    """Draw how many times as many bytes each row takes, with its interval."""
+    """Draw how many times as many bytes each row takes, with its interval; one that goes far beyond the rows ends in an arrow."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, ax = plt.subplots(figsize=(11, 0.6 * len(steps) + 1.6), layout="constrained")
+    most = 1.5 * max(s.ratio for s in steps)
     for place, s in enumerate(reversed(steps)):
+        high = min(s.ratio_high, most)
         ax.barh(place, s.ratio, color="#d1495b" if s.name == FULL else "#8d99ae", height=0.62)
-        ax.plot((s.ratio_low, s.ratio_high), (place, place), color="#222222", linewidth=1.6)
-        ax.text(s.ratio_high, place, f"  {s.bound}{s.n_bytes:.1f} bytes", va="center", fontsize=12)
+        ax.plot((s.ratio_low, high), (place, place), color="#222222", linewidth=1.6)
+        if high < s.ratio_high:
+            ax.plot(high, place, ">", color="#222222", markersize=7)
+        ax.text(high, place, f"   {s.bound}{s.n_bytes:.1f} bytes", va="center", fontsize=12)
     ax.set_yticks(range(len(steps)), [s.name for s in reversed(steps)], fontsize=12)
     ax.set_xlabel(f"bytes per image at a drop of {steps[0].drop:g} points, over those of the codec as it is", fontsize=12)
-    ax.set_xlim(0, 1.25 * max(s.ratio_high for s in steps))
+    ax.set_xlim(0, 1.2 * most)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     out.parent.mkdir(parents=True, exist_ok=True)
