@@ -147,3 +147,37 @@ def test_malformed_tables_are_refused(change: str) -> None:
         cdf = cdf.astype(np.int64)  # type: ignore[assignment]
     with pytest.raises(ValueError, match="table"):
         Tables(cdf)
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 60])
+def test_a_payload_is_held_from_the_interval_s_start_to_just_before_its_end(n: int) -> None:
+    tables = random_tables(n)
+    coder = PortableEncoder(tables)
+    coder.write(*draw(tables, n, n))
+    coder.write_parts([3] * n, [2] * n, [1000] * n)
+    n_bytes, start = 4 * coder._n_words + 8, (coder._settled << 64) + coder._low
+    for point, held in ((start - 1, False), (start, True), (start + coder._width - 1, True), (start + coder._width, False)):
+        if 0 <= point < 1 << 8 * n_bytes:
+            assert coder.holds(point.to_bytes(n_bytes, "big")) == held
+            assert coder.holds(point.to_bytes(n_bytes, "big") + b"\1") == held
+    assert coder.holds(coder.finish())
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 300))
+def test_parts_of_any_totals_come_back_between_symbols_of_tables(seed: int, n: int) -> None:
+    tables, rng = random_tables(seed), np.random.default_rng(seed)
+    symbols, ids = draw(tables, 20, seed)
+    totals = rng.integers(1, 1 << rng.integers(1, 26), n).tolist()
+    rows = [sorted({0, total, *rng.integers(0, total + 1, 3).tolist()}) for total in totals]
+    chosen = [int(rng.integers(0, len(row) - 1)) for row in rows]
+    coder = PortableEncoder(tables)
+    coder.write(symbols, ids)
+    coder.write_parts(
+        [r[i] for r, i in zip(rows, chosen, strict=True)], [r[i + 1] - r[i] for r, i in zip(rows, chosen, strict=True)], totals
+    )
+    coder.write(symbols, ids)
+    decoder = PortableDecoder(coder.finish(), tables)
+    np.testing.assert_array_equal(decoder.read(ids), symbols)
+    assert decoder.read_parts(rows) == chosen
+    np.testing.assert_array_equal(decoder.read(ids), symbols)

@@ -168,6 +168,22 @@ def test_the_prior_is_fitted_to_the_symbols_themselves(tiny_codec: FeatureCodec)
     assert all(torch.equal(p, w) for p, w in zip(tiny_codec.parameters(), weights, strict=True))
 
 
+def test_a_quality_of_many_bits_does_not_have_the_prior_to_itself(tiny_codec: FeatureCodec) -> None:
+    class Torn(torch.nn.Module):
+        """A prior of one number, that the first quality wants at -1 and the others, with a hundred times the bits, at 1."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.x = torch.nn.Parameter(torch.zeros(()))
+
+        def bits(self, values: torch.Tensor, known: torch.Tensor, log_gain: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
+            return torch.where(quality == 0, 2 * ((self.x + 1).square() + 1), 100 * ((self.x - 1).square() + 1))
+
+    prior = Torn()
+    fit_prior(prior, tiny_codec, torch.zeros(8, 16, 6), 400, seed=0, lr=0.05)  # type: ignore[arg-type]
+    assert prior.x.item() == pytest.approx(1 / 3, abs=0.05), "each of three qualities counts the same"
+
+
 def test_the_uncut_model_goes_where_the_codec_goes(task: CodecTask) -> None:
     task.to("meta")
     assert {p.device.type for model in task.objective.uncut.values() for p in model.parameters()} == {"meta"}
