@@ -85,7 +85,7 @@ def draw(rows: Sequence[Compared], out: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments("eval.depth", __doc__, "every training", 1.0, SHIPPED)
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     try:
         if args.train:
             write_compared(train_and_compare(args.train, args.overrides, args.runs, args.split, args.limit, args.drop), args.rows)
