@@ -22,7 +22,7 @@ from codec.blobs import read_blob, write_blobs
 from codec.coding import TABLE_SYMBOLS, IntegerPrior
 from codec.context import LIMIT, N_TABLES
 from codec.native import open_prior
-from codec.rangecoder import Tables
+from codec.rangecoder import PortableDecoder, Tables
 
 NEEDS_CC = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler here")
 SIDE, N_CHANNELS, N_SYMBOLS = 4, 5, 80
@@ -98,7 +98,7 @@ def test_a_carry_goes_through_bytes_of_ones(priors: Pair) -> None:
     lifted = 0
     for seed in range(60):
         numpy, in_c = replace(priors[0], tables=tables_of(seed)), rebuilt(priors[1], tables_of(seed))
-        ordered, _, _ = numpy._read([b"\x7f" + b"\xff" * 120], 0, portable=True)
+        ordered, _, _ = numpy._read([PortableDecoder(b"\x7f" + b"\xff" * 120, numpy.tables)], 0)
         for first in range(N_SYMBOLS // 2, N_SYMBOLS, 3):  # of the last pass, which no table depends on
             changed = ordered.clip(-LIMIT, LIMIT)
             changed[0, first:] = LIMIT
