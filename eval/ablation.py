@@ -156,6 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print()
         for s in steps:
             print(f"{s.name}: {s.command}")
+            print("    bytes and drop: " + ", ".join(f"{n_bytes:.1f} {drop:+.2f}" for n_bytes, drop in s.curve))
         draw(steps, args.out)
     except (ValueError, OSError) as error:
         print(f"eval.ablation: {str(error).splitlines()[0]}", file=sys.stderr)

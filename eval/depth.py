@@ -94,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{rows[0].n_images:,} images, drop {rows[0].drop:g} points\n", markdown(rows), "", sep="\n")
         for r in rows:
             print(f"{r.name}: {r.command}")
+            print("    bytes and drop: " + ", ".join(f"{n_bytes:.1f} {drop:+.2f}" for n_bytes, drop in r.curve))
         draw(rows, args.out)
     except (ValueError, OSError) as error:
         print(f"eval.depth: {str(error).splitlines()[0]}", file=sys.stderr)
