@@ -325,11 +325,11 @@ class FeatureCodec(nn.Module):
 
         Nothing for a blob without layers. Errors as `decode`.
         """
-        symbols, (quality,) = self.read([blob])
         read = self._unpacked(blob, 0, 1)
         if read.raw or not isinstance(self.prior, LayeredPrior):
             return {}
-        return {q: HEADER_BYTES + n for q, n in self.prior.cuts(symbols[0], int(quality), read.payload).items()}
+        (symbols,) = self.prior.decode([read.payload], read.quality)
+        return {q: HEADER_BYTES + n for q, n in self.prior.cuts(symbols, read.quality, read.payload).items()}
 
     def cut(self, blob: bytes, quality: int) -> bytes:
         """A blob that has layers -> that of a lower one: the first bytes of its payload, in a header of their own.
