@@ -12,7 +12,7 @@ Marcellin 2002, "JPEG2000: image compression fundamentals, standards and practic
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -48,7 +48,7 @@ class LayeredPrior(IntegerPrior):
         if quality not in self.layers[1:]:
             return super().encode(symbols, quality, portable)
         self._checked(symbols, quality)
-        return [self._written(image[None], quality, quality).finish() for image in symbols]
+        return [self._written(image[None], quality).finish() for image in symbols]
 
     def decode(self, payloads: Sequence[bytes], quality: int, portable: bool = False) -> NDArray[np.int32]:
         if quality not in self.layers:  # the first layer's may be the start of a longer one, and end otherwise than it would alone
@@ -70,11 +70,11 @@ class LayeredPrior(IntegerPrior):
         """For each lower layer of a payload of symbols (M, C): how many of its first bytes are a payload of that quality."""
         if quality not in self.layers[1:]:
             return {}
-        found = {}
-        for lower in self.layers[: self.layers.index(quality)]:
-            written = self._written(symbols[None], quality, lower)
-            found[lower] = next(n for n in range(len(payload) + 1) if written.holds(payload[:n]))
-        return found
+        return {
+            layer: next(n for n in range(len(payload) + 1) if written.holds(payload[:n]))
+            for layer, written in self._writing(symbols[None], quality)
+            if layer != quality
+        }
 
     def chain(self, symbols: Integers, quality: int) -> dict[int, NDArray[np.int32]]:
         """Symbols (B, M, C) of a layer -> those of it and of each lower one, rounded from one to the next."""
@@ -90,16 +90,22 @@ class LayeredPrior(IntegerPrior):
     def _half(self, quality: int) -> int:
         return self.halves[self.layers.index(quality)]
 
-    def _written(self, symbols: Integers, quality: int, upto: int) -> PortableEncoder:
-        """The layers up to one of them, of one picture's symbols (1, M, C) at `quality`."""
+    def _written(self, symbols: Integers, quality: int) -> PortableEncoder:
+        """All layers of one picture's symbols (1, M, C)."""
+        *_, (_, coder) = self._writing(symbols, quality)
+        return coder
+
+    def _writing(self, symbols: Integers, quality: int) -> Iterator[tuple[int, PortableEncoder]]:
+        """Each layer of one picture's symbols (1, M, C), and the coder when it has just been written: one coder, that goes on."""
         chain, coder = self.chain(symbols, quality), PortableEncoder(self.tables)
         ordered, places, tables = self.places(chain[self.layers[0]], self.layers[0])
         self._write(coder, ordered[0], places[0], tables[0])
-        for coarse, fine in self._steps(upto):
+        yield self.layers[0], coder
+        for coarse, fine in self._steps(quality):
             starts, sizes, totals = (part[0] for part in self._parts(chain[fine], fine, chain[coarse], coarse))
             open_ = totals > sizes
             coder.write_parts(starts[open_].tolist(), sizes[open_].tolist(), totals[open_].tolist())
-        return coder
+            yield fine, coder
 
     def _decoded(self, payload: bytes, quality: int) -> NDArray[np.int32]:
         network, coder = self.network, PortableDecoder(payload, self.tables)
@@ -109,7 +115,7 @@ class LayeredPrior(IntegerPrior):
         symbols = ordered.reshape(1, -1, network.n_channels).take(network.inverse, axis=1)
         for coarse, fine in self._steps(quality):
             symbols = self._refined(coder, symbols, coarse, fine)
-        written = self._written(symbols, quality, quality)
+        written = self._written(symbols, quality)
         if not written.holds(payload) or (payload and written.holds(payload[:-1])):
             found = f"its {len(payload)} bytes hold symbols that take {len(written.finish())}"
             raise BitstreamError(f"the payload was not written at quality {quality}, or is damaged: {found}")

@@ -314,7 +314,7 @@ class FeatureCodec(nn.Module):
             return bytes(blob)
         cuts, smallest = self.cuts(blob), len(blob)
         for q in reversed(cuts or range(quality[0])):
-            shorter = self.cut(blob, q) if cuts else self.code(self.requantise(symbols, quality[0], q), q)[0]
+            shorter = self._start(blob, q, cuts[q]) if cuts else self.code(self.requantise(symbols, quality[0], q), q)[0]
             if len(shorter) <= budget:
                 return shorter
             smallest = min(smallest, len(shorter))
@@ -342,7 +342,11 @@ class FeatureCodec(nn.Module):
         if quality not in cuts:
             held = ", ".join(map(str, cuts)) or "none"
             raise ValueError(f"this blob cannot be cut to quality {quality!r}; lower layers that it holds: {held}")
-        return pack(blob[HEADER_BYTES : cuts[quality]], quality, self.fingerprint)
+        return self._start(blob, quality, cuts[quality])
+
+    def _start(self, blob: bytes, quality: int, n_bytes: int) -> bytes:
+        """The blob of a lower layer, which the first `n_bytes` of a blob are but for the header."""
+        return pack(blob[HEADER_BYTES:n_bytes], quality, self.fingerprint)
 
     def requantise(self, symbols: NDArray[np.int32], quality: int, coarser: int) -> NDArray[np.int32]:
         """Symbols (B, M, C) of one quality -> those of another, without picture or network, and the same on every machine."""
