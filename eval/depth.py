@@ -17,11 +17,13 @@ from training.codec_recipe import CodecRecipe
 from training.recipe import read_recipe
 
 SHIPPED = Path(__file__).parent.parent / "docs" / "depth.jsonl"
+FOUR = ("side=4", "student_widths=[32,80,192]", "student_depths=[2,2,1]")
 SHAPES: dict[str, tuple[str, ...]] = {
     "student": (),
-    "student of half the width": ("student_widths=[16,40,96]",),
-    "student, 2 x 2 positions": ("side=2", "student_widths=[32,80,192,192]", "student_depths=[2,2,1,1]"),
     "student, no block in the synthesis": ("synthesis_depth=0",),
+    "student, 4 x 4 positions": FOUR,
+    "student, 4 x 4 positions, half the width": (*FOUR, "student_widths=[16,40,96]"),
+    "student, 4 x 4 positions, no block in the synthesis": (*FOUR, "synthesis_depth=0"),
     **{f"blocks, k = {k}": ("encoder=blocks", "side=8", f"k={k}") for k in (1, 2, 3, 4)},
 }
 """What is on the device, and how the recipe says so: a student in the place of k blocks, or the backbone's own first k blocks and a linear
@@ -57,7 +59,7 @@ def draw(rows: Sequence[Compared], out: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(14, 6.4), layout="constrained")
-    students = ["#d1495b", "#f4a261", "#e9c46a", "#9d4edd"]
+    students = ["#d1495b", "#9d4edd", "#e9c46a", "#f4a261", "#8d6e63"]
     blocks = ["#8ecae6", "#219ebc", "#126782", "#023047"]
     left.axhline(rows[0].n_bytes, color="#b0b8c4", linewidth=1)
     for r in rows:
