@@ -21,6 +21,7 @@ from rich.table import Table
 
 from codec import checkpoint
 from codec.pipeline import Device, Server
+from codec.plot import draw_rate_score, save_figure
 
 if TYPE_CHECKING:
     from codec.model import FeatureCodec
@@ -199,8 +200,7 @@ def draw(codec: FeatureCodec, sent: Sequence[Sent], curve: Sequence[Point], swee
         for place, row in enumerate(sent):
             _draw_sent(figure.add_subplot(grid[place // n_columns, place % n_columns]), row)
         _draw_curve(figure.add_axes((0.665, 0.085, 0.315, 0.745)), config.name, curve, sweep, len(sent), uncut)
-        with checkpoint.whole_file(out) as file:
-            figure.savefig(file, dpi=110)
+        save_figure(figure, out, dpi=110)
 
 
 def _draw_sent(ax: Any, row: Sent) -> None:
@@ -220,8 +220,6 @@ def _draw_sent(ax: Any, row: Sent) -> None:
 
 
 def _draw_curve(ax: Any, name: str, curve: Sequence[Point], sweep: Sequence[dict[str, Any]], n_sent: int, uncut: float) -> None:
-    from codec.plot import draw_rate_score
-
     if sweep:
         draw_rate_score(ax, list(sweep), max_drop=15)
         n_images = sweep[0].get("n_images")

@@ -19,6 +19,7 @@ from codec import checkpoint, text
 from codec.config import CAPTIONS, QUESTIONS
 from codec.demo import FORMATS, n_bytes_as, opened
 from codec.pipeline import Device, Server
+from codec.plot import save_figure
 
 if TYPE_CHECKING:
     from codec.model import FeatureCodec
@@ -140,8 +141,7 @@ def draw_words(codec: FeatureCodec, told: Sequence[Told], out: Path) -> None:
         for place, row in enumerate(told):
             cell = grid[place // n_columns, place % n_columns].subgridspec(2, 1, height_ratios=(3.0, height - 3.0), hspace=0.02)
             _draw_told(figure.add_subplot(cell[0]), figure.add_subplot(cell[1]), row)
-        with checkpoint.whole_file(out) as file:
-            figure.savefig(file, dpi=90)
+        save_figure(figure, out, dpi=90)
 
 
 def _draw_told(above: Any, below: Any, row: Told) -> None:

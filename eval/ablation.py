@@ -20,6 +20,7 @@ from rich.progress import track
 from codec.bitstream import HEADER_BYTES
 from codec.context import LIMIT
 from codec.model import FeatureCodec
+from codec.plot import save_figure
 from codec.rangecoder import Tables, usual
 from eval.compare import Compared, Counted, arguments, command_of, compare, count, images_of, kept, read_compared, trained, write_compared
 from training.codec_recipe import CodecRecipe
@@ -38,10 +39,9 @@ STEPS: dict[str, tuple[str, ...]] = {
     PLAIN: ("dead_zone_limit=0",),
     "trained for the rate of quality 1 alone": ("rate_weights=[{rate_weights[1]}]",),
     "trained for the rate of quality 3 alone": ("rate_weights=[{rate_weights[3]}]",),
-    "trained for the rate of quality 6 alone": ("rate_weights=[{rate_weights[6]}]",),
+    "without soft rounding before the noise": ("sharpness=0",),
     "without labels in the target": ("label_weight=0",),
     "without adapters in the tail": ("adapter_rank=0",),
-    "without soft rounding before the noise": ("sharpness=0",),
 }
 """What is removed, and how the recipe says so (`{...}` is a field of the recipe as it is)."""
 NO_TRAINING = 4
@@ -133,8 +133,7 @@ def draw(steps: Sequence[Compared], out: Path) -> None:
     ax.set_xlim(0, 1.2 * most)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=130)
+    save_figure(figure, out, dpi=130)
     plt.close(figure)
 
 

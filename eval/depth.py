@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from codec.plot import save_figure
 from eval.compare import Compared, arguments, command_of, compare, count, images_of, kept, read_compared, trained, write_compared
 from training.codec_recipe import CodecRecipe
 from training.recipe import read_recipe
@@ -81,8 +82,7 @@ def draw(rows: Sequence[Compared], out: Path) -> None:
     for ax in (left, right):
         for side in ("top", "right"):
             ax.spines[side].set_visible(False)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=120)
+    save_figure(figure, out, dpi=120)
     plt.close(figure)
 
 

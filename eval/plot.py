@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codec.plot import draw_rate_score
+from codec.plot import draw_rate_score, save_figure
 from eval.rows import SCORES, by_task, read_rows
 
 
@@ -30,8 +30,7 @@ def plot(rows: list[dict[str, Any]], out: Path, max_drop: float) -> None:
             draw_rate_score(ax, group, max_drop)
             ax.set_ylabel(SCORES[task])
             ax.set_title(f"{group[0]['data']}, {group[0]['n_images']:,} images", loc="left", fontsize=14, color="#555555")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=150)
+        save_figure(figure, out, dpi=150)
         plt.close(figure)
 
 
