@@ -30,8 +30,8 @@ class CodecRecipe:
         rate_weights: lambda of each quality in nats per bit, largest (smallest blobs) first; their number is the number of qualities.
         sharpness: of `training.train.soft_round`, before noise stands for rounding in the rate; 0 for noise alone.
         match_weight: weight of the normalised token distortion against the rate in stage 1.
-        start: folder of a trained codec of the same shape, whose encoder, synthesis and adapters this one starts from; its qualities
-            need not be as many. None to start from random weights.
+        start: folder of a trained codec whose encoder, synthesis and adapters this one starts from: it has what this one has, in the same
+            shapes, and may have blocks more; its qualities need not be as many. None to start from random weights.
         start_rate_weight: the lambda that the gains of `start` are for; None for the geometric mean of `rate_weights`.
         n_questions: asked of each picture in a step, where the task is to answer questions.
         label_weight: share of the true label, or word, in the target of stage 2; the rest is the uncut model's answer. 0 needs no labels.
