@@ -43,6 +43,7 @@ class CodecConfig:
         encoder: `student` (small convolutional encoder) or `blocks` (the backbone's own blocks and a linear map).
         side: side of the latent's square, M = side * side positions.
         n_channels: C of the latent.
+        fold: analysis and synthesis know the latent's positions fold x fold at a time, as one (`codec.transforms`).
         n_qualities: rate indices, 0 = smallest.
         default_quality: the one used where the caller names none.
         dead_zone: for each quality, how much further than half a step from zero values still become zero; none for plain rounding. The
@@ -70,6 +71,7 @@ class CodecConfig:
     adapter_rank: int = 0
     dead_zone: tuple[float, ...] = ()
     layers: tuple[int, ...] = ()
+    fold: int = 1
     task: str = LABELS
     calibration: tuple[Calibration, ...] = ()
 
@@ -87,12 +89,13 @@ class CodecConfig:
         rising = all(low < high for low, high in zip(self.layers, self.layers[1:], strict=False))
         if self.layers and not (len(self.layers) > 1 and rising and set(self.layers) <= set(range(self.n_qualities))):
             raise ValueError(f"layers are two qualities or more of 0..{self.n_qualities - 1}, rising, not {self.layers}")
-        if self.encoder == "student" and self.side << len(self.student_widths) != self.preprocess.size:
+        if self.fold < 1 or self.side % self.fold:
+            raise ValueError(f"a latent of side {self.side} is not made of {self.fold} x {self.fold} positions")
+        if self.encoder == "student" and self.side << len(self.student_widths) != self.fold * self.preprocess.size:
             raise ValueError(
                 f"{len(self.student_widths)} student stages bring {self.preprocess.size} pixels to "
-                f"{self.preprocess.size / 2 ** len(self.student_widths):g}, not to a latent of side {self.side}"
+                f"{self.fold * self.preprocess.size / 2 ** len(self.student_widths):g}, not to a latent of side {self.side}"
             )
-
         if not set(self.tasks) <= set(TASKS) or len(set(self.tasks)) != len(self.tasks):
             raise ValueError(f"task {self.task!r} is not one or several, separated by ', ', of {', '.join(TASKS)}")
 
@@ -112,8 +115,9 @@ class CodecConfig:
         return tuple(500 - round(1000 * d) for d in self.dead_zone or (0.0,) * self.n_qualities)
 
     def to_json(self) -> str:
-        """The text of config.json; without layers nothing is said of them, as in what was written before there were any."""
-        return json.dumps({key: value for key, value in asdict(self).items() if key != "layers" or value}, indent=2, sort_keys=True) + "\n"
+        """The text of config.json; what was not there in earlier codecs is said only where it is not as in these."""
+        later = {"layers": (), "fold": 1}
+        return json.dumps({k: v for k, v in asdict(self).items() if k not in later or v != later[k]}, indent=2, sort_keys=True) + "\n"
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CodecConfig:

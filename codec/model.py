@@ -76,11 +76,11 @@ class FeatureCodec(nn.Module):
         self.other_tails = nn.ModuleDict({task: split(models[task], config.k).tail for task in config.tasks[1:]})
         self.encoder: nn.Module
         if config.encoder == "student":
-            self.encoder = StudentAnalysis(config.student_widths, config.student_depths, config.n_channels)
+            self.encoder = StudentAnalysis(config.student_widths, config.student_depths, config.n_channels, config.fold)
         else:
-            self.encoder = BlocksAnalysis(head, grid, config.side, config.n_channels)
+            self.encoder = BlocksAnalysis(head, grid, config.side, config.n_channels, config.fold)
         self.log_gain = nn.Parameter(torch.full((config.n_qualities, config.n_channels), 1.4))
-        self.synthesis = Synthesis(grid, config.side, config.n_channels, config.synthesis_depth, config.n_qualities)
+        self.synthesis = Synthesis(grid, config.side, config.n_channels, config.synthesis_depth, config.n_qualities, config.fold)
         self.folder = Path()  # where the checkpoint lies, once there is one; relative backbones are looked up there
         self._prior: IntegerPrior | None = None
         self._fingerprint = b""

@@ -82,6 +82,12 @@ class ContextPrior(nn.Module):
         mean, log_scale = out.split(c, dim=2)
         return mean, log_scale + self.log_scale[quality][:, None]
 
+    @torch.no_grad()
+    def recentre(self, latents: torch.Tensor) -> None:
+        """Move the mean of each channel and position to that of latents (n, M, C): a gradient's steps would take long to get there."""
+        predicted, _ = self(latents, torch.zeros(len(latents), dtype=torch.int64, device=latents.device))
+        self.out_bias[: self.n_channels] += (latents - predicted).mean(0).t()
+
     def bits(self, values: torch.Tensor, known: torch.Tensor, log_gain: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
         """Bits of values in units of the quantiser's step (B, M, C): (B,) float32, differentiable.
 

@@ -2,6 +2,10 @@
 
 The device side is cheap and convolutional; the server side may be heavy and attends over all positions. In between lies a latent of
 fewer, square-arranged positions than there are tokens: (B, M, C) with M = side * side.
+
+Where `fold` is more than 1, analysis and synthesis know fewer and wider positions: each is fold x fold of the latent's, which share its
+channels out among them. So these channels, which lie in passes of their own (`codec.context.passes`), tell of one another before they are
+coded, as slices of channels do in Minnen, Singh 2020, arXiv 2007.08739, sec. 3.2.
 """
 
 from __future__ import annotations
@@ -20,13 +24,15 @@ class StudentAnalysis(nn.Module):
     distilled to the backbone's tokens, then trained for the answer (FrankenSplit, Furutanpey et al. 2023, arXiv 2302.10681).
 
     Args:
-        widths: channels of each stage; the latent's side is the image's over 2 ** len(widths).
+        widths: channels of each stage; the latent's side is the image's over 2 ** len(widths), times `fold`.
         depths: residual blocks of each stage.
         n_channels: C of the latent.
+        fold: each position is fold x fold of the latent's.
     """
 
-    def __init__(self, widths: tuple[int, ...], depths: tuple[int, ...], n_channels: int) -> None:
+    def __init__(self, widths: tuple[int, ...], depths: tuple[int, ...], n_channels: int, fold: int = 1) -> None:
         super().__init__()
+        self.fold = fold
         if len(widths) != len(depths):
             raise ValueError(f"a student needs as many depths as widths: {depths} against {widths}")
         layers: list[nn.Module] = []
@@ -34,11 +40,10 @@ class StudentAnalysis(nn.Module):
             layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), _Norm(n_out)]
             layers += [_Residual(n_out) for _ in range(depth)]
         self.layers = nn.Sequential(*layers)
-        self.project = nn.Conv2d(widths[-1], n_channels, 1)
+        self.project = nn.Conv2d(widths[-1], n_channels * fold**2, 1)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        latent: torch.Tensor = self.project(self.layers(pixel_values))
-        return latent.flatten(2).transpose(1, 2)
+        return _latent_of(self.project(self.layers(pixel_values)), self.fold)
 
 
 class BlocksAnalysis(nn.Module):
@@ -48,19 +53,18 @@ class BlocksAnalysis(nn.Module):
     Special tokens (CLS) are not sent: the synthesis makes them anew.
     """
 
-    def __init__(self, head: Head, grid: TokenGrid, side: int, n_channels: int) -> None:
+    def __init__(self, head: Head, grid: TokenGrid, side: int, n_channels: int, fold: int = 1) -> None:
         super().__init__()
         self.head = head.requires_grad_(False)
-        self.grid = grid
-        stride = _ratio(grid.side, side)
+        self.grid, self.fold = grid, fold
+        stride = _ratio(grid.side, side // fold)
         self.norm = nn.LayerNorm(grid.width)
-        self.project = nn.Conv2d(grid.width, n_channels, stride, stride=stride)
+        self.project = nn.Conv2d(grid.width, n_channels * fold**2, stride, stride=stride)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         tokens = self.norm(self.head(pixel_values)[:, self.grid.n_prefix :])
         square = tokens.transpose(1, 2).unflatten(2, (self.grid.side, self.grid.side))
-        latent: torch.Tensor = self.project(square)
-        return latent.flatten(2).transpose(1, 2)
+        return _latent_of(self.project(square), self.fold)
 
 
 class Synthesis(nn.Module):
@@ -74,13 +78,14 @@ class Synthesis(nn.Module):
         n_channels: C of the latent.
         depth: number of transformer blocks.
         n_qualities: rate indices; each adds a learned vector, so that the blocks know how coarse the latent is.
+        fold: the latent's positions are unfolded fold x fold at a time.
     """
 
-    def __init__(self, grid: TokenGrid, side: int, n_channels: int, depth: int, n_qualities: int) -> None:
+    def __init__(self, grid: TokenGrid, side: int, n_channels: int, depth: int, n_qualities: int, fold: int = 1) -> None:
         super().__init__()
-        self.grid, self.side, self.factor = grid, side, _ratio(grid.side, side)
+        self.grid, self.fold, self.side, self.factor = grid, fold, side // fold, _ratio(grid.side, side // fold)
         n_heads = max(grid.width // 32, 1)
-        self.unfold = nn.Linear(n_channels, grid.width * self.factor**2)
+        self.unfold = nn.Linear(n_channels * fold**2, grid.width * self.factor**2)
         self.prefix = nn.Parameter(torch.zeros(1, grid.n_prefix, grid.width))
         self.positions = nn.Parameter(0.02 * torch.randn(1, grid.n_tokens, grid.width))
         self.quality = nn.Embedding(n_qualities, grid.width)
@@ -91,6 +96,9 @@ class Synthesis(nn.Module):
 
     def forward(self, latent: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
         """`latent` (B, M, C) float32 and `quality` (B,) int64 -> tokens (B, N, D)."""
+        if self.fold > 1:
+            cells = latent.unflatten(1, (self.side, self.fold, self.side, self.fold))
+            latent = cells.permute(0, 1, 3, 2, 4, 5).flatten(3).flatten(1, 2)
         x = self.unfold(latent).unflatten(1, (self.side, self.side)).unflatten(3, (self.factor, self.factor, -1))
         x = x.transpose(2, 3).reshape(len(latent), self.grid.side**2, self.grid.width)
         x = torch.cat([self.prefix.expand(len(latent), -1, -1).to(x.dtype), x], dim=1)
@@ -173,6 +181,14 @@ class _Norm(nn.GroupNorm):
 
     def __init__(self, width: int) -> None:
         super().__init__(max(width // 16, 1), width)
+
+
+def _latent_of(square: torch.Tensor, fold: int) -> torch.Tensor:
+    """(B, C * fold**2, S, S) -> latent (B, (S * fold)**2, C): fold x fold positions of each, row by row, with C of its channels each."""
+    if fold > 1:
+        cells = square.unflatten(1, (fold, fold, -1)).permute(0, 4, 1, 5, 2, 3)  # (B, S, fold, S, fold, C)
+        return cells.flatten(1, 4)
+    return square.flatten(2).transpose(1, 2)
 
 
 def _ratio(large: int, small: int) -> int:

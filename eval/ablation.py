@@ -39,9 +39,10 @@ STEPS: dict[str, tuple[str, ...]] = {
     PLAIN: ("dead_zone_limit=0",),
     "trained for the rate of quality 1 alone": ("rate_weights=[{rate_weights[1]}]",),
     "trained for the rate of quality 3 alone": ("rate_weights=[{rate_weights[3]}]",),
-    "without soft rounding before the noise": ("sharpness=0",),
+    "trained for the rate of quality 6 alone": ("rate_weights=[{rate_weights[6]}]",),
     "without labels in the target": ("label_weight=0",),
     "without adapters in the tail": ("adapter_rank=0",),
+    "without soft rounding before the noise": ("sharpness=0",),
 }
 """What is removed, and how the recipe says so (`{...}` is a field of the recipe as it is)."""
 NO_TRAINING = 4

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     check_installed()
     recipe = read_recipe(CodecRecipe, options.recipe, options.overrides)
-    if recipe.encoder != "student" or recipe.side << len(recipe.student_widths) != SIZE:
+    if recipe.encoder != "student" or recipe.side << len(recipe.student_widths) != recipe.fold * SIZE:
         raise SystemExit(f"{options.recipe} is not of a student encoder for {SIZE} x {SIZE} pixels")
     one_block, cost = block(), device_cost(student(recipe), SIZE)
     run_block = session(graph(one_block, TOKENS), "x", TOKENS)

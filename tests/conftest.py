@@ -181,14 +181,15 @@ def traced(
 ) -> Callable[[str], tuple[FeatureCodec, Any]]:
     """Function (kind of encoder) -> a random codec with dead zones, and its encoder's graph as torch writes it.
 
-    `student` and `blocks` are of a ViT, `blip-student` and `blip-blocks` of the BLIP models.
+    `student`, `folded-student` and `blocks` are of a ViT, `blip-student` and `blip-blocks` of the BLIP models.
     """
     from codec.export import trace
 
     @functools.cache
     def make(encoder: str) -> tuple[FeatureCodec, Any]:
         make_one = make_blip_codec if encoder.startswith("blip-") else make_codec
-        codec = make_one(encoder=encoder.rpartition("-")[2], dead_zone=(0.2, 0.1, 0.0))
+        folded = {"fold": 2, "student_widths": (8,) * 4, "student_depths": (1, 0, 0, 0)} if encoder.startswith("folded-") else {}
+        codec = make_one(encoder=encoder.rpartition("-")[2], dead_zone=(0.2, 0.1, 0.0), **folded)
         return codec, trace(codec.encoder, 32)
 
     return make

@@ -19,12 +19,12 @@ from training.train import run as train_codec
     ("arguments", "reason"),
     [
         (["no-such-recipe"], "no recipe 'no-such-recipe'"),
-        (["vit-tiny-cifar10-low", "k=two"], "'k' wants int"),
-        (["vit-tiny-cifar10-low", "k=[1"], "is not YAML"),
-        (["vit-tiny-cifar10-low", "k=99"], "k=99 is not an integer in 0..6"),
-        (["vit-tiny-cifar10-low", "side=3"], "not to a latent of side 3"),
-        (["vit-tiny-cifar10-low", "data=/no/such/folder"], "/no/such/folder"),
-        (["vit-tiny-cifar10-low", "backbone=/no/such/model"], "/no/such/model"),
+        (["vit-tiny-cifar10-start", "k=two"], "'k' wants int"),
+        (["vit-tiny-cifar10-start", "k=[1"], "is not YAML"),
+        (["vit-tiny-cifar10-start", "k=99"], "k=99 is not an integer in 0..6"),
+        (["vit-tiny-cifar10-start", "side=3"], "not to a latent of side 3"),
+        (["vit-tiny-cifar10-start", "data=/no/such/folder"], "/no/such/folder"),
+        (["vit-tiny-cifar10-start", "backbone=/no/such/model"], "/no/such/model"),
     ],
 )
 def test_a_wrong_codec_training_is_one_line(
@@ -47,13 +47,13 @@ def test_a_stopped_training_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
     def stop(recipe: Any, out: Path) -> None:
         raise LossIsNaNError(f"the loss is nan at step 7; the last checkpoint in {out} is whole")
 
-    assert run_command(CodecRecipe, stop, None, ["vit-tiny-cifar10-low", "--out", str(tmp_path)]) == 2
+    assert run_command(CodecRecipe, stop, None, ["vit-tiny-cifar10-start", "--out", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "nan at step 7" in line
 
 
 def test_a_right_command_runs_its_recipe_into_the_named_folder(tmp_path: Path) -> None:
     ran: list[Any] = []
-    arguments = ["vit-tiny-cifar10-low", "k=2", "match.epochs=1.5", "--out", str(tmp_path)]
+    arguments = ["vit-tiny-cifar10-start", "k=2", "match.epochs=1.5", "--out", str(tmp_path)]
     assert run_command(CodecRecipe, lambda recipe, out: ran.append((recipe.k, recipe.match.epochs, out)), None, arguments) == 0
     assert ran == [(2, 1.5, tmp_path)]

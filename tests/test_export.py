@@ -26,7 +26,13 @@ from codec.pipeline import Device
 from codec.targets import TARGETS
 
 Traced = Callable[[str], tuple[FeatureCodec, Any]]
-ENCODERS = ("student", "blocks", "blip-blocks")  # BLIP's student is ViT's: the graph of neither holds anything of the backbone
+ENCODERS = (
+    "student",
+    "folded-student",
+    "blocks",
+    "blip-blocks",
+)
+"""BLIP's student is ViT's: the graph of neither holds anything of the backbone."""
 
 
 def run(model: Any, pixel_values: torch.Tensor) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

@@ -29,6 +29,25 @@ def test_both_analyses_give_a_latent_of_the_same_shape() -> None:
     assert student(x).shape == blocks(x).shape == (2, 4, 5)
 
 
+@pytest.mark.parametrize("encoder", ["student", "blocks"])
+def test_a_fold_shares_channels_out_among_positions_and_changes_nothing_else(encoder: str) -> None:
+    model, x = vit(), torch.randn(2, 3, 32, 32)
+    analyses = [
+        StudentAnalysis((8, 16, 16, 16), (1, 0, 1, 0), n_channels, fold)
+        if encoder == "student"
+        else BlocksAnalysis(split(model, 2).head, token_grid(model), 2 * fold, n_channels, fold)
+        for n_channels, fold in ((12, 1), (3, 2))
+    ]
+    analyses[1].load_state_dict(analyses[0].state_dict())
+    plain, folded = (analysis(x) for analysis in analyses)
+    assert (plain.shape, folded.shape) == ((2, 4, 12), (2, 16, 3))
+    assert torch.equal(folded[:, [2, 3, 6, 7]].flatten(1), plain[:, 1]), "the upper right position is the four of the upper right quarter"
+    syntheses = [Synthesis(GRID, 2 * fold, n_channels, 1, 2, fold) for n_channels, fold in ((12, 1), (3, 2))]
+    syntheses[1].load_state_dict(syntheses[0].state_dict())
+    quality = torch.tensor([0, 1])
+    assert torch.equal(syntheses[1](folded, quality), syntheses[0](plain, quality))
+
+
 def test_the_blocks_analysis_trains_its_map_and_not_the_backbone() -> None:
     model = vit()
     analysis = BlocksAnalysis(split(model, 2).head, token_grid(model), side=4, n_channels=5)

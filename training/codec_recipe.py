@@ -35,6 +35,7 @@ class CodecRecipe:
         start_rate_weight: the lambda that the gains of `start` are for; None for the geometric mean of `rate_weights`.
         n_questions: asked of each picture in a step, where the task is to answer questions.
         label_weight: share of the true label, or word, in the target of stage 2; the rest is the uncut model's answer. 0 needs no labels.
+        fold: as in `CodecConfig`.
         layers: qualities whose blobs hold the lower ones of these first, as in `CodecConfig`.
         max_drop: the default quality is the smallest one whose drop on the validation split is at most this, in points.
         note: a sentence for the model card.
@@ -68,6 +69,7 @@ class CodecRecipe:
     n_questions: int = 5
     label_weight: float = 0.0
     layers: tuple[int, ...] = ()
+    fold: int = 1
     max_drop: float = 0.4
     shift: int = 4
     prior_steps: int = 2000
@@ -113,6 +115,7 @@ class CodecRecipe:
             n_channels=self.n_channels,
             n_qualities=len(self.rate_weights),
             layers=self.layers,
+            fold=self.fold,
             default_quality=len(self.rate_weights) - 1,
             preprocess=preprocess,
             student_widths=self.student_widths,

@@ -45,18 +45,24 @@ class CodecTask(nn.Module):
         self.register_buffer("rate_weights", torch.tensor(recipe.rate_weights), persistent=False)
         self.register_buffer("spread", torch.ones(codec.synthesis.grid.width))
 
+    @property
+    def fast_parameters(self) -> list[nn.Parameter]:
+        """Gains and prior: from one rate to another a gain goes from 1 to 70 and takes means and scales of the symbols with it."""
+        return [self.codec.log_gain, *self.prior.parameters()]
+
     def _apply(self, *args: Any, **kwargs: Any) -> CodecTask:
         for model in self.objective.uncut.values():
             model._apply(*args, **kwargs)  # it goes where the codec goes
         return super()._apply(*args, **kwargs)
 
     @torch.no_grad()
-    def measure_spread(self, n: int = 256) -> None:
-        """Variance of each channel of the tokens over the first `n` pictures: the unit of the distortion in stage 1."""
+    def measure(self, n: int = 256) -> None:
+        """Of the first `n` pictures: each token channel's variance, the unit of the distortion in stage 1; and the prior's means."""
         data = self.objective.data
         pixels = torch.stack([data[i][0] for i in range(min(n, len(data)))])
-        tokens = self._head[0](normalise(pixels, self.codec.config.preprocess))
-        self.spread.copy_(tokens.var(dim=(0, 1)) + 1e-6)
+        x = normalise(pixels, self.codec.config.preprocess)
+        self.spread.copy_(self._head[0](x).var(dim=(0, 1)) + 1e-6)
+        self.prior.recentre(self.codec.encoder(x))
 
     def set_stage(self, stage: Literal["match", "answer"]) -> None:
         """Only the stage's own parameters want gradients: in `match` the adapters rest."""
@@ -181,7 +187,7 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
     task = CodecTask(codec, ContextPrior(recipe.side, recipe.n_channels, len(recipe.rate_weights)), objective, recipe)
     for module in (codec.synthesis, objective.part(codec.tail), objective.part(first_of(uncut)), task._head[0]):
         module.compile(dynamic=False)
-    task.measure_spread()
+    task.measure()
     if recipe.match.epochs:
         task.set_stage("match")
         train(task, objective.data, recipe.match, out / "match")
