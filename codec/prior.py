@@ -37,6 +37,8 @@ Sample = Callable[[], Iterable[tuple[int, NDArray[np.int32]]]]
 
 MAX_HIDDEN = 1 << 11
 """Most that a hidden unit of the frozen network is let grow to."""
+LEAST_FACTOR = 64
+"""Least factor of a result: below it, its own rounding would be seen. Weights that are nearly nothing would ask for less."""
 LEAST_SHARE = 2.0**-14
 """Least probability of a symbol in a table's density."""
 
@@ -141,8 +143,11 @@ def freeze(prior: ContextPrior, log_gain: torch.Tensor, sample: Sample, weight: 
     sums = LIMIT * np.abs(draft.hidden.astype(np.int64)).sum(2) + np.abs(draft.hidden_bias.astype(np.int64)).max(0)
     shift = np.maximum(np.ceil(np.log2((sums + 1) / MAX_HIDDEN)), 0).astype(np.int32)
     out = w["out"] * (np.exp2(shift) / row_scale)[:, None]  # (2, 2C, H), for integer hidden units
-    out_scale = LIMIT / np.maximum(np.abs(out).max((0, 2)), np.abs(w["out_bias"]).max(1) / MAX_SUM + 1e-9)
     log_step = math.log(SCALE_STEP)
+    unit = np.concatenate([EIGHTHS * gain.min(0), np.full(prior.n_channels, 1 / log_step)])  # of a result, in eighths or indices
+    out_scale = np.minimum(
+        LIMIT / np.maximum(np.abs(out).max((0, 2)), np.abs(w["out_bias"]).max(1) / MAX_SUM + 1e-9), unit * one / LEAST_FACTOR
+    )
     to_eighths = EIGHTHS * gain / out_scale[: prior.n_channels]
     to_index = np.broadcast_to(1 / (out_scale[prior.n_channels :] * log_step), gain.shape)
     index_bias = (w["log_scale"] + np.log(gain) - math.log(LEAST_SCALE)) / log_step + 0.5

@@ -74,6 +74,22 @@ def test_freezing_costs_at_most_one_percent(learned: Learned) -> None:
         assert learned[1].bits(symbols, quality).mean() <= 1.01 * float(bits)
 
 
+def test_means_survive_freezing_where_neighbours_tell_next_to_nothing() -> None:
+    """Weights close to zero must not scale everything else up until the factor that brings it back is rounded to nothing."""
+    torch.manual_seed(0)
+    prior, log_gain = ContextPrior(SIDE, N_CHANNELS, n_qualities=1, n_hidden=16), torch.full((1, N_CHANNELS), -1.0)
+    symbols = torch.randint(-4, 5, (1, SIDE**2, N_CHANNELS)).expand(50, -1, -1)
+    prior.recentre(symbols * (-log_gain[0]).exp())
+    with torch.no_grad():
+        prior.out.normal_(0, 1e-9)
+        prior.log_scale.fill_(-2.5)
+        ideal = float(prior.bits(symbols.float(), symbols.float(), log_gain, torch.zeros(50, dtype=torch.int64)).mean())
+    integers = symbols.numpy().astype(np.int32)
+    frozen = freeze(prior, log_gain, lambda: [(0, integers)])
+    assert ideal < 1
+    assert frozen.bits(integers, 0).mean() < ideal + 1
+
+
 def test_a_symbols_density_depends_on_earlier_passes_alone_and_sums_to_one() -> None:
     torch.manual_seed(1)
     prior = ContextPrior(SIDE, N_CHANNELS, 2)

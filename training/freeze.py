@@ -55,7 +55,6 @@ def fit_prior(prior: ContextPrior, codec: FeatureCodec, latents: torch.Tensor, n
 
     A bit counts as a share of those that its quality takes at first: counted alike, the finest quality's many would have the network.
     """
-    prior.recentre(latents)
     generator = torch.Generator().manual_seed(seed)
     quality = torch.arange(16 * codec.config.n_qualities) % codec.config.n_qualities
     log_gain, at_first = codec.log_gain.detach(), torch.ones(codec.config.n_qualities)
