@@ -37,7 +37,7 @@ Sample = Callable[[], Iterable[tuple[int, NDArray[np.int32]]]]
 
 MAX_HIDDEN = 1 << 11
 """Most that a hidden unit of the frozen network is let grow to."""
-LEAST_FACTOR = 64
+LEAST_FACTOR = 8
 """Least factor of a result: below it, its own rounding would be seen. Weights that are nearly nothing would ask for less."""
 LEAST_SHARE = 2.0**-14
 """Least probability of a symbol in a table's density."""
