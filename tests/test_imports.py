@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {  # file of codec, low to high -> the files of c
     "preprocess": set(),
     "split": set(),
     "checkpoint": set(),
-    "plot": set(),
+    "plot": {"checkpoint"},
     "text": set(),
     "backbone": {"checkpoint"},
     "rangecoder": {"bitstream"},
