@@ -101,9 +101,5 @@ def save_figure(figure: Any, out: Path, dpi: int) -> None:
             return
         drawn = BytesIO()
         figure.savefig(drawn, format="png", dpi=dpi)
-        in_few_colours(Image.open(drawn)).save(file, "PNG", optimize=True)
-
-
-def in_few_colours(picture: Image.Image) -> Image.Image:
-    """A picture in 256 colours: by octree, which keeps what is small and bright, as a thing in a scene."""
-    return picture.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        colours = Image.open(drawn).convert("RGB")  # by octree, which keeps what is small and bright, as a thing in a scene
+        colours.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)

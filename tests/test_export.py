@@ -26,13 +26,8 @@ from codec.pipeline import Device
 from codec.targets import TARGETS
 
 Traced = Callable[[str], tuple[FeatureCodec, Any]]
-ENCODERS = (
-    "student",
-    "folded-student",
-    "blocks",
-    "blip-blocks",
-)
-"""BLIP's student is ViT's: the graph of neither holds anything of the backbone."""
+# BLIP's student is ViT's: the graph of neither holds anything of the backbone.
+ENCODERS = ("student", "folded-student", "blocks", "blip-blocks")
 
 
 def run(model: Any, pixel_values: torch.Tensor) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
