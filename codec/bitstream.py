@@ -9,6 +9,9 @@
 
 There is no length field: a blob is as long as it is, and a cut or longer one fails the check. The check covers all 32 bytes of the
 fingerprint, so a blob of another codec is refused even where the two bytes in the header happen to agree.
+
+Two sides that have agreed on the codec, by its fingerprint, can leave away what both know: `shorten` keeps byte 0, the last two bytes of the
+check, and the payload; `restore` makes the very same blob of these.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import zlib
 from typing import NamedTuple
 
 CODED, RAW = 2, 3
-HEADER_BYTES = 6
+HEADER_BYTES, SESSION_HEADER_BYTES = 6, 3
 MAX_QUALITIES = 16
 MAX_BLOB_BYTES = 1 << 24
 """A blob longer than this is refused before anything is allocated for it."""
@@ -103,6 +106,39 @@ def unpack(blob: bytes, fingerprint: bytes) -> Blob:
     if blob[3:HEADER_BYTES] != _check(blob[:3], read.payload, fingerprint):
         raise BitstreamError("the blob is damaged: its checksum does not match (cut, altered, or of another codec)")
     return read
+
+
+def shorten(blob: bytes, fingerprint: bytes) -> bytes:
+    """blob -> its form in a session whose two sides have agreed on the codec with this fingerprint: 3 bytes fewer; `restore` is the inverse.
+
+    Raises:
+        BitstreamError: as `unpack`.
+    """
+    unpack(blob, fingerprint)
+    blob = bytes(blob)
+    return blob[:1] + blob[HEADER_BYTES - SESSION_HEADER_BYTES + 1 :]
+
+
+def restore(short: bytes, fingerprint: bytes) -> bytes:
+    """What `shorten` made of a blob -> the blob.
+
+    Two bytes check it, where a blob has three: a damaged one is taken for whole with a chance of 2**-16.
+
+    Raises:
+        BitstreamError: not bytes, shorter than its header, of another codec than the session's, or damaged.
+    """
+    if not isinstance(short, (bytes, bytearray, memoryview)):
+        raise BitstreamError(f"a shortened blob is bytes, not {type(short).__name__}")
+    if not SESSION_HEADER_BYTES <= len(short) <= MAX_BLOB_BYTES:
+        raise BitstreamError(f"a shortened blob has {SESSION_HEADER_BYTES} to {MAX_BLOB_BYTES} bytes, not {len(short)}")
+    short = bytes(short)
+    start, payload = short[:1] + fingerprint[:2], short[SESSION_HEADER_BYTES:]
+    check = _check(start, payload, fingerprint)
+    if short[1:SESSION_HEADER_BYTES] != check[1:]:
+        raise BitstreamError("the shortened blob is damaged, or not of this session's codec: its check does not match")
+    blob = start + check + payload
+    unpack(blob, fingerprint)
+    return blob
 
 
 def is_of(blob: bytes, fingerprint: bytes) -> bool:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from codec.backbone import load_backbone, load_tokenizer, task_of
-from codec.bitstream import HEADER_BYTES, BitstreamError, Blob, pack
+from codec.bitstream import HEADER_BYTES, BitstreamError, Blob, pack, restore, shorten
 from codec.blobs import open_blob, write_blobs
 from codec.checkpoint import check_manifest, find_backbone, find_checkpoint, shipped_root, whole_file, write_manifest
 from codec.coding import IntegerPrior
@@ -347,6 +347,22 @@ class FeatureCodec(nn.Module):
     def _start(self, blob: bytes, quality: int, n_bytes: int) -> bytes:
         """The blob of a lower layer, which the first `n_bytes` of a blob are but for the header."""
         return pack(blob[HEADER_BYTES:n_bytes], quality, self.fingerprint)
+
+    def shorten(self, blob: bytes) -> bytes:
+        """A blob -> 3 bytes fewer, for a link whose two ends have agreed on this codec (both know `fingerprint`).
+
+        Raises:
+            BitstreamError: damaged, or of another codec.
+        """
+        return shorten(blob, self.fingerprint)
+
+    def restore(self, short: bytes) -> bytes:
+        """The inverse of `shorten`: the blob, byte for byte.
+
+        Raises:
+            BitstreamError: damaged, or of another codec.
+        """
+        return restore(short, self.fingerprint)
 
     def requantise(self, symbols: NDArray[np.int32], quality: int, coarser: int) -> NDArray[np.int32]:
         """Symbols (B, M, C) of one quality -> those of another, without picture or network, and the same on every machine."""

@@ -8,7 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.bitstream import CODED, HEADER_BYTES, MAX_BLOB_BYTES, RAW, BitstreamError, inspect, pack, unpack
+from codec.bitstream import (
+    CODED,
+    HEADER_BYTES,
+    MAX_BLOB_BYTES,
+    RAW,
+    SESSION_HEADER_BYTES,
+    BitstreamError,
+    inspect,
+    pack,
+    restore,
+    shorten,
+    unpack,
+)
 
 OURS, THEIRS = bytes(range(32)), bytes(range(1, 33))
 
@@ -106,3 +118,45 @@ def test_packing_refuses_what_the_header_cannot_hold(quality: int, fingerprint: 
 def test_blobs_are_the_bytes_they_always_were() -> None:
     assert pack(b"payload", 2, OURS).hex() == "2200012899b87061796c6f6164"
     assert pack(b"payload", 2, OURS, raw=True).hex() == "3200018618507061796c6f6164"
+
+
+@given(payload=st.binary(max_size=60), quality=st.integers(0, 15), raw=st.booleans())
+def test_a_session_sends_three_bytes_fewer_and_gets_the_very_same_blob(payload: bytes, quality: int, raw: bool) -> None:
+    blob = pack(payload, quality, OURS, raw)
+    short = shorten(blob, OURS)
+    assert len(blob) - len(short) == HEADER_BYTES - SESSION_HEADER_BYTES == 3
+    assert restore(short, OURS) == blob
+
+
+def test_a_shortened_blob_is_what_it_was() -> None:
+    assert shorten(pack(b"abc", 7, OURS), OURS).hex() == "2720ad616263"
+
+
+@settings(max_examples=30)
+@given(payload=st.binary(min_size=1, max_size=60), quality=st.integers(0, 15))
+def test_a_shortened_blob_with_a_flipped_bit_is_refused(payload: bytes, quality: int) -> None:
+    short = shorten(pack(payload, quality, OURS), OURS)
+    for bit in range(8 * len(short)):
+        damaged = bytearray(short)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(BitstreamError):
+            restore(bytes(damaged), OURS)
+
+
+def test_what_is_no_shortened_blob_of_the_sessions_codec_is_refused() -> None:
+    blob = pack(b"abc", 3, OURS)
+    with pytest.raises(BitstreamError, match="written by another codec"):
+        shorten(blob, THEIRS)
+    for wrong, reason in (
+        (shorten(blob, OURS)[:-1], "check does not match"),
+        (blob, "check does not match"),
+        (b"ab", "has 3 to 16777216 bytes, not 2"),
+        (bytes(MAX_BLOB_BYTES + 1), "not 16777217"),
+        ("abc", "is bytes, not str"),
+    ):
+        with pytest.raises(BitstreamError, match=reason):
+            restore(wrong, OURS)  # type: ignore[arg-type]
+    with pytest.raises(BitstreamError, match="check does not match"):
+        restore(shorten(blob, OURS), THEIRS)
+    with pytest.raises(BitstreamError):
+        unpack(shorten(blob, OURS), OURS)

@@ -42,6 +42,17 @@ def test_blobs_hold_the_symbols_and_decode_to_tokens_for_the_tail(tiny_codec: Fe
         assert tiny_codec.tail(tokens).logits.shape == (5, 4)
 
 
+def test_a_session_shortens_blobs_of_its_codec_alone(tiny_codec: FeatureCodec, pixels: torch.Tensor) -> None:
+    blobs = tiny_codec.encode(pixels, 1)
+    short = [tiny_codec.shorten(blob) for blob in blobs]
+    assert sum(map(len, blobs)) - sum(map(len, short)) == 3 * len(blobs)
+    assert [tiny_codec.restore(some) for some in short] == blobs
+    with pytest.raises(BitstreamError, match="check does not match"):
+        tiny_codec.restore(blobs[0])
+    with pytest.raises(BitstreamError, match="another codec"):
+        tiny_codec.decode(short[:1])
+
+
 def test_the_numpy_only_path_writes_and_reads_the_same_payloads(tiny_codec: FeatureCodec, pixels: torch.Tensor) -> None:
     for quality in tiny_codec.qualities:
         symbols = tiny_codec.symbols(pixels, quality)
