@@ -10,8 +10,8 @@
 There is no length field: a blob is as long as it is, and a cut or longer one fails the check. The check covers all 32 bytes of the
 fingerprint, so a blob of another codec is refused even where the two bytes in the header happen to agree.
 
-Two sides that have agreed on the codec, by its fingerprint, can leave away what both know: `shorten` keeps byte 0, the last two bytes of the
-check, and the payload; `restore` makes the very same blob of these.
+Two sides that have agreed on the codec, by its fingerprint, can leave away what both know: `shorten` keeps byte 0, the last two bytes
+of the check, and the payload; `restore` makes the very same blob of these.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def unpack(blob: bytes, fingerprint: bytes) -> Blob:
 
 
 def shorten(blob: bytes, fingerprint: bytes) -> bytes:
-    """blob -> its form in a session whose two sides have agreed on the codec with this fingerprint: 3 bytes fewer; `restore` is the inverse.
+    """blob -> its form in a session whose two sides have agreed on the codec: 3 bytes fewer; `restore` is the inverse.
 
     Raises:
         BitstreamError: as `unpack`.

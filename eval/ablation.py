@@ -32,14 +32,21 @@ FULL = "as it is"
 STATIC = "without contexts: a static table a channel and quality"
 TRUNCATED = "truncated from its finest quality, not encoded anew"
 PLAIN = "without dead zones: plain rounding"
+
+
+def alone(quality: int) -> tuple[str, ...]:
+    """A training for the rate of one quality of the recipe, from that quality's gains."""
+    return f"rate_weights=[{{rate_weights[{quality}]}}]", f"start_quality={quality}", "shares=[]"
+
+
 STEPS: dict[str, tuple[str, ...]] = {
     FULL: (),
     STATIC: (),
     TRUNCATED: (),
     PLAIN: ("dead_zone_limit=0",),
-    "trained for the rate of quality 1 alone": ("rate_weights=[{rate_weights[1]}]",),
-    "trained for the rate of quality 3 alone": ("rate_weights=[{rate_weights[3]}]",),
-    "trained for the rate of quality 6 alone": ("rate_weights=[{rate_weights[6]}]",),
+    "trained for the rate of quality 1 alone": alone(1),
+    "trained for the rate of quality 3 alone": alone(3),
+    "trained for the rate of quality 6 alone": alone(6),
     "without labels in the target": ("label_weight=0",),
     "without adapters in the tail": ("adapter_rank=0",),
     "without soft rounding before the noise": ("sharpness=0",),

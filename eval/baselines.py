@@ -119,6 +119,11 @@ class BottleneckTask(nn.Module):
         self.rate_weights: torch.Tensor
         self.register_buffer("rate_weights", torch.tensor(recipe.rate_weights), persistent=False)
 
+    @property
+    def fast_parameters(self) -> list[nn.Parameter]:
+        """Gains and density, as in the codec's training."""
+        return [self.bottleneck.log_gain, *self.bottleneck.density.parameters()]
+
     def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
         q = len(self.rate_weights)
         x = normalise(self.objective.augment(pixels, keys), self.preprocess)
@@ -129,7 +134,7 @@ class BottleneckTask(nn.Module):
         bits = self.bottleneck.bits(sampled + noise) * scaled.shape[1] / sampled.shape[1]
         tokens = self.bottleneck.tokens(scaled + (scaled.round() - scaled).detach(), quality)
         task = self.objective.loss({LABELS: self.bottleneck.tail}, tokens, self.objective.target(x, labels, keys))
-        return rate_task_loss(bits, task, self.rate_weights)
+        return rate_task_loss(bits, task, quality, self.rate_weights)
 
 
 class Bottleneck:
@@ -169,8 +174,7 @@ def run(recipe: CodecRecipe, out: Path) -> LinearBottleneck:
     """Train the bottleneck by a codec's recipe into `out`: one stage, as long as the codec's two."""
     from safetensors.torch import save_file
 
-    recipe = replace(recipe, rate_weights=recipe.rate_weights[::2])
-
+    recipe = replace(recipe, rate_weights=recipe.rate_weights[::2], shares=())
     preprocess = recipe.preprocess()
     backbone: Any = load_backbone(recipe.backbone, Path())
     backbone.set_attn_implementation("eager")  # its backward takes half the time of sdpa's on a CPU

@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {  # file of codec, low to high -> the files of c
     "transforms": {"split"},
 }
 ALLOWED["blobs"] = {"bitstream", "coding"}
+ALLOWED["networks"] = {"backbone", "config", "context", "split", "transforms"}
 ALLOWED["model"] = set(ALLOWED) - {"plot", "text"}
 ALLOWED["pipeline"] = ALLOWED["model"] | {"model", "text"}
 ALLOWED["demo"] = ALLOWED["pipeline"] | {"pipeline", "plot", "__init__"}

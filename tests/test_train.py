@@ -113,10 +113,58 @@ def test_training_starts_from_a_trained_codec_of_other_qualities(recipe: CodecRe
     torch.testing.assert_close(codec.log_gain[1:] - codec.log_gain[:-1], torch.full((2, 4), 0.5 * float(np.log(10))))
     anchored = build(replace(finer, start_rate_weight=1e-2))
     torch.testing.assert_close(anchored.log_gain[0], theirs["log_gain"].mean(0))
+    second = build(replace(finer, start_quality=1, start_rate_weight=1e-3))
+    torch.testing.assert_close(second.log_gain[1], theirs["log_gain"][1])
+    assert torch.equal(second.synthesis.quality.weight, theirs["synthesis.quality.weight"][1].expand(3, -1))
+    with pytest.raises(ValueError, match=r"start_quality 2 is not in 0\.\.1"):
+        build(replace(finer, start_quality=2))
     with pytest.raises(ValueError, match="another shape"):
         build(replace(finer, n_channels=5))
     with pytest.raises(ValueError, match="start: no codec in"):
         build(replace(finer, start=str(tmp_path)))
+
+
+def test_a_codec_of_as_many_qualities_goes_on_from_each_of_its_own(recipe: CodecRecipe, tmp_path: Path) -> None:
+    run(replace(recipe, match=replace(recipe.match, epochs=0)), tmp_path)
+    theirs = FeatureCodec.from_pretrained(tmp_path / "final").own_parameters()
+    codec = build(replace(recipe, start=str(tmp_path / "final"), rate_weights=(2e-3, 1e-5), start_rate_weight=1e-2))
+    for name, p in codec.own_parameters().items():
+        assert torch.equal(p, theirs[name]), name
+
+
+def test_a_new_prior_knows_the_latents_of_the_start_before_the_encoder_hears_of_it(
+    recipe: CodecRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = replace(recipe, match=replace(recipe.match, epochs=0))
+    run(without, tmp_path / "first")
+    bits = []
+
+    def listen(task: CodecTask, data: Images, *_: Any) -> None:
+        pixels = torch.stack([data[i][0] for i in range(40)])
+        with torch.no_grad():
+            bits.append(float(task(pixels, torch.zeros(40, dtype=torch.int64), torch.arange(40))["bytes_q1"]))
+
+    monkeypatch.setattr("training.train.train", listen)
+    for n_steps in (1, 200):
+        monkeypatch.setattr("training.train.START_STEPS", n_steps)
+        run(replace(without, start=str(tmp_path / "first" / "final")), tmp_path / f"second-{n_steps}")
+    assert bits[1] < 0.9 * bits[0]
+
+
+def test_qualities_take_turns_by_their_shares(task: CodecTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert task.recipe.turns().tolist() == [0, 1]
+    shared = CodecTask(task.codec, task.prior, task.objective, replace(task.recipe, shares=(3, 1)))
+    heard: list[int] = []
+    synthesise = task.codec.synthesise
+    monkeypatch.setattr(task.codec, "synthesise", lambda x, quality: heard.extend(quality.tolist()) or synthesise(x, quality))
+    pixels = torch.randint(0, 256, (10, 3, 32, 32), dtype=torch.uint8)
+    out = shared(pixels, torch.zeros(10, dtype=torch.int64), torch.arange(10))
+    assert heard == [0, 0, 0, 1, 0, 0, 0, 1, 0, 0]
+    parts = {i: 8 * task.recipe.rate_weights[i] * out[f"bytes_q{i}"] + out[f"task_q{i}"] for i in (0, 1)}
+    torch.testing.assert_close(out["loss"].detach(), 0.8 * parts[0] + 0.2 * parts[1])
+    for shares in ((1,), (1, 0), (1, 1, 1)):
+        with pytest.raises(ValueError, match="shares are a whole number from 1 on for each of 2 qualities"):
+            replace(task.recipe, shares=shares)
 
 
 def test_soft_rounding_is_nothing_at_0_rounding_at_the_end_and_keeps_integers_and_their_middles() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from codec.checkpoint import find_backbone
 from codec.config import LABELS, CodecConfig, backbones_of
-from codec.model import digest
+from codec.networks import digest
 from codec.preprocess import Preprocess
 from training.answers import Answers
 from training.loop import Schedule
@@ -28,11 +28,15 @@ class CodecRecipe:
         data: folder or hub name, or `scenes`; `train_split` is fitted on, `validation_split` picks the default quality, and
             `calibration_split`, which picks nothing, says what each quality takes and loses.
         rate_weights: lambda of each quality in nats per bit, largest (smallest blobs) first; their number is the number of qualities.
+        shares: turns of each quality in a round of samples; none for one each. What takes many turns is learned best: the smallest
+            qualities ask the most of an encoder that all share.
         sharpness: of `training.train.soft_round`, before noise stands for rounding in the rate; 0 for noise alone.
         match_weight: weight of the normalised token distortion against the rate in stage 1.
         start: folder of a trained codec whose encoder, synthesis and adapters this one starts from: it has what this one has, in the same
             shapes, and may have blocks more; its qualities need not be as many. None to start from random weights.
-        start_rate_weight: the lambda that the gains of `start` are for; None for the geometric mean of `rate_weights`.
+        start_quality: the quality of `start` that all gains come from; None for each its own, where it has as many, or else their mean.
+        start_rate_weight: the lambda that gains, where they come from one or the mean, are for: they are spread around it. None for the
+            geometric mean of `rate_weights`.
         n_questions: asked of each picture in a step, where the task is to answer questions.
         label_weight: share of the true label, or word, in the target of stage 2; the rest is the uncut model's answer. 0 needs no labels.
         fold: as in `CodecConfig`.
@@ -58,7 +62,9 @@ class CodecRecipe:
     match: Schedule
     answer: Schedule
     task: str = LABELS
+    shares: tuple[int, ...] = ()
     start: str | None = None
+    start_quality: int | None = None
     start_rate_weight: float | None = None
     student_widths: tuple[int, ...] = ()
     student_depths: tuple[int, ...] = ()
@@ -77,6 +83,10 @@ class CodecRecipe:
     dead_zone_limit: int = 2000
     limit: int | None = None
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.shares and (len(self.shares) != len(self.rate_weights) or min(self.shares) < 1):
+            raise ValueError(f"shares are a whole number from 1 on for each of {len(self.rate_weights)} qualities, not {self.shares}")
 
     @property
     def backbones(self) -> dict[str, str]:
@@ -97,6 +107,11 @@ class CodecRecipe:
         """The uncut classifier's answers to this recipe's pictures, shared by the runs in a folder."""
         about = f"{digest(uncut.state_dict())} {self.data} {self.train_split} {self.limit} {self.shift} {preprocess}"
         return Answers(uncut, runs / "answers", n_images, self.match.epochs + self.answer.epochs, about)
+
+    def turns(self) -> torch.Tensor:
+        """The quality of each sample in a round, int64."""
+        n = len(self.rate_weights)
+        return torch.arange(n).repeat_interleave(torch.tensor(self.shares or (1,) * n))
 
     def target(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """What an answer is to be: the uncut model's, with a share of the true label. (..., L) and (...) -> (..., L)."""

@@ -14,7 +14,7 @@ from codec.config import Calibration
 from codec.model import FeatureCodec
 from codec.prior import ContextPrior, freeze
 from training.codec_recipe import CodecRecipe
-from training.data import batches, collate, normalise
+from training.data import Keyed, batches, collate, normalise
 from training.objective import Objective, Said
 
 DEAD_ZONES = (0.0, 0.04, 0.08, 0.12, 0.16, 0.2)
@@ -26,12 +26,8 @@ def freeze_codec(codec: FeatureCodec, prior: ContextPrior, objective: Objective,
     codec.eval()
     codec.round_weights()
     data = objective.data
-    indices = np.linspace(0, len(data) - 1, min(recipe.count_limit, len(data))).astype(int)
-    latents = []
-    for start in range(0, len(indices), batch_size):
-        pixels = torch.stack([data[i][0] for i in indices[start : start + batch_size]])
-        latents.append(codec.latent(normalise(pixels.to(codec.log_gain.device), codec.config.preprocess)))
-    together = torch.cat(latents).clone()
+    indices = spaced(len(data), recipe.count_limit)
+    together = latents_of(codec, data, recipe.count_limit, batch_size)
     fit_prior(prior, codec, together, recipe.prior_steps, recipe.answer.seed)
     if recipe.dead_zone_limit:
         chosen = np.random.default_rng(recipe.answer.seed).permutation(len(indices))[: recipe.dead_zone_limit]
@@ -43,11 +39,25 @@ def freeze_codec(codec: FeatureCodec, prior: ContextPrior, objective: Objective,
         fit_prior(prior, codec, together, recipe.prior_steps, recipe.answer.seed)
 
     def sample() -> Iterator[tuple[int, NDArray[np.int32]]]:
-        for latent in latents:
+        for latent in together.split(batch_size):
             for q in codec.qualities:
                 yield q, codec.quantise(latent, q)
 
     codec.set_prior(freeze(prior, codec.log_gain, sample))
+
+
+def spaced(n: int, limit: int) -> NDArray[np.int64]:
+    """At most `limit` of n places, evenly spaced from the first to the last."""
+    return np.linspace(0, n - 1, min(limit, n)).astype(np.int64)
+
+
+def latents_of(codec: FeatureCodec, data: Keyed, limit: int, batch_size: int = 500) -> torch.Tensor:
+    """Latents (n, M, C) of at most `limit` pictures of a data set, evenly spaced in it."""
+    latents = []
+    for indices in np.split(places := spaced(len(data), limit), range(batch_size, len(places), batch_size)):
+        pixels = torch.stack([data[i][0] for i in indices])
+        latents.append(codec.latent(normalise(pixels.to(codec.log_gain.device), codec.config.preprocess)))
+    return torch.cat(latents).clone()
 
 
 def fit_prior(prior: ContextPrior, codec: FeatureCodec, latents: torch.Tensor, n_steps: int, seed: int, lr: float = 3e-3) -> None:
@@ -114,8 +124,9 @@ def calibrate(codec: FeatureCodec, objective: Objective) -> tuple[Calibration, .
     for pixels, labels in batches(objective.data):
         x = normalise(pixels, codec.config.preprocess).to(codec.log_gain.device)
         reference += objective.said(objective.uncut, x, labels)
+        latent = codec.latent(x)
         for q in codec.qualities:
-            blobs = codec.encode(x, q)
+            blobs = codec.code(codec.quantise(latent, q), q)
             n_bytes[q] += sum(map(len, blobs))
             said[q] += objective.said(codec.tails, codec.decode(blobs), labels)
     best, rows = objective.scores(reference), []

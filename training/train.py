@@ -4,7 +4,7 @@ Stage 1, match: the synthesis reproduces the backbone's tokens after block k (no
 Stage 2, answer: rate + KL divergence to the uncut model's outputs, word by word where these are words; on the server side synthesis and
 adapters adapt (Matsubara et al. 2022, arXiv 2108.11898, sec. 4, for the two stages; Hinton et al. 2015, arXiv 1503.02531, sec. 2, for the
 divergence and its mixture with labels).
-Every batch holds every quality: sample b is coded at quality b mod Q.
+Every batch holds every quality: samples take turns, and a quality can have several turns in a round (`CodecRecipe.shares`).
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ from training.card import write_codec_card
 from training.codec_recipe import CodecRecipe
 from training.command import run_command
 from training.data import normalise, uniform
-from training.freeze import calibrate, freeze_codec
+from training.freeze import calibrate, fit_prior, freeze_codec, latents_of
 from training.loop import is_first_process, train
 from training.objective import Objective, open_objective
+
+START_STEPS = 500
+"""A codec that starts from another has a prior that is new: it is fitted for so many steps, before it tells the encoder what bits cost."""
 
 
 class CodecTask(nn.Module):
@@ -41,8 +44,10 @@ class CodecTask(nn.Module):
         self.adapters = [p for p in codec.tail.parameters() if p.requires_grad]
         self.stage = "match"
         self.rate_weights: torch.Tensor
+        self.turns: torch.Tensor
         self.spread: torch.Tensor
         self.register_buffer("rate_weights", torch.tensor(recipe.rate_weights), persistent=False)
+        self.register_buffer("turns", recipe.turns(), persistent=False)
         self.register_buffer("spread", torch.ones(codec.synthesis.grid.width))
 
     @property
@@ -71,17 +76,17 @@ class CodecTask(nn.Module):
             p.requires_grad_(stage == "answer")
 
     def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
-        codec, q = self.codec, len(self.recipe.rate_weights)
+        codec = self.codec
         x = normalise(self.objective.augment(pixels, keys), codec.config.preprocess)
         x = x.contiguous(memory_format=torch.channels_last)
-        quality = torch.arange(len(x), device=x.device) % q
+        quality = self.turns[torch.arange(len(x), device=x.device) % len(self.turns)]
         scaled = codec.scale(codec.encoder(x).float(), quality)
         noise = uniform(keys, scaled[0].numel(), stream=1).view_as(scaled) - 0.5
         rounded = scaled + (scaled.round() - scaled).detach()  # straight through; the rate sees noise (Minnen, Singh 2020, 2007.08739)
         bits = self.prior.bits(soft_round(scaled, self.recipe.sharpness) + noise, rounded, codec.log_gain, quality)
         tokens = codec.synthesise(rounded, quality)
         task = self._match(tokens, x) if self.stage == "match" else self._answer(tokens, x, labels, keys)
-        return rate_task_loss(bits, task, self.rate_weights)
+        return rate_task_loss(bits, task, quality, self.rate_weights)
 
     def _match(self, tokens: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Squared error of the tokens over their variance, per channel: (B,)."""
@@ -108,12 +113,15 @@ def soft_round(values: torch.Tensor, sharpness: float) -> torch.Tensor:
     return middle + torch.tanh(sharpness * (values - middle)) / (2 * math.tanh(sharpness / 2))
 
 
-def rate_task_loss(bits: torch.Tensor, task: torch.Tensor, rate_weights: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Bits and task loss (B,), where sample b has quality b mod Q -> the loss, and what each quality takes and loses, for the log."""
-    q = len(rate_weights)
-    mean_bits, mean_task = (value.detach().unflatten(0, (-1, q)).mean(0) for value in (bits, task))
-    log = {f"bytes_q{i}": b / 8 for i, b in enumerate(mean_bits)} | {f"task_q{i}": t for i, t in enumerate(mean_task)}
-    return {"loss": (task + rate_weights.repeat(len(bits) // q) * bits).mean()} | log
+def rate_task_loss(bits: torch.Tensor, task: torch.Tensor, quality: torch.Tensor, rate_weights: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Bits and task loss (B,) of samples at `quality` (B,) -> the loss, and what each quality takes and loses, for the log."""
+    number = torch.bincount(quality, minlength=len(rate_weights)).clamp_min(1)
+    log = {
+        f"{name}_q{i}": mean
+        for name, value in (("bytes", bits / 8), ("task", task))
+        for i, mean in enumerate(torch.zeros_like(rate_weights).index_add(0, quality, value.detach().float()) / number)
+    }
+    return {"loss": (task + rate_weights[quality] * bits).mean()} | log
 
 
 def load_models(recipe: CodecRecipe) -> dict[str, nn.Module]:
@@ -141,18 +149,24 @@ def build(recipe: CodecRecipe) -> FeatureCodec:
         set_attention(model, "eager")  # its backward takes half the time of sdpa's on a CPU
     torch.manual_seed(recipe.match.seed)
     codec = FeatureCodec(recipe.config(recipe.preprocess()), models)
-    if recipe.start is not None:
-        start_from(codec, Path(recipe.start))
-    spread_gains(codec.log_gain, recipe.rate_weights, recipe.start_rate_weight if recipe.start else None)
+    if recipe.start is None:
+        spread_gains(codec.log_gain, recipe.rate_weights)
+    elif start_from(codec, Path(recipe.start), recipe.start_quality):
+        spread_gains(codec.log_gain, recipe.rate_weights, recipe.start_rate_weight)
     return codec
 
 
 @torch.no_grad()
-def start_from(codec: FeatureCodec, folder: Path) -> None:
-    """Copy encoder, synthesis and adapters of the codec in `folder`; what it has by quality is averaged.
+def start_from(codec: FeatureCodec, folder: Path, quality: int | None = None) -> bool:
+    """Copy encoder, synthesis and adapters of the codec in `folder`.
+
+    What it has by quality is taken from the one that is named; where none is, one by one if both have as many, or else in the mean.
+
+    Returns:
+        Whether all qualities now have the same gains.
 
     Raises:
-        ValueError: no codec is there, or it is of another shape.
+        ValueError: no codec is there, or it is of another shape, or it lacks the quality.
     """
     from safetensors.torch import load_file
 
@@ -160,13 +174,18 @@ def start_from(codec: FeatureCodec, folder: Path) -> None:
         tensors = load_file(folder / "codec.safetensors")
     except OSError as error:
         raise ValueError(f"start: no codec in {folder}") from error
+    n_there = len(tensors.get("log_gain", ()))
+    if quality is not None and not 0 <= quality < n_there:
+        raise ValueError(f"start_quality {quality} is not in 0..{n_there - 1} of the codec in {folder}")
+    one_by_one = quality is None and n_there == codec.config.n_qualities
     for name, p in codec.own_parameters().items():
         given = tensors.get(name, torch.empty(0)).float()
-        if name in ("log_gain", "synthesis.quality.weight") and given.ndim == 2:
-            given = given.mean(0, keepdim=True).repeat(len(p), 1)
+        if name in ("log_gain", "synthesis.quality.weight") and given.ndim == 2 and not one_by_one:
+            given = (given.mean(0) if quality is None else given[quality]).repeat(len(p), 1)
         if given.shape != p.shape:
             raise ValueError(f"start: {name} of the codec in {folder} has another shape, or is not there")
         p.copy_(given)
+    return not one_by_one
 
 
 @torch.no_grad()
@@ -188,6 +207,8 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
     for module in (codec.synthesis, objective.part(codec.tail), objective.part(first_of(uncut)), task._head[0]):
         module.compile(dynamic=False)
     task.measure()
+    if recipe.start is not None:
+        fit_prior(task.prior, codec, latents_of(codec, objective.data, recipe.count_limit), START_STEPS, recipe.answer.seed)
     if recipe.match.epochs:
         task.set_stage("match")
         train(task, objective.data, recipe.match, out / "match")
