@@ -36,7 +36,7 @@ PLAIN = "without dead zones: plain rounding"
 
 def alone(quality: int) -> tuple[str, ...]:
     """A training for the rate of one quality of the recipe, from that quality's gains."""
-    return f"rate_weights=[{{rate_weights[{quality}]}}]", f"start_quality={quality}", "shares=[]"
+    return f"rate_weights=[{{rate_weights[{quality}]}}]", f"start_quality={quality}", "shares=[]", "even_from=null"
 
 
 STEPS: dict[str, tuple[str, ...]] = {
@@ -46,10 +46,10 @@ STEPS: dict[str, tuple[str, ...]] = {
     PLAIN: ("dead_zone_limit=0",),
     "trained for the rate of quality 1 alone": alone(1),
     "trained for the rate of quality 3 alone": alone(3),
-    "trained for the rate of quality 6 alone": alone(6),
     "without labels in the target": ("label_weight=0",),
     "without adapters in the tail": ("adapter_rank=0",),
     "without soft rounding before the noise": ("sharpness=0",),
+    "trained for the rate of quality 6 alone": alone(6),
 }
 """What is removed, and how the recipe says so (`{...}` is a field of the recipe as it is)."""
 NO_TRAINING = 4

@@ -174,7 +174,7 @@ def run(recipe: CodecRecipe, out: Path) -> LinearBottleneck:
     """Train the bottleneck by a codec's recipe into `out`: one stage, as long as the codec's two."""
     from safetensors.torch import save_file
 
-    recipe = replace(recipe, rate_weights=recipe.rate_weights[::2], shares=())
+    recipe = replace(recipe, rate_weights=recipe.rate_weights[::2], shares=(), even_from=None)
     preprocess = recipe.preprocess()
     backbone: Any = load_backbone(recipe.backbone, Path())
     backbone.set_attn_implementation("eager")  # its backward takes half the time of sdpa's on a CPU

@@ -111,7 +111,9 @@ def make_codec(tiny_backbone: Path, make_prior: Callable[..., IntegerPrior]) -> 
             codec.synthesis.prefix.normal_()
         codec.round_weights()  # the prior is of the weights that are stored
         pixels = torch.randn(64, 3, 32, 32)
-        codec.set_prior(make_prior(4, config.n_channels, 3, seed, codec.log_gain, [codec.symbols(pixels, q) for q in codec.qualities]))
+        codec.set_prior(
+            make_prior(4, config.n_channels, config.n_qualities, seed, codec.log_gain, [codec.symbols(pixels, q) for q in codec.qualities])
+        )
         return codec
 
     return make

@@ -24,7 +24,7 @@ from codec.bitstream import HEADER_BYTES
 from codec.prior import ContextPrior
 from training.codec_recipe import CodecRecipe
 from training.data import Images, normalise
-from training.freeze import DEAD_ZONES, choose_dead_zones, fit_prior
+from training.freeze import DEAD_ZONES, choose_dead_zones, fit_prior, space_evenly
 from training.loop import last_whole_checkpoint
 from training.objective import Labels, open_objective
 from training.optim import FAST, build_optimizer
@@ -57,7 +57,7 @@ def losses(folder: Path) -> list[float]:
 
 @pytest.mark.parametrize(("encoder", "fold"), [("student", 1), ("blocks", 1), ("blocks", 2)])
 def test_training_ends_in_a_codec_whose_blobs_decode(recipe: CodecRecipe, encoder: Any, fold: int, tmp_path: Path) -> None:
-    run(replace(recipe, encoder=encoder, fold=fold), tmp_path)
+    run(replace(recipe, encoder=encoder, fold=fold, even_from=0), tmp_path)
     stage = losses(tmp_path / "match")
     assert np.mean(stage[-3:]) < np.mean(stage[:3])
     codec = FeatureCodec.from_pretrained(tmp_path / "final")
@@ -165,6 +165,8 @@ def test_qualities_take_turns_by_their_shares(task: CodecTask, monkeypatch: pyte
     for shares in ((1,), (1, 0), (1, 1, 1)):
         with pytest.raises(ValueError, match="shares are a whole number from 1 on for each of 2 qualities"):
             replace(task.recipe, shares=shares)
+    with pytest.raises(ValueError, match="even_from is a quality below the finest, 1, or null, not 1"):
+        replace(task.recipe, even_from=1)
 
 
 def test_soft_rounding_is_nothing_at_0_rounding_at_the_end_and_keeps_integers_and_their_middles() -> None:
@@ -200,6 +202,36 @@ def test_dead_zones_are_those_of_least_loss(tiny_codec: FeatureCodec, task: Code
     assert free == tuple(min(DEAD_ZONES, key=lambda width: lost(width, q)) for q in range(3)), (
         "where the rate is free, the best answers win"
     )
+
+
+def test_sizes_of_the_fine_qualities_rise_by_equal_factors(make_codec: Callable[..., FeatureCodec]) -> None:
+    torch.manual_seed(0)
+    codec, n = make_codec(n_qualities=6, default_quality=0, calibration=(), dead_zone=(0.0, 0.1, 0.0, 0.2, 0.0, 0.1)), 6
+    with torch.no_grad():  # sizes far from even: three small ones, then three large ones
+        codec.log_gain.copy_(torch.tensor([0.1, 0.3, 0.5, 2.6, 2.8, 3.0])[:, None].expand_as(codec.log_gain))
+        codec.synthesis.quality.weight.copy_(torch.arange(6.0)[:, None].expand_as(codec.synthesis.quality.weight))
+    prior, latents = ContextPrior(4, 6, n), codec.latent(torch.randn(200, 3, 32, 32)).clone()
+
+    def sizes() -> list[float]:
+        quality = torch.arange(n).repeat_interleave(200)
+        symbols = codec.round(codec.scale(latents.repeat(n, 1, 1), quality), quality)
+        with torch.no_grad():
+            bits = prior.bits(symbols, symbols, codec.log_gain, quality).view(n, -1).mean(1)
+        return [float(size) + 8 * HEADER_BYTES for size in bits]
+
+    fit_prior(prior, codec, latents, 200, seed=0)
+    before = sizes()
+    space_evenly(codec, prior, latents, 1)
+    after = sizes()
+    assert after[:2] == pytest.approx(before[:2], rel=1e-3)
+    assert after[-1] == pytest.approx(before[-1], rel=1e-3)
+    factors = np.divide(after[2:], after[1:-1])
+    assert factors.max() / factors.min() < 1.25 < max(np.divide(before[2:], before[1:-1])) / 1.25
+    place = codec.synthesis.quality.weight[2, 0].item()  # between which qualities the third one lies now
+    assert 2 < place < 3
+    assert codec.log_gain[2, 0].item() == pytest.approx(0.5 + (place - 2) * 2.1, abs=0.01)
+    assert codec.config.dead_zone[2] == pytest.approx((place - 2) * 0.2, abs=0.002)
+    assert codec.config.dead_zone[:2] == (0.0, 0.1)
 
 
 def test_the_prior_is_fitted_to_the_symbols_themselves(tiny_codec: FeatureCodec) -> None:

@@ -45,6 +45,8 @@ class CodecRecipe:
         note: a sentence for the model card.
         prior_steps: steps of fitting the prior alone, at the end.
         count_limit: images whose symbols it is fitted to, and that are counted for the frozen tables.
+        even_from: from this quality on to the finest, sizes of blobs rise by equal factors: qualities are moved between those that were
+            trained (`training.freeze.space_evenly`). None leaves them where they are.
         dead_zone_limit: of these, images that the dead zones are chosen on; 0 for plain rounding.
     """
 
@@ -81,12 +83,15 @@ class CodecRecipe:
     prior_steps: int = 2000
     count_limit: int = 20000
     dead_zone_limit: int = 2000
+    even_from: int | None = None
     limit: int | None = None
     note: str = ""
 
     def __post_init__(self) -> None:
         if self.shares and (len(self.shares) != len(self.rate_weights) or min(self.shares) < 1):
             raise ValueError(f"shares are a whole number from 1 on for each of {len(self.rate_weights)} qualities, not {self.shares}")
+        if self.even_from is not None and not 0 <= self.even_from < len(self.rate_weights) - 1:
+            raise ValueError(f"even_from is a quality below the finest, {len(self.rate_weights) - 1}, or null, not {self.even_from}")
 
     @property
     def backbones(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from codec.bitstream import HEADER_BYTES
 from codec.config import Calibration
 from codec.model import FeatureCodec
 from codec.prior import ContextPrior, freeze
@@ -36,6 +37,9 @@ def freeze_codec(codec: FeatureCodec, prior: ContextPrior, objective: Objective,
         with torch.autocast(codec.log_gain.device.type, torch.bfloat16, enabled=recipe.answer.bf16):  # as in training: widths are compared
             dead_zone = choose_dead_zones(codec, prior, together[chosen].split(batch_size), targets, objective, recipe.rate_weights)
         codec.config = replace(codec.config, dead_zone=dead_zone)
+    if recipe.even_from is not None:
+        space_evenly(codec, prior, together, recipe.even_from)
+    if recipe.dead_zone_limit or recipe.even_from is not None:
         fit_prior(prior, codec, together, recipe.prior_steps, recipe.answer.seed)
 
     def sample() -> Iterator[tuple[int, NDArray[np.int32]]]:
@@ -110,6 +114,37 @@ def choose_dead_zones(
         best.append(DEAD_ZONES[int(np.argmin(losses))])
     codec.config = plain
     return tuple(best)
+
+
+@torch.no_grad()
+def space_evenly(codec: FeatureCodec, prior: ContextPrior, latents: torch.Tensor, first: int) -> None:
+    """Move the qualities between `first` and the finest so that each one's blobs are as many times longer than the one's before.
+
+    Which size a rate weight leads to is only known in the end, and a budget in bytes is filled best where no two sizes lie far apart. All
+    that a quality has of its own is interpolated between the trained ones (Cui et al. 2021, arXiv 2003.02012, eq. 5, for gains).
+    """
+    n = codec.config.n_qualities
+    sizes = []
+    for q in codec.qualities:
+        quality = torch.full((len(latents),), q)
+        symbols = codec.round(codec.scale(latents, quality), quality)
+        bits = [prior.bits(s, s, codec.log_gain, some) for s, some in zip(symbols.split(500), quality.split(500), strict=True)]
+        sizes.append(8 * HEADER_BYTES + float(torch.cat(bits).mean()))
+    logs = np.maximum.accumulate(np.log(sizes))
+    wanted = np.linspace(logs[first], logs[-1], n - first)
+    places = torch.tensor([*range(first), *np.interp(wanted, logs[first:], np.arange(first, n))], dtype=torch.float32)
+    low = places.floor().clamp(max=n - 2).long()
+    share = places - low
+
+    def between(values: torch.Tensor) -> torch.Tensor:
+        return torch.lerp(values[low], values[low + 1], share.view(-1, *[1] * (values.ndim - 1)))
+
+    for p in (codec.log_gain, codec.synthesis.quality.weight, prior.hidden_bias, prior.log_scale):
+        p.copy_(between(p))
+    if codec.config.dead_zone:
+        widths = between(torch.tensor(codec.config.dead_zone, dtype=torch.float64).float()).tolist()
+        codec.config = replace(codec.config, dead_zone=tuple(round(width, 3) for width in widths))
+    codec.round_weights()
 
 
 @torch.inference_mode()
