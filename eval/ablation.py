@@ -44,6 +44,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     STATIC: (),
     TRUNCATED: (),
     PLAIN: ("dead_zone_limit=0",),
+    "trained for the rate of quality 0 alone": alone(0),
     "trained for the rate of quality 1 alone": alone(1),
     "trained for the rate of quality 3 alone": alone(3),
     "without labels in the target": ("label_weight=0",),

@@ -119,11 +119,6 @@ class BottleneckTask(nn.Module):
         self.rate_weights: torch.Tensor
         self.register_buffer("rate_weights", torch.tensor(recipe.rate_weights), persistent=False)
 
-    @property
-    def fast_parameters(self) -> list[nn.Parameter]:
-        """Gains and density, as in the codec's training."""
-        return [self.bottleneck.log_gain, *self.bottleneck.density.parameters()]
-
     def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
         q = len(self.rate_weights)
         x = normalise(self.objective.augment(pixels, keys), self.preprocess)
