@@ -35,7 +35,7 @@ PLAIN = "without dead zones: plain rounding"
 
 
 def alone(quality: int) -> tuple[str, ...]:
-    """A training for the rate of one quality of the recipe, from that quality's gains."""
+    """A training for the rate of one quality of the recipe, from that quality's gains; its `start` has as many qualities as the recipe."""
     return f"rate_weights=[{{rate_weights[{quality}]}}]", f"start_quality={quality}", "shares=[]", "even_from=null"
 
 

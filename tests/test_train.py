@@ -103,7 +103,8 @@ def test_training_starts_from_a_trained_codec_of_other_qualities(recipe: CodecRe
     run(replace(recipe, match=replace(recipe.match, epochs=0)), tmp_path)
     assert not (tmp_path / "match").exists()
     trained = FeatureCodec.from_pretrained(tmp_path / "final")
-    finer = replace(recipe, start=str(tmp_path / "final"), rate_weights=(1e-2, 1e-3, 1e-4))
+    of_three = replace(recipe.answer, batch_size=9)
+    finer = replace(recipe, start=str(tmp_path / "final"), rate_weights=(1e-2, 1e-3, 1e-4), match=of_three, answer=of_three)
     codec = build(finer)
     theirs = trained.own_parameters()
     for name, p in codec.own_parameters().items():
@@ -127,9 +128,11 @@ def test_training_starts_from_a_trained_codec_of_other_qualities(recipe: CodecRe
 def test_a_codec_of_as_many_qualities_goes_on_from_each_of_its_own(recipe: CodecRecipe, tmp_path: Path) -> None:
     run(replace(recipe, match=replace(recipe.match, epochs=0)), tmp_path)
     theirs = FeatureCodec.from_pretrained(tmp_path / "final").own_parameters()
-    codec = build(replace(recipe, start=str(tmp_path / "final"), rate_weights=(2e-3, 1e-5), start_rate_weight=1e-2))
+    codec = build(replace(recipe, start=str(tmp_path / "final"), rate_weights=(2e-3, 1e-5)))
     for name, p in codec.own_parameters().items():
         assert torch.equal(p, theirs[name]), name
+    spread = build(replace(recipe, start=str(tmp_path / "final"), start_rate_weight=recipe.rate_weights[1])).log_gain
+    torch.testing.assert_close(spread[1], theirs["log_gain"].mean(0))
 
 
 def test_a_new_prior_knows_the_latents_of_the_start_before_the_encoder_hears_of_it(
@@ -165,6 +168,8 @@ def test_qualities_take_turns_by_their_shares(task: CodecTask, monkeypatch: pyte
     for shares in ((1,), (1, 0), (1, 1, 1)):
         with pytest.raises(ValueError, match="shares are a whole number from 1 on for each of 2 qualities"):
             replace(task.recipe, shares=shares)
+    with pytest.raises(ValueError, match="a batch of 8 is not made of rounds of 3 samples"):
+        replace(task.recipe, shares=(2, 1))
     with pytest.raises(ValueError, match="even_from is a quality below the finest, 1, or null, not 1"):
         replace(task.recipe, even_from=1)
 

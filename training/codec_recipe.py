@@ -34,9 +34,9 @@ class CodecRecipe:
         match_weight: weight of the normalised token distortion against the rate in stage 1.
         start: folder of a trained codec whose encoder, synthesis and adapters this one starts from: it has what this one has, in the same
             shapes, and may have blocks more; its qualities need not be as many. None to start from random weights.
-        start_quality: the quality of `start` that all gains come from; None for each its own, where it has as many, or else their mean.
-        start_rate_weight: the lambda that gains, where they come from one or the mean, are for: they are spread around it. None for the
-            geometric mean of `rate_weights`.
+        start_quality: the quality of `start` that all gains come from; None for their mean.
+        start_rate_weight: the lambda that these gains are for: they are spread around it. None for the geometric mean of
+            `rate_weights`; but where this and `start_quality` are None, and `start` has as many qualities, each goes on from its own.
         n_questions: asked of each picture in a step, where the task is to answer questions.
         label_weight: share of the true label, or word, in the target of stage 2; the rest is the uncut model's answer. 0 needs no labels.
         fold: as in `CodecConfig`.
@@ -47,7 +47,7 @@ class CodecRecipe:
         count_limit: images whose symbols it is fitted to, and that are counted for the frozen tables.
         even_from: from this quality on to the finest, sizes of blobs rise by equal factors: qualities are moved between those that were
             trained (`training.freeze.space_evenly`). None leaves them where they are.
-        dead_zone_limit: of these, images that the dead zones are chosen on; 0 for plain rounding.
+        dead_zone_limit: of the images that are counted, those that the dead zones are chosen on; 0 for plain rounding.
     """
 
     name: str
@@ -90,6 +90,11 @@ class CodecRecipe:
     def __post_init__(self) -> None:
         if self.shares and (len(self.shares) != len(self.rate_weights) or min(self.shares) < 1):
             raise ValueError(f"shares are a whole number from 1 on for each of {len(self.rate_weights)} qualities, not {self.shares}")
+        for stage in (self.match, self.answer):
+            if stage.epochs and stage.batch_size % len(self.turns()):
+                raise ValueError(
+                    f"a batch of {stage.batch_size} is not made of rounds of {len(self.turns())} samples: one a turn of each quality"
+                )
         if self.even_from is not None and not 0 <= self.even_from < len(self.rate_weights) - 1:
             raise ValueError(f"even_from is a quality below the finest, {len(self.rate_weights) - 1}, or null, not {self.even_from}")
 

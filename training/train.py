@@ -151,19 +151,20 @@ def build(recipe: CodecRecipe) -> FeatureCodec:
     codec = FeatureCodec(recipe.config(recipe.preprocess()), models)
     if recipe.start is None:
         spread_gains(codec.log_gain, recipe.rate_weights)
-    elif start_from(codec, Path(recipe.start), recipe.start_quality):
+    elif not start_from(codec, Path(recipe.start), recipe.start_quality, own_gains=recipe.start_rate_weight is None):
         spread_gains(codec.log_gain, recipe.rate_weights, recipe.start_rate_weight)
     return codec
 
 
 @torch.no_grad()
-def start_from(codec: FeatureCodec, folder: Path, quality: int | None = None) -> bool:
+def start_from(codec: FeatureCodec, folder: Path, quality: int | None = None, own_gains: bool = True) -> bool:
     """Copy encoder, synthesis and adapters of the codec in `folder`.
 
-    What it has by quality is taken from the one that is named; where none is, one by one if both have as many, or else in the mean.
+    What it has by quality is taken from the one that is named; where none is, one by one if both have as many and `own_gains` are
+    wanted, or else in the mean.
 
     Returns:
-        Whether all qualities now have the same gains.
+        Whether it was taken one by one; else all qualities now have the same gains.
 
     Raises:
         ValueError: no codec is there, or it is of another shape, or it lacks the quality.
@@ -177,7 +178,7 @@ def start_from(codec: FeatureCodec, folder: Path, quality: int | None = None) ->
     n_there = len(tensors.get("log_gain", ()))
     if quality is not None and not 0 <= quality < n_there:
         raise ValueError(f"start_quality {quality} is not in 0..{n_there - 1} of the codec in {folder}")
-    one_by_one = quality is None and n_there == codec.config.n_qualities
+    one_by_one = own_gains and quality is None and n_there == codec.config.n_qualities
     for name, p in codec.own_parameters().items():
         given = tensors.get(name, torch.empty(0)).float()
         if name in ("log_gain", "synthesis.quality.weight") and given.ndim == 2 and not one_by_one:
@@ -185,7 +186,7 @@ def start_from(codec: FeatureCodec, folder: Path, quality: int | None = None) ->
         if given.shape != p.shape:
             raise ValueError(f"start: {name} of the codec in {folder} has another shape, or is not there")
         p.copy_(given)
-    return not one_by_one
+    return one_by_one
 
 
 @torch.no_grad()
