@@ -142,7 +142,7 @@ def space_evenly(codec: FeatureCodec, prior: ContextPrior, latents: torch.Tensor
     for p in (codec.log_gain, codec.synthesis.quality.weight, prior.hidden_bias, prior.log_scale):
         p.copy_(between(p))
     if codec.config.dead_zone:
-        widths = between(torch.tensor(codec.config.dead_zone, dtype=torch.float64).float()).tolist()
+        widths = between(torch.tensor(codec.config.dead_zone)).tolist()
         codec.config = replace(codec.config, dead_zone=tuple(round(width, 3) for width in widths))
     codec.round_weights()
 
