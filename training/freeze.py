@@ -28,7 +28,7 @@ def freeze_codec(codec: FeatureCodec, prior: ContextPrior, objective: Objective,
     codec.round_weights()
     data = objective.data
     indices = spaced(len(data), recipe.count_limit)
-    together = latents_of(codec, data, recipe.count_limit, batch_size)
+    together = latents_of(codec, data, indices, batch_size)
     fit_prior(prior, codec, together, recipe.prior_steps, recipe.answer.seed)
     if recipe.dead_zone_limit:
         chosen = np.random.default_rng(recipe.answer.seed).permutation(len(indices))[: recipe.dead_zone_limit]
@@ -55,11 +55,11 @@ def spaced(n: int, limit: int) -> NDArray[np.int64]:
     return np.linspace(0, n - 1, min(limit, n)).astype(np.int64)
 
 
-def latents_of(codec: FeatureCodec, data: Keyed, limit: int, batch_size: int = 500) -> torch.Tensor:
-    """Latents (n, M, C) of at most `limit` pictures of a data set, evenly spaced in it."""
+def latents_of(codec: FeatureCodec, data: Keyed, indices: NDArray[np.int64], batch_size: int = 500) -> torch.Tensor:
+    """Latents (n, M, C) of the pictures at indices (n,) of a data set."""
     latents = []
-    for indices in np.split(places := spaced(len(data), limit), range(batch_size, len(places), batch_size)):
-        pixels = torch.stack([data[i][0] for i in indices])
+    for some in np.split(indices, range(batch_size, len(indices), batch_size)):
+        pixels = torch.stack([data[i][0] for i in some])
         latents.append(codec.latent(normalise(pixels.to(codec.log_gain.device), codec.config.preprocess)))
     return torch.cat(latents).clone()
 

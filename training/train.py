@@ -26,7 +26,7 @@ from training.card import write_codec_card
 from training.codec_recipe import CodecRecipe
 from training.command import run_command
 from training.data import normalise, uniform
-from training.freeze import calibrate, fit_prior, freeze_codec, latents_of
+from training.freeze import calibrate, fit_prior, freeze_codec, latents_of, spaced
 from training.loop import is_first_process, train
 from training.objective import Objective, open_objective
 
@@ -209,7 +209,8 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
         module.compile(dynamic=False)
     task.measure()
     if recipe.start is not None:
-        fit_prior(task.prior, codec, latents_of(codec, objective.data, recipe.count_limit), START_STEPS, recipe.answer.seed)
+        latents = latents_of(codec, objective.data, spaced(len(objective.data), recipe.count_limit))
+        fit_prior(task.prior, codec, latents, START_STEPS, recipe.answer.seed)
     if recipe.match.epochs:
         task.set_stage("match")
         train(task, objective.data, recipe.match, out / "match")
