@@ -2,18 +2,23 @@
 
 from typing import TYPE_CHECKING, Any
 
-from codec.bitstream import BitstreamError
+from codec.coding.container import BitstreamError
 
 if TYPE_CHECKING:
     from codec.model import FeatureCodec
+    from codec.pipeline import Device, Server
 
-__all__ = ["BitstreamError", "FeatureCodec"]
+__all__ = ["BitstreamError", "Device", "FeatureCodec", "Server"]
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:  # torch is imported when a codec is first asked for
+def __getattr__(name: str) -> Any:  # torch is imported when one of these is first asked for
     if name == "FeatureCodec":
         from codec.model import FeatureCodec
 
         return FeatureCodec
+    if name in ("Device", "Server"):
+        from codec import pipeline
+
+        return getattr(pipeline, name)
     raise AttributeError(f"module 'codec' has no attribute {name!r}")

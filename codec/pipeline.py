@@ -1,4 +1,6 @@
-"""The two halves a user drops into a split pipeline: Device (picture -> blob) and Server (blob -> label, caption or answer)."""
+"""The two halves a user drops into a split pipeline: Device (picture -> blob) and Server (blob ->
+label, caption or answer).
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codec import checkpoint, text
-from codec.bitstream import BitstreamError, is_of
-from codec.config import CodecConfig
-from codec.model import FeatureCodec
-from codec.preprocess import ImageLike
+from codec.coding.container import BitstreamError, is_of
+from codec.device.preprocess import ImageLike
+from codec.model import FeatureCodec, checkpoint
+from codec.model.config import CodecConfig
+from codec.tasks import generate as text
 
 
 class Device:
@@ -37,32 +39,53 @@ class Device:
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
-        self, images: ImageLike, quality: int | None = None, *, max_bytes: int | None = None, target_drop: float | None = None
+        self,
+        images: ImageLike,
+        quality: int | None = None,
+        *,
+        max_bytes: int | None = None,
+        target_drop: float | None = None,
     ) -> bytes: ...
 
     @overload
     def __call__(
-        self, images: Sequence[ImageLike], quality: int | None = None, *, max_bytes: int | None = None, target_drop: float | None = None
+        self,
+        images: Sequence[ImageLike],
+        quality: int | None = None,
+        *,
+        max_bytes: int | None = None,
+        target_drop: float | None = None,
     ) -> list[bytes]: ...
 
     def __call__(
-        self, images: Any, quality: int | None = None, *, max_bytes: int | None = None, target_drop: float | None = None
+        self,
+        images: Any,
+        quality: int | None = None,
+        *,
+        max_bytes: int | None = None,
+        target_drop: float | None = None,
     ) -> bytes | list[bytes]:
         """One picture -> its blob; a batch of pictures -> a list of blobs.
 
         Args:
-            images: a PIL image, a path, an array (H, W), (H, W, 3) or (H, W, 4) uint8, a list of these, or an array (B, H, W, 3).
-                Pictures of another mode or size are converted as the backbone's image processor would.
+            images: a PIL image, a path, an array (H, W), (H, W, 3) or (H, W, 4) uint8, a list of
+                these, or an array (B, H, W, 3). Pictures of another mode or size are converted as
+                the backbone's image processor would.
             quality: rate index, 0 = smallest; None for the codec's default.
-            max_bytes: instead of a quality, the most bytes a blob may take; each picture gets the best quality that fits.
-            target_drop: instead of a quality, the points of score that may be lost, by the codec's calibration.
+            max_bytes: instead of a quality, the most bytes a blob may take; each picture gets the
+                best quality that fits.
+            target_drop: instead of a quality, the points of score that may be lost, by the codec's
+                calibration.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not a picture, an empty batch, a quality the codec lacks, or a budget or drop that none keeps to.
+            ValueError: not a picture, an empty batch, a quality the codec lacks, or a budget or
+                drop that none keeps to.
         """
         batch, single = _as_batch(images)
-        blobs = self.codec.encode(self.preprocess(batch), quality, max_bytes=max_bytes, target_drop=target_drop)
+        blobs = self.codec.encode(
+            self.preprocess(batch), quality, max_bytes=max_bytes, target_drop=target_drop
+        )
         return blobs[0] if single else blobs
 
     def preprocess(self, images: Sequence[ImageLike]) -> torch.Tensor:
@@ -73,7 +96,8 @@ class Device:
 
 
 class Server:
-    """Server side: blobs -> labels, captions, answers to questions; whichever of these the codec serves.
+    """Server side: blobs -> labels, captions, answers to questions; whichever of these the codec
+    serves.
 
     Args:
         codec: a loaded codec; `Server.from_pretrained(name)` loads one.
@@ -100,7 +124,8 @@ class Server:
     def __call__(self, blobs: Sequence[bytes], top_k: int = 5) -> list[list[dict[str, Any]]]: ...
 
     def __call__(self, blobs: Any, top_k: int = 5) -> Any:
-        """One blob -> [{"label": ..., "score": ...}], best first, as transformers' pipelines; a list of blobs -> a list of these.
+        """One blob -> [{"label": ..., "score": ...}], best first, as transformers' pipelines; a
+        list of blobs -> a list of these.
 
         Raises:
             BitstreamError: a blob is damaged or of another codec.
@@ -119,27 +144,36 @@ class Server:
         return np.asarray(logits.float().softmax(-1).cpu().numpy())
 
     @overload
-    def caption(self, blobs: bytes, *, max_new_tokens: int | None = None, num_beams: int = 1) -> str: ...
+    def caption(
+        self, blobs: bytes, *, max_new_tokens: int | None = None, num_beams: int = 1
+    ) -> str: ...
 
     @overload
-    def caption(self, blobs: Sequence[bytes], *, max_new_tokens: int | None = None, num_beams: int = 1) -> list[str]: ...
+    def caption(
+        self, blobs: Sequence[bytes], *, max_new_tokens: int | None = None, num_beams: int = 1
+    ) -> list[str]: ...
 
     @torch.inference_mode()
     def caption(self, blobs: Any, *, max_new_tokens: int | None = None, num_beams: int = 1) -> Any:
         """One blob -> its caption; a list of blobs -> a list of captions.
 
         Args:
-            max_new_tokens: where a caption is cut off, in tokens; None for 64, or fewer where the model writes no more.
+            max_new_tokens: where a caption is cut off, in tokens; None for 64, or fewer where the
+                model writes no more.
             num_beams: hypotheses of beam search, 1 for greedy.
 
         Raises:
-            BitstreamError: a blob is damaged or of another codec; where that ships, the message says what it serves.
-            ValueError: no blobs, a limit out of range, or the codec has no captions; the message says what it serves.
+            BitstreamError: a blob is damaged or of another codec; where that ships, the message
+                says what it serves.
+            ValueError: no blobs, a limit out of range, or the codec has no captions; the message
+                says what it serves.
         """
         task = "image-to-text"
         tail, tokenizer = self._tail(task), self._tokenizer(task)
         limits = text.checked_limits(tail, max_new_tokens, num_beams, text.CAPTION_TOKENS)
-        captions = text.caption(tail, tokenizer, self._decode([blobs] if _is_one(blobs) else blobs), limits)
+        captions = text.caption(
+            tail, tokenizer, self._decode([blobs] if _is_one(blobs) else blobs), limits
+        )
         return captions[0] if _is_one(blobs) else captions
 
     @overload
@@ -149,38 +183,55 @@ class Server:
 
     @overload
     def answer(
-        self, blobs: bytes | Sequence[bytes], questions: str | Sequence[str], *, max_new_tokens: int | None = None, num_beams: int = 1
+        self,
+        blobs: bytes | Sequence[bytes],
+        questions: str | Sequence[str],
+        *,
+        max_new_tokens: int | None = None,
+        num_beams: int = 1,
     ) -> list[str]: ...
 
     @torch.inference_mode()
-    def answer(self, blobs: Any, questions: Any, *, max_new_tokens: int | None = None, num_beams: int = 1) -> Any:
+    def answer(
+        self, blobs: Any, questions: Any, *, max_new_tokens: int | None = None, num_beams: int = 1
+    ) -> Any:
         """A blob and a question -> the answer.
 
-        A blob and a list of questions -> their answers; a list of blobs and a question -> its answer for each; as many blobs as questions
-        -> the answer to each blob's own.
+        A blob and a list of questions -> their answers; a list of blobs and a question -> its
+        answer for each; as many blobs as questions -> the answer to each blob's own.
 
         Args:
-            max_new_tokens: where an answer is cut off, in tokens; None for 16, or fewer where the model writes no more.
+            max_new_tokens: where an answer is cut off, in tokens; None for 16, or fewer where the
+                model writes no more.
             num_beams: hypotheses of beam search, 1 for greedy.
 
         Raises:
             BitstreamError: as `caption`.
-            ValueError: no blobs or questions, or not as many; a question that is empty, too long, or has no word of the model's
-                vocabulary; a limit out of range; or the codec answers no questions.
+            ValueError: no blobs or questions, or not as many; a question that is empty, too long,
+                or has no word of the model's vocabulary; a limit out of range; or the codec answers
+                no questions.
         """
         task = "visual-question-answering"
         tail, tokenizer = self._tail(task), self._tokenizer(task)
         limits = text.checked_limits(tail, max_new_tokens, num_beams, text.ANSWER_TOKENS)
         single = _is_one(blobs), isinstance(questions, str) or not isinstance(questions, Sequence)
-        ids = [text.question_ids(tail, tokenizer, question) for question in ([questions] if single[1] else questions)]
+        ids = [
+            text.question_ids(tail, tokenizer, question)
+            for question in ([questions] if single[1] else questions)
+        ]
         if not ids:
             raise ValueError("no questions to answer")
         many = [blobs] if single[0] else list(blobs)
         if not any(single) and len(many) != len(ids):
-            raise ValueError(f"{len(many)} blobs and {len(ids)} questions: give one question, or one for each blob")
+            raise ValueError(
+                f"{len(many)} blobs and {len(ids)} questions: give one question, or one for each "
+                "blob"
+            )
         tokens = self._decode(many)
         n = max(len(many), len(ids))
-        answers = text.answer(tail, tokenizer, tokens.expand(n, -1, -1), ids * (n // len(ids)), limits)
+        answers = text.answer(
+            tail, tokenizer, tokens.expand(n, -1, -1), ids * (n // len(ids)), limits
+        )
         return answers[0] if all(single) else answers
 
     def _tail(self, task: str) -> Any:
@@ -195,7 +246,9 @@ class Server:
         return self._tokenizers[task]
 
     def _decode(self, blobs: Sequence[bytes]) -> torch.Tensor:
-        """`codec.decode`, whose error for a blob of another shipped codec says which, and what that serves."""
+        """`codec.decode`, whose error for a blob of another shipped codec says which, and what that
+        serves.
+        """
         try:
             return self.codec.decode(blobs)
         except BitstreamError as error:
@@ -203,7 +256,9 @@ class Server:
             written_by = _shipped_writer(refused)
             if written_by is None:
                 raise
-            raise BitstreamError(f"{error}; it is of {written_by.name}, which serves {written_by.task}") from error
+            raise BitstreamError(
+                f"{error}; it is of {written_by.name}, which serves {written_by.task}"
+            ) from error
 
     def _ranked(self, row: NDArray[np.float32], top_k: int) -> list[dict[str, Any]]:
         best = np.argsort(-row, kind="stable")[:top_k]

@@ -1,4 +1,6 @@
-"""Fixtures of all tests: a tiny random backbone and a tiny codec cut from it. Random weights, no network."""
+"""Fixtures of all tests: a tiny random backbone and a tiny codec cut from it. Random weights, no
+network.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,15 @@ import pytest
 import torch
 from PIL import Image
 
-from codec.backbone import load_backbone
-from codec.coding import IntegerPrior
-from codec.config import Calibration, CodecConfig
+from codec.coding.integer_prior import IntegerPrior
+from codec.device.preprocess import Preprocess
 from codec.model import FeatureCodec
-from codec.preprocess import Preprocess
-from codec.prior import ContextPrior, freeze
+from codec.model.backbone import load_backbone
+from codec.model.config import Calibration, CodecConfig
+from codec.model.prior import ContextPrior, freeze
 
 if TYPE_CHECKING:
-    from training.codec_recipe import CodecRecipe
+    from training.codecs.recipe import CodecRecipe
 
 LABELS = ("cat", "dog", "ship", "truck")
 
@@ -57,17 +59,29 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.classifier.weight.mul_(40)  # answers that depend on the picture
     folder = tmp_path_factory.mktemp("tiny") / "backbone"
     model.save_pretrained(folder)
-    processor = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 2}
+    processor = {
+        "size": {"height": 32, "width": 32},
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+        "resample": 2,
+    }
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
 
 
 @pytest.fixture(scope="session")
 def make_prior() -> Callable[..., IntegerPrior]:
-    """Function (side, n_channels, n_qualities, seed, log_gain, symbols by quality) -> a random frozen prior whose choices vary."""
+    """Function (side, n_channels, n_qualities, seed, log_gain, symbols by quality) -> a random
+    frozen prior whose choices vary.
+    """
 
     def make(
-        side: int, n_channels: int, n_qualities: int, seed: int = 0, log_gain: torch.Tensor | None = None, symbols: list[Any] | None = None
+        side: int,
+        n_channels: int,
+        n_qualities: int,
+        seed: int = 0,
+        log_gain: torch.Tensor | None = None,
+        symbols: list[Any] | None = None,
     ) -> IntegerPrior:
         torch.manual_seed(seed)
         prior = ContextPrior(side, n_channels, n_qualities, n_hidden=8)
@@ -75,16 +89,26 @@ def make_prior() -> Callable[..., IntegerPrior]:
             prior.out.normal_(0, 0.3)
             prior.out_bias.normal_(0, 0.3)
         if symbols is None:
-            draws = np.random.default_rng(seed).laplace(0, 1.5, (n_qualities, 100, side**2, n_channels))
+            draws = np.random.default_rng(seed).laplace(
+                0, 1.5, (n_qualities, 100, side**2, n_channels)
+            )
             symbols = list(np.rint(draws).astype(np.int32))
-        return freeze(prior, torch.zeros(n_qualities, n_channels) if log_gain is None else log_gain, lambda: enumerate(symbols))
+        return freeze(
+            prior,
+            torch.zeros(n_qualities, n_channels) if log_gain is None else log_gain,
+            lambda: enumerate(symbols),
+        )
 
     return make
 
 
 @pytest.fixture(scope="session")
-def make_codec(tiny_backbone: Path, make_prior: Callable[..., IntegerPrior]) -> Callable[..., FeatureCodec]:
-    """Function (seed, **changes of the configuration) -> a random codec with a prior, its symbols spread over many integers."""
+def make_codec(
+    tiny_backbone: Path, make_prior: Callable[..., IntegerPrior]
+) -> Callable[..., FeatureCodec]:
+    """Function (seed, **changes of the configuration) -> a random codec with a prior, its symbols
+    spread over many integers.
+    """
 
     def make(seed: int = 2, **changes: object) -> FeatureCodec:
         torch.manual_seed(seed)
@@ -101,18 +125,36 @@ def make_codec(tiny_backbone: Path, make_prior: Callable[..., IntegerPrior]) -> 
             "student_widths": (8, 8, 8),
             "student_depths": (1, 0, 0),
             "adapter_rank": 2,
-            "calibration": tuple(Calibration(100, 20.0 + 10 * q, drop, 95.0) for q, drop in enumerate((4.0, 1.0, 0.25))),
+            "calibration": tuple(
+                Calibration(100, 20.0 + 10 * q, drop, 95.0)
+                for q, drop in enumerate((4.0, 1.0, 0.25))
+            ),
         }
         config = CodecConfig(**(values | changes))  # type: ignore[arg-type]
-        codec = FeatureCodec(config, {task: load_backbone(reference, Path()) for task, reference in config.backbones.items()})
+        codec = FeatureCodec(
+            config,
+            {
+                task: load_backbone(reference, Path())
+                for task, reference in config.backbones.items()
+            },
+        )
         with torch.no_grad():
-            codec.log_gain.copy_(torch.linspace(0.7, 2.1, config.n_qualities)[:, None].expand_as(codec.log_gain))
+            codec.log_gain.copy_(
+                torch.linspace(0.7, 2.1, config.n_qualities)[:, None].expand_as(codec.log_gain)
+            )
             codec.encoder.project.weight.mul_(4)  # type: ignore[union-attr,operator]
             codec.synthesis.prefix.normal_()
         codec.round_weights()  # the prior is of the weights that are stored
         pixels = torch.randn(64, 3, 32, 32)
         codec.set_prior(
-            make_prior(4, config.n_channels, config.n_qualities, seed, codec.log_gain, [codec.symbols(pixels, q) for q in codec.qualities])
+            make_prior(
+                4,
+                config.n_channels,
+                config.n_qualities,
+                seed,
+                codec.log_gain,
+                [codec.symbols(pixels, q) for q in codec.qualities],
+            )
         )
         return codec
 
@@ -120,8 +162,12 @@ def make_codec(tiny_backbone: Path, make_prior: Callable[..., IntegerPrior]) -> 
 
 
 @pytest.fixture(scope="session")
-def tiny_codec_folder(make_codec: Callable[..., FeatureCodec], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a random codec of 3 qualities, with its backbone inside, as `save_pretrained` writes it."""
+def tiny_codec_folder(
+    make_codec: Callable[..., FeatureCodec], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Folder of a random codec of 3 qualities, with its backbone inside, as `save_pretrained`
+    writes it.
+    """
     folder = tmp_path_factory.mktemp("codecs") / "tiny"
     make_codec().save_pretrained(folder)
     return folder
@@ -144,12 +190,21 @@ def tiny_blips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_blip_codec(make_codec: Callable[..., FeatureCodec], tiny_blips: Path) -> Callable[..., FeatureCodec]:
-    """Function (seed, **changes of the configuration) -> a random codec for captions and answers."""
+def make_blip_codec(
+    make_codec: Callable[..., FeatureCodec], tiny_blips: Path
+) -> Callable[..., FeatureCodec]:
+    """Function (seed, **changes of the configuration) -> a random codec for captions and
+    answers.
+    """
     from tests import tiny_blip
 
     preprocess = Preprocess.from_processor(tiny_blips / "image-to-text")
-    values = {"name": "tiny-blip", "backbone": str(tiny_blips), "task": tiny_blip.BOTH, "preprocess": preprocess}
+    values = {
+        "name": "tiny-blip",
+        "backbone": str(tiny_blips),
+        "task": tiny_blip.BOTH,
+        "preprocess": preprocess,
+    }
 
     def make(seed: int = 3, **changes: object) -> FeatureCodec:
         return make_codec(seed, **(values | changes))
@@ -158,8 +213,12 @@ def make_blip_codec(make_codec: Callable[..., FeatureCodec], tiny_blips: Path) -
 
 
 @pytest.fixture(scope="session")
-def tiny_blip_folder(make_blip_codec: Callable[..., FeatureCodec], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a random codec for captions and answers, its adapters at work, with its backbones inside."""
+def tiny_blip_folder(
+    make_blip_codec: Callable[..., FeatureCodec], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Folder of a random codec for captions and answers, its adapters at work, with its backbones
+    inside.
+    """
     codec = make_blip_codec()
     with torch.no_grad():
         for name, p in codec.own_parameters().items():
@@ -181,16 +240,22 @@ def tiny_blip_codec(tiny_blip_folder: Path) -> FeatureCodec:
 def traced(
     make_codec: Callable[..., FeatureCodec], make_blip_codec: Callable[..., FeatureCodec]
 ) -> Callable[[str], tuple[FeatureCodec, Any]]:
-    """Function (kind of encoder) -> a random codec with dead zones, and its encoder's graph as torch writes it.
+    """Function (kind of encoder) -> a random codec with dead zones, and its encoder's graph as
+    torch writes it.
 
-    `student`, `folded-student` and `blocks` are of a ViT, `blip-student` and `blip-blocks` of the BLIP models.
+    `student`, `folded-student` and `blocks` are of a ViT, `blip-student` and `blip-blocks` of the
+    BLIP models.
     """
-    from codec.export import trace
+    from codec.bundle.export import trace
 
     @functools.cache
     def make(encoder: str) -> tuple[FeatureCodec, Any]:
         make_one = make_blip_codec if encoder.startswith("blip-") else make_codec
-        folded = {"fold": 2, "student_widths": (8,) * 4, "student_depths": (1, 0, 0, 0)} if encoder.startswith("folded-") else {}
+        folded = (
+            {"fold": 2, "student_widths": (8,) * 4, "student_depths": (1, 0, 0, 0)}
+            if encoder.startswith("folded-")
+            else {}
+        )
         codec = make_one(encoder=encoder.rpartition("-")[2], dead_zone=(0.2, 0.1, 0.0), **folded)
         return codec, trace(codec.encoder, 32)
 
@@ -198,14 +263,20 @@ def traced(
 
 
 @pytest.fixture(scope="session")
-def bundles(traced: Callable[[str], tuple[FeatureCodec, Any]], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Function (target) -> the bundle of a random student codec. Shared: a test that changes one copies it."""
-    from codec.export import export_bundle
+def bundles(
+    traced: Callable[[str], tuple[FeatureCodec, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Function (target) -> the bundle of a random student codec. Shared: a test that changes one
+    copies it.
+    """
+    from codec.bundle.export import export_bundle
 
     @functools.cache
     def make(target: str) -> Path:
         codec, graph = traced("student")
-        return export_bundle(codec, tmp_path_factory.mktemp("bundles") / target, target, traced=graph)
+        return export_bundle(
+            codec, tmp_path_factory.mktemp("bundles") / target, target, traced=graph
+        )
 
     return make
 
@@ -222,12 +293,14 @@ def picture() -> Callable[..., Image.Image]:
 
 
 @pytest.fixture
-def shipped(tmp_path: Path, tiny_codec_folder: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def shipped(
+    tmp_path: Path, tiny_codec_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> SimpleNamespace:
     """An installation that ships one codec, `tiny`: `root` is the folder of the shipped codecs."""
     root = tmp_path / "pretrained"
     root.mkdir()
     (root / "tiny").symlink_to(tiny_codec_folder, target_is_directory=True)
-    monkeypatch.setattr("codec.checkpoint.shipped_root", lambda: root)
+    monkeypatch.setattr("codec.model.checkpoint.shipped_root", lambda: root)
     return SimpleNamespace(root=root)
 
 
@@ -260,8 +333,8 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def make_recipe(tiny_backbone: Path) -> Callable[..., CodecRecipe]:
     """Function (data, **changes) -> the recipe of a small codec that trains in seconds."""
-    from training.codec_recipe import CodecRecipe
-    from training.loop import Schedule
+    from training.codecs.recipe import CodecRecipe
+    from training.engine.loop import Schedule
 
     def make(data: Path, **changes: Any) -> CodecRecipe:
         schedule = Schedule(epochs=2, batch_size=8, lr=2e-3, bf16=False, save_steps=5, log_steps=1)

@@ -1,7 +1,8 @@
-"""A stand-in for the `tensorrt` module of a release: its names, where that release has them, and an engine that ONNX Runtime runs.
+"""A stand-in for the `tensorrt` module of a release: its names, where that release has them, and an
+engine that ONNX Runtime runs.
 
-It takes the calls in the order and of the kind the release does, so that code written for another release fails as it would there. What
-TensorRT computes it cannot tell.
+It takes the calls in the order and of the kind the release does, so that code written for another
+release fails as it would there. What TensorRT computes it cannot tell.
 """
 
 from __future__ import annotations
@@ -73,8 +74,15 @@ def make(version: str, symbols_wrong: float = 0.0, nan: bool = False, refuses: s
 
     class Layer:
         def __init__(self, node: Any) -> None:
-            self.name, self.num_outputs, self.precision, self.held = node.name, len(node.output), None, []
-            self.kind = "int32" if node.op_type in ("Shape",) or node.name == "quantise/cast" else "float32"
+            self.name, self.num_outputs, self.precision, self.held = (
+                node.name,
+                len(node.output),
+                None,
+                [],
+            )
+            self.kind = (
+                "int32" if node.op_type in ("Shape",) or node.name == "quantise/cast" else "float32"
+            )
 
         def get_output(self, _: int) -> Any:
             return SimpleNamespace(dtype=self.kind)
@@ -161,7 +169,8 @@ def make(version: str, symbols_wrong: float = 0.0, nan: bool = False, refuses: s
 
         def build_serialized_network(self, network: Network, config: Config) -> Any:
             log.append(("build", network, config))
-            return None if refuses == "build" else bytearray(MARK + network.data)  # not bytes there either, a buffer
+            # not bytes there either, a buffer
+            return None if refuses == "build" else bytearray(MARK + network.data)
 
     class Context:
         def __init__(self, data: bytes) -> None:
@@ -210,7 +219,11 @@ def make(version: str, symbols_wrong: float = 0.0, nan: bool = False, refuses: s
             pass
 
         def deserialize_cuda_engine(self, data: bytes) -> Engine | None:
-            return None if refuses == "load" or not data.startswith(MARK) else Engine(data[len(MARK) :])
+            return (
+                None
+                if refuses == "load" or not data.startswith(MARK)
+                else Engine(data[len(MARK) :])
+            )
 
     module = SimpleNamespace(
         __version__=version,
@@ -234,4 +247,6 @@ def make(version: str, symbols_wrong: float = 0.0, nan: bool = False, refuses: s
 def _view(address: int, kind: Any, shape: Any) -> Any:
     """The array that lies at an address."""
     n_bytes = int(np.prod(shape)) * np.dtype(kind).itemsize
-    return np.frombuffer((ctypes.c_uint8 * n_bytes).from_address(address), dtype=kind).reshape(shape)
+    return np.frombuffer((ctypes.c_uint8 * n_bytes).from_address(address), dtype=kind).reshape(
+        shape
+    )

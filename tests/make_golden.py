@@ -1,6 +1,8 @@
-"""python -m tests.make_golden: writes the golden blobs of the shipped codecs anew, and the digest of what devices write with their tables.
+"""python -m tests.make_golden: writes the golden blobs of the shipped codecs anew, and the digest
+of what devices write with their tables.
 
-A changed byte is a breaking release: say so in CHANGELOG.md."""
+A changed byte is a breaking release: say so in CHANGELOG.md.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec import FeatureCodec
-from codec.checkpoint import shipped_names
-from codec.demo import bundled_samples
-from codec.demo_words import Asked, bundled_questions
-from codec.onefile import device_source
+from codec.bundle.onefile import device_source
+from codec.model.checkpoint import shipped_names
+from codec.model.prior import prior_to_tensors
 from codec.pipeline import Device, Server
-from codec.prior import prior_to_tensors
+from codec.show.demo import bundled_samples
+from codec.show.demo_words import Asked, bundled_questions
 from tests import recorded
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -28,7 +30,10 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def tables_of(codec: FeatureCodec) -> dict[str, NDArray[np.generic]]:
     """A codec's prior as a bundle's tables.npz has it."""
-    tables = {name.removeprefix("prior."): value.numpy() for name, value in prior_to_tensors(codec.prior).items()}
+    tables = {
+        name.removeprefix("prior."): value.numpy()
+        for name, value in prior_to_tensors(codec.prior).items()
+    }
     return tables | {"cdf": tables["cdf"].astype(np.uint32)}
 
 
@@ -45,7 +50,11 @@ def answers_of(server: Server, blob: bytes, questions: Sequence[tuple[str, str]]
     if "image-classification" in tasks:
         return [server(blob, top_k=1)[0]["label"]]
     caption = [server.caption(blob)] if "image-to-text" in tasks else []
-    return caption + (server.answer(blob, [question for question, _ in questions]) if "visual-question-answering" in tasks else [])
+    return caption + (
+        server.answer(blob, [question for question, _ in questions])
+        if "visual-question-answering" in tasks
+        else []
+    )
 
 
 def main() -> None:
@@ -59,27 +68,41 @@ def main() -> None:
             for picture, blob, image in zip(pictures, device(paths, quality), symbols, strict=True):
                 row = {"picture": picture.path.name, "quality": quality, "blob": blob.hex()}
                 digest = hashlib.sha256(image.astype("<i4").tobytes()).hexdigest()
-                rows.append(row | {"symbols": digest, "answers": answers_of(server, blob, picture.questions)})
+                rows.append(
+                    row
+                    | {"symbols": digest, "answers": answers_of(server, blob, picture.questions)}
+                )
         (GOLDEN / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
         with tempfile.TemporaryDirectory() as folder:
             runtime = Path(folder) / "taskcodec_device.py"
             runtime.write_text(device_source())
             for layers in ((), recorded.LAYERS):
-                digest = recorded.digest(recorded.load(runtime), tables_of(device.codec), layers=layers)
+                digest = recorded.digest(
+                    recorded.load(runtime), tables_of(device.codec), layers=layers
+                )
                 digests[name + " in layers" * bool(layers)] = digest
     (GOLDEN / "device.json").write_text(json.dumps(digests) + "\n")
     (GOLDEN / "layers.json").write_text(json.dumps(layered_blobs(), indent=1) + "\n")
 
 
 def layered_blobs() -> list[dict[str, Any]]:
-    """Blobs of bundled pictures at the finest quality of a codec that was given layers, and what they are cut to."""
+    """Blobs of bundled pictures at the finest quality of a codec that was given layers, and what
+    they are cut to.
+    """
     codec = FeatureCodec.from_pretrained("vit-tiny-cifar10")
     codec.set_layers(recorded.LAYERS)
     rows = []
     for sample in bundled_samples()[:4]:
         (blob,) = Device(codec)([sample.path], quality=recorded.LAYERS[-1])
         digest = hashlib.sha256(codec.read([blob])[0].astype("<i4").tobytes()).hexdigest()
-        rows.append({"picture": sample.path.name, "blob": blob.hex(), "symbols": digest, "cuts": codec.cuts(blob)})
+        rows.append(
+            {
+                "picture": sample.path.name,
+                "blob": blob.hex(),
+                "symbols": digest,
+                "cuts": codec.cuts(blob),
+            }
+        )
     return rows
 
 

@@ -1,7 +1,9 @@
-"""python -m tests.recorded taskcodec_device.py tables.npz [CODER]: what a runtime writes for 1,000 recorded arrays of symbols, and reads.
+"""python -m tests.recorded taskcodec_device.py tables.npz [CODER]: what a runtime writes for 1,000
+recorded arrays of symbols, and reads.
 
-Runs on any Python from 3.6 with numpy, the file's own imports aside, so that other machines can be held against the golden digest. The
-arrays come out of SHAKE-256, so they are the same everywhere: 1,000 pictures' symbols, at each quality in turn, from all zeros to escapes.
+Runs on any Python from 3.6 with numpy, the file's own imports aside, so that other machines can be
+held against the golden digest. The arrays come out of SHAKE-256, so they are the same everywhere:
+1,000 pictures' symbols, at each quality in turn, from all zeros to escapes.
 """
 
 import hashlib
@@ -18,13 +20,22 @@ LAYERS = (0, 4, 10, 15)
 
 
 def arrays(n_qualities, shape):
-    """Qualities and symbols (1, M, C) int32; their spread grows with the quality, every tenth has symbols no table reaches."""
+    """Qualities and symbols (1, M, C) int32; their spread grows with the quality, every tenth has
+    symbols no table reaches.
+    """
     for i in range(N_ARRAYS):
         quality, size = i % n_qualities, int(np.prod(shape))
-        bits = np.frombuffer(hashlib.shake_256(b"symbols %d" % i).digest(5 * size), dtype=np.uint8).reshape(5, size).astype(np.int32)
+        bits = (
+            np.frombuffer(hashlib.shake_256(b"symbols %d" % i).digest(5 * size), dtype=np.uint8)
+            .reshape(5, size)
+            .astype(np.int32)
+        )
         spread = 1 + 2 * quality
         symbols = (
-            (bits[0] * spread >> 8) * (bits[1] * spread >> 8) * np.where(bits[2] < 64 + 8 * quality, 1, 0) * np.where(bits[3] < 128, 1, -1)
+            (bits[0] * spread >> 8)
+            * (bits[1] * spread >> 8)
+            * np.where(bits[2] < 64 + 8 * quality, 1, 0)
+            * np.where(bits[3] < 128, 1, -1)
         )
         if i % 10 == 9:
             symbols = np.where(bits[4] < 6, bits[0] - 128, symbols)
@@ -43,7 +54,10 @@ def digest(runtime, tables, coder=None, folder=None, layers=()):
     """
     m = tables["out_bias"].shape[1]
     network = runtime.ContextNetwork(int(m**0.5), *[tables[name] for name in runtime.NETWORK])
-    prior, state = runtime.open_prior(network, runtime.Tables(tables["cdf"]), coder, folder), hashlib.sha256()
+    prior, state = (
+        runtime.open_prior(network, runtime.Tables(tables["cdf"]), coder, folder),
+        hashlib.sha256(),
+    )
     prior = runtime.layered(prior, layers, [500 - 40 * i for i in range(len(layers))])
     for quality, symbols in arrays(network.n_qualities, (m, network.n_channels)):
         blob = runtime.write_blobs(prior, FINGERPRINT, symbols, quality)[0]
@@ -67,6 +81,9 @@ if __name__ == "__main__":
     with np.load(sys.argv[2], allow_pickle=False) as file:
         module = load(sys.argv[1])
         wanted = sys.argv[3] if sys.argv[3:] else None
-        arrays_of, here = {name: file[name] for name in file.files}, os.path.dirname(os.path.abspath(sys.argv[1]))
+        arrays_of, here = (
+            {name: file[name] for name in file.files},
+            os.path.dirname(os.path.abspath(sys.argv[1])),
+        )
         print(digest(module, arrays_of, wanted, here))
         print(digest(module, arrays_of, wanted, here, LAYERS))

@@ -1,4 +1,6 @@
-"""Changes to a bundle with a manifest that fits them: what a test of something behind the manifest's checks needs."""
+"""Changes to a bundle with a manifest that fits them: what a test of something behind the
+manifest's checks needs.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from codec.checkpoint import sha256
-from codec.device import manifest_digest
+from codec.device.encoder import manifest_digest
+from codec.files import sha256
 
 
 def sign(bundle: Path, manifest: dict[str, Any] | None = None) -> None:
-    """Write the digests of a bundle's files, and of its manifest as it is or as given, into the manifest."""
+    """Write the digests of a bundle's files, and of its manifest as it is or as given, into the
+    manifest.
+    """
     file = bundle / "manifest.json"
     values = json.loads(file.read_text()) if manifest is None else manifest
     if isinstance(values.get("sha256"), dict):

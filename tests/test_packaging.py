@@ -63,13 +63,22 @@ assert not [name for name in sys.modules if name.split(".")[0] in BLOCKED]
 def clean_environment(home: Path, path: Path | None = None) -> dict[str, str]:
     """An environment that knows no checkout and no hub, with `path` first on PATH."""
     places = [*([str(path)] if path else []), "/usr/local/bin", "/usr/bin", "/bin"]
-    return {"HOME": str(home), "PATH": os.pathsep.join(places), "HF_HUB_OFFLINE": "1", "LANG": "C.UTF-8"}
+    return {
+        "HOME": str(home),
+        "PATH": os.pathsep.join(places),
+        "HF_HUB_OFFLINE": "1",
+        "LANG": "C.UTF-8",
+    }
 
 
 def run(*command: str | Path, **options: object) -> str:
     """Run a command and return what it printed; a failure shows both of its streams."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
-    assert done.returncode == 0, f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, **options
+    )  # type: ignore[call-overload]
+    assert done.returncode == 0, (
+        f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    )
     return str(done.stdout)
 
 
@@ -80,11 +89,18 @@ def run_python(source: str, home: Path) -> str:
 def working_uv() -> str | None:
     """uv, where it is there and runs."""
     uv = shutil.which("uv")
-    return uv if uv and subprocess.run([uv, "--version"], capture_output=True, check=False).returncode == 0 else None
+    return (
+        uv
+        if uv
+        and subprocess.run([uv, "--version"], capture_output=True, check=False).returncode == 0
+        else None
+    )
 
 
 def install_alone(wheel: Path, venv: Path) -> Path:
-    """Install `wheel` and what it needs to run, at the versions of the lock, into a new environment; returns its bin."""
+    """Install `wheel` and what it needs to run, at the versions of the lock, into a new
+    environment; returns its bin.
+    """
     python, uv = venv / "bin" / "python", working_uv()
     if uv is None:
         run(sys.executable, "-m", "venv", venv)
@@ -101,12 +117,27 @@ def install_alone(wheel: Path, venv: Path) -> Path:
 def test_wheel_runs_the_demo_outside_the_checkout(tmp_path: Path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", ROOT)
+    run(
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        tmp_path / "dist",
+        ROOT,
+    )
     (wheel,) = (tmp_path / "dist").glob("*.whl")
 
     binaries = install_alone(wheel, tmp_path / "venv")
     environment = clean_environment(elsewhere, binaries)
-    installed = run(binaries / "python", "-c", "import codec; print(codec.__file__)", cwd=elsewhere, env=environment)
+    installed = run(
+        binaries / "python",
+        "-c",
+        "import codec; print(codec.__file__)",
+        cwd=elsewhere,
+        env=environment,
+    )
     assert tmp_path / "venv" in Path(installed.strip()).parents
 
     listed = run(binaries / "codec", "list", "--json", cwd=elsewhere, env=environment)

@@ -1,4 +1,6 @@
-"""codec.pipeline: whatever form a picture comes in, the bytes are those of the picture; blobs become ranked answers."""
+"""codec.pipeline: whatever form a picture comes in, the bytes are those of the picture; blobs
+become ranked answers.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def test_different_pictures_give_different_bytes(device: Device, picture: Pictur
 
 
 @pytest.mark.parametrize("quality", [None, 0, 1, 2])
-def test_a_batch_is_the_same_as_one_by_one(device: Device, server: Server, picture: Picture, quality: int | None) -> None:
+def test_a_batch_is_the_same_as_one_by_one(
+    device: Device, server: Server, picture: Picture, quality: int | None
+) -> None:
     images = [picture(seed, 32 + seed, 40) for seed in range(5)]
     blobs = device(images, quality)
     assert blobs == [device(image, quality) for image in images]
@@ -72,17 +76,27 @@ def test_a_batch_is_the_same_as_one_by_one(device: Device, server: Server, pictu
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_one_picture_gives_bytes_and_a_list_gives_a_list(device: Device, server: Server, picture: Picture) -> None:
+def test_one_picture_gives_bytes_and_a_list_gives_a_list(
+    device: Device, server: Server, picture: Picture
+) -> None:
     blob, blobs = device(picture(3)), device([picture(3)])
     assert blobs == [blob]
     assert server(blobs) == [server(blob)]
 
 
-def test_the_default_quality_is_the_configured_one(device: Device, picture: Picture, tiny_codec: FeatureCodec) -> None:
-    assert device(picture(4)) == device(picture(4), tiny_codec.config.default_quality) != device(picture(4), 0)
+def test_the_default_quality_is_the_configured_one(
+    device: Device, picture: Picture, tiny_codec: FeatureCodec
+) -> None:
+    assert (
+        device(picture(4))
+        == device(picture(4), tiny_codec.config.default_quality)
+        != device(picture(4), 0)
+    )
 
 
-def test_answers_have_the_form_of_transformers_pipelines(device: Device, server: Server, picture: Picture) -> None:
+def test_answers_have_the_form_of_transformers_pipelines(
+    device: Device, server: Server, picture: Picture
+) -> None:
     answer = server(device(picture(5)))
     assert [set(entry) for entry in answer] == [{"label", "score"}] * 4
     assert {entry["label"] for entry in answer} == {"cat", "dog", "ship", "truck"}
@@ -93,7 +107,9 @@ def test_answers_have_the_form_of_transformers_pipelines(device: Device, server:
     assert server(device(picture(5)), top_k=2) == answer[:2]
 
 
-def test_the_answer_is_the_tails_of_the_decoded_tokens(device: Device, server: Server, picture: Picture, tiny_codec: FeatureCodec) -> None:
+def test_the_answer_is_the_tails_of_the_decoded_tokens(
+    device: Device, server: Server, picture: Picture, tiny_codec: FeatureCodec
+) -> None:
     blob = device(picture(6), 2)
     with torch.no_grad():
         expected = tiny_codec.tail(tiny_codec.decode(blob)).logits.softmax(-1)[0]
@@ -102,7 +118,9 @@ def test_the_answer_is_the_tails_of_the_decoded_tokens(device: Device, server: S
     assert first["score"] == pytest.approx(float(expected.max()))
 
 
-def test_qualities_may_be_mixed_in_a_batch(device: Device, server: Server, picture: Picture) -> None:
+def test_qualities_may_be_mixed_in_a_batch(
+    device: Device, server: Server, picture: Picture
+) -> None:
     blobs = [device(picture(7), quality) for quality in (2, 0, 1)]
     for one, both in zip((server(blob) for blob in blobs), server(blobs), strict=True):
         assert one[0]["label"] == both[0]["label"]
@@ -129,24 +147,32 @@ def test_pixels_that_are_not_finite_are_refused(tiny_codec: FeatureCodec, bad: f
 
 
 @pytest.mark.parametrize("quality", [3, -1, True, 1.0, "1"])
-def test_a_quality_the_codec_lacks_is_refused(device: Device, picture: Picture, quality: object) -> None:
+def test_a_quality_the_codec_lacks_is_refused(
+    device: Device, picture: Picture, quality: object
+) -> None:
     with pytest.raises(ValueError, match="quality"):
         device(picture(8), quality)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("top_k", [0, -1, True, 1.5])
-def test_a_senseless_top_k_is_refused(device: Device, server: Server, picture: Picture, top_k: object) -> None:
+def test_a_senseless_top_k_is_refused(
+    device: Device, server: Server, picture: Picture, top_k: object
+) -> None:
     with pytest.raises(ValueError, match="top_k"):
         server(device(picture(9)), top_k=top_k)  # type: ignore[call-overload]
 
 
-def test_a_damaged_blob_in_a_batch_is_named(device: Device, server: Server, picture: Picture) -> None:
+def test_a_damaged_blob_in_a_batch_is_named(
+    device: Device, server: Server, picture: Picture
+) -> None:
     blobs = device([picture(seed) for seed in range(3)])
     with pytest.raises(BitstreamError, match="blob 2 of 3"):
         server([blobs[0], blobs[1][:-1], blobs[2]])
 
 
-def test_both_halves_load_by_folder(tiny_codec_folder: Path, device: Device, server: Server, picture: Picture) -> None:
+def test_both_halves_load_by_folder(
+    tiny_codec_folder: Path, device: Device, server: Server, picture: Picture
+) -> None:
     blob = Device.from_pretrained(tiny_codec_folder)(picture(10))
     assert blob == device(picture(10))
     assert Server.from_pretrained(tiny_codec_folder)(blob) == server(blob)

@@ -1,4 +1,6 @@
-"""A tiny random captioner and question answerer that share one vision tower, with processor and vocabulary, as folders."""
+"""A tiny random captioner and question answerer that share one vision tower, with processor and
+vocabulary, as folders.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +35,36 @@ def tokenizer() -> Any:
 
 
 def build(task: str, seed: int = 0) -> Any:
-    """A random BLIP for 32 x 32 pixels, whose words depend on the picture: 16 tokens and CLS, 32 wide, 3 vision and 2 text layers."""
-    sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "initializer_range": 0.3}
-    special = {"bos_token_id": VOCABULARY["[DEC]"], "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
-    text = sizes | special | {"num_hidden_layers": 2, "vocab_size": len(VOCABULARY), "max_position_embeddings": 32}
+    """A random BLIP for 32 x 32 pixels, whose words depend on the picture: 16 tokens and CLS, 32
+    wide, 3 vision and 2 text layers.
+    """
+    sizes = {
+        "hidden_size": 32,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "initializer_range": 0.3,
+    }
+    special = {
+        "bos_token_id": VOCABULARY["[DEC]"],
+        "eos_token_id": 3,
+        "sep_token_id": 3,
+        "pad_token_id": 0,
+    }
+    text = (
+        sizes
+        | special
+        | {"num_hidden_layers": 2, "vocab_size": len(VOCABULARY), "max_position_embeddings": 32}
+    )
     vision = sizes | {"num_hidden_layers": 3, "image_size": 32, "patch_size": 8}
     torch.manual_seed(seed)
-    model = MODELS[task](BlipConfig(text_config=text, vision_config=vision, image_text_hidden_size=16, initializer_range=0.3)).eval()
+    model = MODELS[task](
+        BlipConfig(
+            text_config=text, vision_config=vision, image_text_hidden_size=16, initializer_range=0.3
+        )
+    ).eval()
     with torch.no_grad():
-        for p in model.vision_model.parameters():  # no bias is left at 0, no norm at 1: what is dropped or mixed up shows
+        # no bias is left at 0, no norm at 1: what is dropped or mixed up shows
+        for p in model.vision_model.parameters():
             p.add_(0.1 * torch.randn_like(p))
     if hasattr(model, "text_decoder"):
         with torch.no_grad():

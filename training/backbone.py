@@ -1,6 +1,8 @@
-"""python -m training.backbone RECIPE: trains a small ViT from scratch, the backbone that shipped codecs belong to.
+"""python -m training.backbone RECIPE: trains a small ViT from scratch, the backbone that shipped
+codecs belong to.
 
-Two stages: a convolutional teacher on the labels, then the ViT on the labels and the teacher's outputs.
+Two stages: a convolutional teacher on the labels, then the ViT on the labels and the teacher's
+outputs.
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import ViTConfig, ViTForImageClassification
 
-from codec.preprocess import Preprocess
-from codec.split import split
-from training.command import run_command
-from training.data import Images, augment, batches, normalise
-from training.loop import Schedule, is_first_process, train
-from training.teacher import ConvNet
-from training.vit_init import convolutional_init
+from codec.device.preprocess import Preprocess
+from codec.model.split import split
+from training.backbones.teacher import ConvNet
+from training.backbones.vit_init import convolutional_init
+from training.data.images import Images, augment, batches, normalise
+from training.engine.command import run_command
+from training.engine.loop import Schedule, is_first_process, train
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ class BackboneRecipe:
 
     Attributes:
         data: folder or hub name; `train_split` and `test_split` in it.
-        window: side of the window of tokens that is trained on in the first part of the training (0: all tokens): a random contiguous
-            window sees neighbours as they are and costs little more than half.
+        window: side of the window of tokens that is trained on in the first part of the training
+            (0: all tokens): a random contiguous window sees neighbours as they are and costs little
+            more than half.
         window_until: end of that part, as a share of the steps.
         shift: largest random shift of the pictures, in pixels.
         note: a sentence for the model card.
@@ -74,7 +77,9 @@ class TeacherTask(nn.Module):
         super().__init__()
         self.model, self.preprocess, self.recipe = model, preprocess, recipe
 
-    def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(
+        self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
         x = normalise(augment(pixels, keys, self.recipe.shift), self.preprocess)
         logits = self.model(x).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
@@ -82,13 +87,23 @@ class TeacherTask(nn.Module):
 
 
 class BackboneTask(nn.Module):
-    """Labels and the teacher's outputs on augmented pictures; on a window of the tokens at first."""
+    """Labels and the teacher's outputs on augmented pictures; on a window of the tokens at
+    first.
+    """
 
-    def __init__(self, model: nn.Module, preprocess: Preprocess, recipe: BackboneRecipe, teacher: nn.Module | None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        preprocess: Preprocess,
+        recipe: BackboneRecipe,
+        teacher: nn.Module | None,
+    ) -> None:
         super().__init__()
         self.model, self.preprocess, self.recipe = model, preprocess, recipe
-        self._teacher = [teacher.eval().requires_grad_(False)] if teacher is not None else []  # not a child: not saved
-        self._split = [*split(model, 0)]  # in a list: their parameters are the model's, registered once
+        # not a child: not saved
+        self._teacher = [teacher.eval().requires_grad_(False)] if teacher is not None else []
+        # in a list: their parameters are the model's, registered once
+        self._split = [*split(model, 0)]
         for part in self._split:
             part.compile(dynamic=False)
         self.progress = 0.0
@@ -96,7 +111,9 @@ class BackboneTask(nn.Module):
     def on_progress(self, progress: float) -> None:
         self.progress = progress
 
-    def forward(self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(
+        self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
         x = normalise(augment(pixels, keys, self.recipe.shift), self.preprocess)
         tokens = self._split[0](x)
         if self.recipe.window and self.progress < self.recipe.window_until:
@@ -107,12 +124,19 @@ class BackboneTask(nn.Module):
             with torch.no_grad():
                 target = self._teacher[0](x).float()
             t, w = self.recipe.teacher.temperature, self.recipe.teacher.weight
-            kl = F.kl_div((logits / t).log_softmax(1), (target / t).log_softmax(1), log_target=True, reduction="batchmean")
+            kl = F.kl_div(
+                (logits / t).log_softmax(1),
+                (target / t).log_softmax(1),
+                log_target=True,
+                reduction="batchmean",
+            )
             loss = (1 - w) * loss + w * t * t * kl
         return {"loss": loss, "train_accuracy": (logits.argmax(1) == labels).float().mean()}
 
     def _window(self, tokens: torch.Tensor) -> torch.Tensor:
-        """CLS and a random window of the grid, the same for the whole batch: (B, 1 + G*G, D) -> (B, 1 + w*w, D)."""
+        """CLS and a random window of the grid, the same for the whole batch: (B, 1 + G*G, D) -> (B,
+        1 + w*w, D).
+        """
         side, w = self.recipe.image_size // self.recipe.patch_size, self.recipe.window
         top, left = torch.randint(0, side - w + 1, (2,)).tolist()
         grid = tokens[:, 1:].unflatten(1, (side, side))[:, top : top + w, left : left + w]
@@ -143,7 +167,8 @@ def build_vit(recipe: BackboneRecipe, labels: list[str]) -> ViTForImageClassific
         patch_size=recipe.patch_size,
         id2label=dict(enumerate(labels)),
         label2id={name: i for i, name in enumerate(labels)},
-        attn_implementation="eager",  # in bfloat16 on a CPU its backward is 1.5 times faster than sdpa's
+        # in bfloat16 on a CPU its backward is 1.5 times faster than sdpa's
+        attn_implementation="eager",
     )
     model = ViTForImageClassification(config)
     convolutional_init(model)
@@ -151,8 +176,10 @@ def build_vit(recipe: BackboneRecipe, labels: list[str]) -> ViTForImageClassific
 
 
 def run(recipe: BackboneRecipe, out: Path) -> float:
-    """Train by the recipe into `out`, resuming where a run was stopped; returns the test accuracy in percent."""
-    from training.card import write_backbone
+    """Train by the recipe into `out`, resuming where a run was stopped; returns the test accuracy
+    in percent.
+    """
+    from training.engine.card import write_backbone
 
     preprocess = Preprocess(recipe.image_size, mean=tuple(recipe.mean), std=tuple(recipe.std))  # type: ignore[arg-type]
     data = Images(recipe.data, recipe.train_split, preprocess, recipe.limit, recipe.schedule.seed)
@@ -162,7 +189,9 @@ def run(recipe: BackboneRecipe, out: Path) -> float:
     if recipe.teacher:
         torch.manual_seed(recipe.teacher.schedule.seed)
         teacher = ConvNet(recipe.teacher.widths, len(data.label_names))
-        train(TeacherTask(teacher, preprocess, recipe), data, recipe.teacher.schedule, out / "teacher")
+        train(
+            TeacherTask(teacher, preprocess, recipe), data, recipe.teacher.schedule, out / "teacher"
+        )
         scores["teacher"] = accuracy(teacher, test, preprocess)
         print(f"teacher: {scores['teacher']:.2f}% on {len(test)} test images", flush=True)
     torch.manual_seed(recipe.schedule.seed)

@@ -1,4 +1,6 @@
-"""Speed of symbols <-> payload against compressai's coder, on the same symbols in the same run: pytest tests/benchmarks."""
+"""Speed of symbols <-> payload against compressai's coder, on the same symbols in the same run:
+pytest tests/benchmarks.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ pytest.importorskip("compressai")
 pytest.importorskip("pytest_benchmark")
 
 from codec import FeatureCodec
-from codec.native import CODERS
-from eval.coding_speed import Workload, workloads
+from codec.coding.native import CODERS
+from eval.studies.coding_speed import Workload, workloads
 
 TURN = 16
 NAMES = ("one image", "batches of 64", "197 x 32 synthetic")
@@ -32,7 +34,9 @@ def loads() -> Iterator[dict[str, Workload]]:
 @pytest.mark.parametrize("coder", [*CODERS, "compressai"])
 @pytest.mark.parametrize("direction", ["encode", "decode"])
 @pytest.mark.parametrize("name", NAMES)
-def test_speed(benchmark: Any, loads: dict[str, Workload], name: str, direction: str, coder: str) -> None:
+def test_speed(
+    benchmark: Any, loads: dict[str, Workload], name: str, direction: str, coder: str
+) -> None:
     if coder not in loads[name].pairs:
         pytest.skip(f"{coder} is not to be had here, or has no code for this")
     benchmark.group = f"{direction} {name}"

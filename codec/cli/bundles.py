@@ -1,0 +1,138 @@
+"""the commands that make and check what runs on a device: `codec export`, `codec lint`, `codec
+verify`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from codec.bundle.targets import TARGETS, find_target
+from codec.model import checkpoint
+from codec.show.console import add_row, complain, make_table, megabytes, print_json, progress
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+TargetName = Annotated[
+    str, typer.Option("--target", metavar="TARGET", help=f"One of: {', '.join(TARGETS)}.")
+]
+
+
+def export(
+    name: Annotated[str, typer.Argument(help="A codec's name or folder.")],
+    target: TargetName,
+    out: Annotated[Path, typer.Option(help="Folder the bundle is written to: new, or empty.")],
+    batch: Annotated[int, typer.Option(min=1, help="Pictures a run of the network takes.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """A codec's device side as a folder that needs no torch: ONNX encoder, integer tables, a
+    runtime in one file.
+    """
+    find_target(target)
+    warnings.simplefilter("ignore")
+    checkpoint.find_checkpoint(name)
+    with progress("exporting"):
+        from codec.bundle.export import export_bundle
+        from codec.model import FeatureCodec
+
+        export_bundle(FeatureCodec.from_pretrained(name), out, target, batch)
+    files = {file.name: file.stat().st_size for file in sorted(out.iterdir())}
+    if as_json:
+        print_json({"bundle": out, "target": target, "files": files})
+        return
+    table = make_table("file", ">size")
+    for file, n_bytes in files.items():
+        add_row(table, out / file, megabytes(n_bytes) if n_bytes > 1e5 else f"{n_bytes:,} B")
+    Console().print(table)
+
+
+def lint(
+    file: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    target: TargetName,
+    as_json: Json = False,
+) -> None:
+    """What a target's TensorRT would refuse, or silently get wrong, of an ONNX file. Exit code 1
+    where there is something.
+    """
+    find_target(target)
+    from codec.bundle.export import check_installed
+    from codec.bundle.lint import lint_file
+
+    check_installed()
+    findings = lint_file(file, target)
+    if as_json:
+        print_json([finding._asdict() for finding in findings])
+    elif findings:
+        table = make_table("node", "", "what", "mend")
+        for finding in findings:
+            add_row(table, *finding)
+        Console().print(table)
+    else:
+        typer.echo(f"{file}: nothing found for {TARGETS[target].device}")
+    if findings:
+        raise typer.Exit(1)
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Folder that `codec export` wrote.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH",
+            help="Pictures, with labels or questions: folder, parquet files, hub id.",
+        ),
+    ],
+    split: Annotated[str, typer.Option(help="Split of the data set.")] = "test",
+    limit: Annotated[int, typer.Option(min=1, help="Take the first so many pictures.")] = 500,
+    name: Annotated[
+        str | None,
+        typer.Option("--codec", help="Codec's name or folder. Default: the bundle's name."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Symbols, answers and task score of a bundle against PyTorch. Exit code 1 where it is below
+    the floors.
+    """
+    from codec.device.encoder import read_manifest
+
+    warnings.simplefilter("ignore")
+    manifest = read_manifest(str(bundle))
+    with progress("verifying"):
+        from codec.bundle import verify as check
+        from codec.model import FeatureCodec
+
+        codec = FeatureCodec.from_pretrained(name or manifest["name"])
+        found = check.verify(bundle, codec, check.read_pictures(data, split, limit))
+    if as_json:
+        answers = {task: some._asdict() for task, some in found.answers.items()}
+        print_json(found._asdict() | {"answers": answers, "holds": found.holds})
+    else:
+        table = make_table("", ">", show_header=False)
+        add_row(table, "images", found.n_images)
+        add_row(table, "symbols", f"{found.n_symbols:,}")
+        add_row(table, "as PyTorch's", f"{found.agreement:.5f}%")
+        add_row(table, "at the worst quality", f"{found.least_agreement:.5f}%")
+        for task in codec.config.tasks:
+            some = found.answers.get(task)
+            add_row(
+                table, task, f"{some.n_answers:,} answers" if some else "no questions in the data"
+            )
+            if some:
+                add_row(table, "  changed, at the worst quality", f"{some.changed:.2f}%")
+            if some and some.score is not None:
+                add_row(table, "  right, PyTorch", f"{some.score:.2f}%")
+                add_row(table, "  right, bundle", f"{some.bundle_score:.2f}%")
+                add_row(
+                    table, "  largest change at any quality", f"{some.score_change:+.2f} points"
+                )
+        Console().print(table)
+    if not found.holds:
+        floors = f"{check.LEAST_AGREEMENT}% of symbols, {check.MOST_CHANGE} points of score"
+        complain(
+            f"below the floors: {floors}, or, without a score, {check.MOST_CHANGED}% of answers "
+            "changed"
+        )
+        raise typer.Exit(1)

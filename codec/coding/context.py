@@ -1,0 +1,324 @@
+"""symbols already known -> which table codes the next one, in integers alone.
+
+Positions are coded in up to three passes (`passes`). Beyond the first, a small network of integers
+predicts mean and scale of each symbol from its four known neighbours (Balle, Johnston, Minnen 2019,
+"Integer networks for data compression with latent-variable models", ICLR): the mean's whole part
+shifts the symbol, its eighths and the scale choose a table. The network is evaluated in floats, but
+on integers whose sums these hold exactly in whatever order they are added: every machine chooses
+the same tables.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.coding.rangecoder import Integers
+
+LIMIT = 127
+"""Symbols are integers in -127..127; whoever quantises clips to that."""
+N_SCALES, LEAST_SCALE, SCALE_STEP = 24, 0.05, 1.2
+"""Scales of the tables: 0.05 * 1.2**i steps of the quantiser, i = 0 ... 23."""
+EIGHTHS = 8
+N_TABLES = N_SCALES * EIGHTHS
+FRACTION_BITS = 16
+"""Fraction bits of `unit`, `factor` and `bias` below."""
+MAX_SUM, MAX_RESULT = 1 << 24, 1 << 45
+"""Bounds of the sums of the first layer, which float32 must hold, and of o * factor, which float64
+and then int32 must.
+"""
+
+
+class Pass(NamedTuple):
+    """Positions that are coded together: `positions` (n,) and, for each, its four known neighbours
+    (n, 4), M where there is none.
+    """
+
+    positions: NDArray[np.intp]
+    neighbours: NDArray[np.intp]
+
+
+def passes(side: int) -> tuple[Pass, ...]:
+    """The order in which the side * side positions are coded: a checkerboard in two levels (He et
+    al. 2021, arXiv 2103.15306).
+
+    First the positions at even rows and columns, which see nothing; then those at odd rows and
+    columns, which see their diagonal neighbours; then the rest, which see the adjacent ones. A pass
+    without positions is left out.
+    """
+    y, x = np.divmod(np.arange(side * side), side)
+    straight, diagonal = ((-1, 0), (0, -1), (0, 1), (1, 0)), ((-1, -1), (-1, 1), (1, -1), (1, 1))
+    made, known = [], np.zeros(side * side + 1, dtype=bool)
+    for chosen, steps in (
+        ((y % 2 == 0) & (x % 2 == 0), diagonal),
+        ((y % 2 == 1) & (x % 2 == 1), diagonal),
+        ((y + x) % 2 == 1, straight),
+    ):
+        positions = np.flatnonzero(chosen)
+        rows = np.stack([y[positions] + dy for dy, _ in steps], axis=1)
+        columns = np.stack([x[positions] + dx for _, dx in steps], axis=1)
+        inside = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)
+        places = np.where(inside, rows * side + columns, side * side)
+        if len(positions):
+            made.append(Pass(positions, np.where(known[places], places, side * side)))
+        known[positions] = True
+    return tuple(made)
+
+
+class Choice(NamedTuple):
+    """Tables (n, B, C) of the symbols of passes, and their means (n, B, C), to the nearest
+    symbol.
+    """
+
+    table: NDArray[np.int32]
+    mean: NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class ContextNetwork:
+    """Known symbols -> `Choice`, by a network of integers with one hidden layer.
+    `codec.model.prior.freeze` makes it.
+
+    With v the known neighbours' symbols in the network's unit, of quality q and pass p: h =
+    max(hidden[p] v + hidden_bias[q, p], 0) >> shift[p]; o = out[p] h + out_bias; in the first pass
+    o = out_bias. Then, with 16 fraction bits, the mean in eighths of a symbol, plus 4, and the
+    scale's index are o * factor[q] + bias[q].
+
+    Attributes:
+        side: side of the latent's square, M = side * side.
+        unit: (Q, C) int32, a symbol in the network's unit, 16 fraction bits; v is rounded and
+            clipped to -127..127.
+        hidden: (2, H, 4 C) int8, for the second and the third pass.
+        hidden_bias: (Q, 2, H) int32.
+        shift: (2, H) int32.
+        out: (2, 2 C, H) int8: C means, C scales.
+        out_bias: (2 C, M) int32.
+        factor, bias: (Q, 2 C) int32.
+    """
+
+    side: int
+    unit: NDArray[np.int32]
+    hidden: NDArray[np.int8]
+    hidden_bias: NDArray[np.int32]
+    shift: NDArray[np.int32]
+    out: NDArray[np.int8]
+    out_bias: NDArray[np.int32]
+    factor: NDArray[np.int32]
+    bias: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        if self.unit.ndim != 2 or self.out.ndim != 3:
+            raise ValueError("the prior's unit is (Q, C), its out (2, 2 C, H)")
+        (q, c), h, m = self.unit.shape, self.out.shape[2], self.side**2
+        shapes = {
+            "hidden": (2, h, 4 * c),
+            "hidden_bias": (q, 2, h),
+            "shift": (2, h),
+            "out": (2, 2 * c, h),
+            "out_bias": (2 * c, m),
+        }
+        for name, shape in {**shapes, "factor": (q, 2 * c), "bias": (q, 2 * c)}.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(
+                    f"{name} of the prior has shape {getattr(self, name).shape}, not {shape}"
+                )
+        if self.shift.min() < 0 or self.shift.max() > 24:
+            raise ValueError("a shift of the prior is not in 0..24")
+        hidden = LIMIT * np.abs(self.hidden.astype(np.int64)).sum(2) + np.abs(
+            self.hidden_bias.astype(np.int64)
+        ).max(0)
+        out = (np.abs(self.out.astype(np.int64)) * (hidden >> self.shift)[:, None]).sum(2).max(
+            0
+        ) + np.abs(self.out_bias.astype(np.int64)).max(1)
+        if (
+            hidden.max() >= MAX_SUM
+            or (
+                out * np.abs(self.factor.astype(np.int64)) + np.abs(self.bias.astype(np.int64))
+            ).max()
+            > 2 * MAX_RESULT
+        ):
+            raise ValueError("the sums of the prior's network are too large to be exact")
+
+    @property
+    def n_qualities(self) -> int:
+        return len(self.unit)
+
+    @property
+    def n_channels(self) -> int:
+        return self.unit.shape[1]
+
+    @functools.cached_property
+    def passes(self) -> tuple[Pass, ...]:
+        """The passes, with neighbours as places in the coding order."""
+        place = np.append(self.inverse, self.side**2)
+        return tuple(
+            Pass(positions, place[neighbours]) for positions, neighbours in passes(self.side)
+        )
+
+    @functools.cached_property
+    def order(self) -> NDArray[np.intp]:
+        """Positions in the order of coding, (M,)."""
+        return np.concatenate([positions for positions, _ in passes(self.side)])
+
+    @functools.cached_property
+    def inverse(self) -> NDArray[np.intp]:
+        """The place of each position in the order of coding, (M,)."""
+        return np.argsort(self.order)
+
+    @functools.cached_property
+    def rows(self) -> list[slice]:
+        """The places of each pass in the coding order."""
+        ends = np.cumsum([len(positions) for positions, _ in passes(self.side)]).tolist()
+        return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+    def choose(self, known: NDArray[np.float32], quality: int, first: int, last: int) -> Choice:
+        """Tables and means (n, B, C) of passes first ... last - 1, in the order of coding; (n, 1,
+        C) of the first pass, for any batch.
+
+        Args:
+            known: (M + 1, B, C) float32, the known symbols `in_unit` in the order of coding, zeros
+                in the last row.
+        """
+        weights = self._second(quality)
+        if last == 1:
+            return weights.alone
+        h = self.sums(known, quality, first, last)
+        np.maximum(h, _ZERO, out=h)
+        whole = np.floor(h, out=h).astype(np.float64)
+        z = np.empty((*h.shape[:2], 2 * self.n_channels))
+        for i, rows in self._parts(first, last):
+            np.dot(
+                whole[rows].reshape(-1, h.shape[2]),
+                weights.out[i],
+                out=z[rows].reshape(-1, z.shape[2]),
+            )
+        start = self.rows[first].start
+        z += weights.bias[start : start + len(z)]
+        return self._chosen(z)
+
+    def sums(
+        self, known: NDArray[np.float32], quality: int, first: int, last: int
+    ) -> NDArray[np.float32]:
+        """(hidden v + hidden_bias) * 2**-shift of passes first ... last - 1: (n, B, H) float32;
+        `known` as `choose` takes it.
+        """
+        start, batch, (n_near, width) = (
+            self.rows[first].start,
+            known.shape[1],
+            self._first.hidden[first].shape,
+        )
+        sums = np.empty((self.rows[last - 1].stop - start, batch, width), dtype=np.float32)
+        for i, rows in self._parts(first, last):
+            seen = known.take(self._near[i], axis=0, mode="clip").reshape(
+                -1, 4, batch, self.n_channels
+            )
+            np.dot(
+                seen.swapaxes(1, 2).reshape(-1, n_near),
+                self._first.hidden[i],
+                out=sums[rows].reshape(-1, width),
+            )
+        sums += self._first.bias[quality, start : start + len(sums)]
+        return sums
+
+    def _parts(self, first: int, last: int) -> list[tuple[int, slice]]:
+        """Passes first ... last - 1, each with its places from the first one's start on."""
+        start = self.rows[first].start
+        return [
+            (i, slice(self.rows[i].start - start, self.rows[i].stop - start))
+            for i in range(first, last)
+        ]
+
+    def in_unit(self, symbols: Integers, quality: int) -> NDArray[np.float32]:
+        """Symbols (..., C) in -127..127 -> what the network takes, float32 integers in
+        -127..127.
+        """
+        table, start = self._units[quality]
+        return table.take(symbols + start, mode="clip")
+
+    def coarser(self, symbols: Integers, quality: int, lower: int, half: int) -> NDArray[np.int32]:
+        """Symbols (..., C) of one quality -> those of a lower one, in -127..127; `half` is where it
+        rounds up, in thousandths of a step.
+        """
+        unit, other = (np.maximum(self.unit[q].astype(np.int64), 1) for q in (quality, lower))
+        whole = symbols.astype(np.int64)
+        size = (1000 * np.abs(whole) * unit + half * other) // (1000 * other)
+        return (np.sign(whole) * np.minimum(size, LIMIT)).astype(np.int32)
+
+    def _chosen(self, z: NDArray[np.float64]) -> Choice:
+        c = self.n_channels
+        whole = np.floor(z, out=z).astype(np.int32)
+        table = _FIRST_TABLES.take(whole[..., c:], mode="clip")
+        # whole rows: twice the numbers, and half the time of halves of rows
+        table += (whole & _EIGHTH)[..., :c]
+        return Choice(table, (whole >> _EIGHTH_BITS)[..., :c])
+
+    # Weights as products from the left take them. The first layer's are float32 and hold 2**-shift,
+    # the second's are float64 and hold a quality's factor and 2**-16: powers of two, and sums below
+    # 2**24 and 2**53, so every product and sum is still exact.
+
+    @functools.cached_property
+    def _near(self) -> list[NDArray[np.intp]]:
+        """Each pass's neighbours in one row, (4 n,)."""
+        return [neighbours.reshape(-1) for _, neighbours in self.passes]
+
+    @functools.cached_property
+    def _first(self) -> _First:
+        step = np.exp2(-self.shift.astype(np.float32))
+        hidden = [
+            np.ascontiguousarray(w.T, dtype=np.float32) for w in self.hidden * step[..., None]
+        ]
+        # of each place
+        network = np.concatenate(
+            [np.full(len(p.positions), max(i - 1, 0)) for i, p in enumerate(self.passes)]
+        )
+        bias = (self.hidden_bias * step).astype(np.float32).take(network, axis=1)
+        return _First([hidden[0], *hidden], bias[:, :, None])
+
+    def _second(self, quality: int) -> _Second:
+        if quality not in self._seconds:
+            factor, one = self.factor[quality].astype(np.float64), float(1 << FRACTION_BITS)
+            out = [np.ascontiguousarray(w.T * factor / one) for w in self.out.astype(np.float64)]
+            bias = ((self.out_bias.T[self.order] * factor + self.bias[quality]) / one)[:, None]
+            self._seconds[quality] = _Second(
+                [out[0], *out], bias, self._chosen(bias[self.rows[0]].copy())
+            )
+        return self._seconds[quality]
+
+    @functools.cached_property
+    def _seconds(self) -> dict[int, _Second]:
+        return {}
+
+    @functools.cached_property
+    def _units(self) -> list[tuple[NDArray[np.float32], NDArray[np.int32]]]:
+        """By quality: every symbol of every channel in the network's unit, and the place of each
+        channel's 0.
+        """
+        symbols = np.arange(-LIMIT, LIMIT + 1)
+        v = (
+            symbols * self.unit.astype(np.int64)[..., None] + (1 << FRACTION_BITS - 1)
+        ) >> FRACTION_BITS
+        start = (np.arange(self.n_channels) * len(symbols) + LIMIT).astype(np.int32)
+        return [(row.reshape(-1), start) for row in v.clip(-LIMIT, LIMIT).astype(np.float32)]
+
+
+class _First(NamedTuple):
+    hidden: list[NDArray[np.float32]]  # by pass, (4 C, H); the first pass has none
+    bias: NDArray[np.float32]  # (Q, M, 1, H) in the order of coding
+
+
+class _Second(NamedTuple):
+    out: list[NDArray[np.float64]]  # by pass, (H, 2 C)
+    bias: NDArray[np.float64]  # (M, 1, 2 C) in the order of coding
+    alone: Choice  # of the first pass
+
+
+_FIRST_TABLES = np.arange(N_SCALES, dtype=np.int32) * EIGHTHS
+_ZERO, _EIGHTH, _EIGHTH_BITS = (
+    np.zeros(1, dtype=np.float32),
+    np.array([EIGHTHS - 1], dtype=np.int32),
+    np.array([3], dtype=np.int32),
+)

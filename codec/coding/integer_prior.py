@@ -1,0 +1,269 @@
+"""symbols (B, M, C) <-> payloads: the context network chooses each symbol's table, the range coder
+does the rest.
+
+Symbols are coded pass by pass, position by position, channel by channel. One that its table does
+not reach is written as the table's last symbol, and its value follows as a byte at the end of the
+pass, so no latent can make encoding fail.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.coding.container import BitstreamError
+from codec.coding.context import LIMIT, N_TABLES, ContextNetwork
+from codec.coding.rangecoder import INVALID, PORTABLE, Coder, Integers, Tables, usual
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class WholeCoder(Protocol):
+        """Context network and coder in one, as `codec.coding.native.NativeCoder` has them."""
+
+        def encode(self, symbols: Integers, quality: int) -> list[bytes]: ...
+        def decode(
+            self, payloads: Sequence[bytes], quality: int
+        ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]: ...
+
+
+REACH = 15
+"""A table holds the mean's nearest symbol and this many on both sides of it."""
+TABLE_SYMBOLS = 2 * REACH + 2
+"""Those, nearest first (0, -1, 1, -2, ...), and the escape: constriction looks a symbol up from the
+start of its table.
+"""
+
+_ESCAPE = TABLE_SYMBOLS - 1
+DISTANCES = np.array(
+    [-(place + 1) // 2 if place % 2 else place // 2 for place in range(_ESCAPE)], dtype=np.int32
+)
+"""Symbol minus mean, by place in a table."""
+# by distance + REACH + 1, clipped
+_PLACES = np.array([_ESCAPE, *np.argsort(DISTANCES), _ESCAPE], dtype=np.int32)
+_AWAY = np.append(DISTANCES, 0).astype(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerPrior:
+    """The frozen prior of a codec: a context network, and the tables that all channels and
+    qualities share.
+
+    Attributes:
+        coder: who codes; None for constriction where it is installed, else the coder that needs
+            nothing but numpy. `portable` asks for that one. All write and read the same bytes.
+        native: who does all that in C, instead.
+    """
+
+    network: ContextNetwork
+    tables: Tables
+    coder: Coder | None = None
+    native: WholeCoder | None = None
+
+    def __post_init__(self) -> None:
+        if self.tables.cdf.shape != (N_TABLES, TABLE_SYMBOLS + 1):
+            raise ValueError(
+                f"a prior has {N_TABLES} tables of {TABLE_SYMBOLS} symbols, not "
+                f"{self.tables.cdf.shape}"
+            )
+
+    @property
+    def coder_name(self) -> str:
+        """Who codes: `c`, `constriction` or `numpy`."""
+        return self._coder(False).name if self.native is None else "c"
+
+    def encode(self, symbols: Integers, quality: int, portable: bool = False) -> list[bytes]:
+        """Symbols (B, M, C), integers in -127..127 -> a payload each.
+
+        Raises:
+            ValueError: not integers, or another shape, range or quality than the prior's.
+        """
+        if self.native is not None and not portable:
+            self._checked(symbols, quality)
+            return self.native.encode(symbols, quality)
+        make = self._coder(portable).encoder
+        ordered, places, tables = self.places(symbols, quality)
+        escaped = np.logical_or.reduce(places == _ESCAPE, axis=1).tolist()
+        payloads = []
+        for row in zip(ordered, places, tables, escaped, strict=True):
+            coder = make(self.tables)
+            self._write(coder, *row)
+            payloads.append(coder.finish())
+        return payloads
+
+    def decode(
+        self, payloads: Sequence[bytes], quality: int, portable: bool = False
+    ) -> NDArray[np.int32]:
+        """Payloads -> symbols (B, M, C) int32: the inverse of `encode`.
+
+        Raises:
+            BitstreamError: a payload is not what `encode` writes for any symbols at this quality.
+        """
+        if self.native is not None and not portable:
+            ordered, places, tables = self.native.decode(payloads, quality)
+        else:
+            make = self._coder(portable).decoder
+            ordered, places, tables = self._read(
+                [make(payload, self.tables) for payload in payloads], quality
+            )
+        if np.count_nonzero(np.abs(ordered) > LIMIT):
+            raise BitstreamError(INVALID)
+        self._check_lengths(payloads, ordered, places, tables, quality, portable)
+        network = self.network
+        return ordered.reshape(-1, network.side**2, network.n_channels).take(
+            network.inverse, axis=1
+        )
+
+    def _read(
+        self, coders: Sequence[Any], quality: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """A decoder for each payload -> symbols, their places in their tables, and these tables,
+        each (B, M * C) in the order of coding.
+        """
+        network = self.network
+        b, m, c = len(coders), network.side**2, network.n_channels
+        known = np.zeros((m + 1, b, c), dtype=np.float32)
+        places, ordered, tables = (np.empty((b, m * c), dtype=np.int32) for _ in range(3))
+        for i, rows in enumerate(network.rows):
+            choice, part = (
+                network.choose(known, quality, i, i + 1),
+                slice(rows.start * c, rows.stop * c),
+            )
+            tables[:, part] = _by_image(choice.table)
+            for coder, place, table in zip(coders, places, tables, strict=True):
+                place[part] = coder.read(table[part])
+            found = _AWAY.take(places[:, part])
+            found += _by_image(choice.mean)
+            escaped = places[:, part] == _ESCAPE
+            if np.count_nonzero(escaped):
+                for coder, symbol, where in zip(coders, found, escaped, strict=True):
+                    symbol[where] = coder.read_bytes(int(where.sum())).astype(np.int32) - (
+                        LIMIT + 1
+                    )
+            ordered[:, part] = found
+            if rows.stop < m:
+                known[rows] = network.in_unit(found.reshape(b, -1, c), quality).swapaxes(0, 1)
+        return ordered, places, tables
+
+    def _check_lengths(
+        self,
+        payloads: Sequence[bytes],
+        ordered: NDArray[np.int32],
+        places: NDArray[np.int32],
+        tables: NDArray[np.int32],
+        quality: int,
+        portable: bool,
+    ) -> None:
+        """A payload that is longer or shorter than its symbols are worth must be what they are
+        written to, or it is refused.
+        """
+        network = self.network
+        for payload, symbols, bits in zip(
+            payloads, ordered, self._bits(places, tables).tolist(), strict=True
+        ):
+            if -8 < 8 * len(payload) - bits < 16 and not payload.endswith(b"\0"):
+                continue
+            image = symbols.reshape(1, -1, network.n_channels).take(network.inverse, axis=1)
+            if self.encode(image, quality, portable) != [payload]:
+                found = f"its {len(payload)} bytes hold symbols that take {bits / 8:.0f}"
+                raise BitstreamError(
+                    f"the payload was not written at quality {quality}, or is damaged: {found}"
+                )
+
+    def _coder(self, portable: bool) -> Coder:
+        return PORTABLE if portable else self.coder or usual()
+
+    def bits(self, symbols: Integers, quality: int) -> NDArray[np.float64]:
+        """Ideal code length of symbols (B, M, C) in bits, (B,), escaped bytes included. Errors as
+        `encode`.
+        """
+        _, places, tables = self.places(symbols, quality)
+        return self._bits(places, tables)
+
+    def _bits(self, places: NDArray[np.int32], tables: NDArray[np.int32]) -> NDArray[np.float64]:
+        return np.add.reduce(self._costs.take(tables * TABLE_SYMBOLS + places), axis=1)
+
+    @functools.cached_property
+    def _costs(self) -> NDArray[np.float64]:
+        """Bits of each symbol of each table, the byte that follows an escape included."""
+        costs = self.tables.cost.copy()
+        costs[:, _ESCAPE] += 8
+        return costs
+
+    def places(
+        self, symbols: Integers, quality: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """Symbols (B, M, C) -> symbols, their places in their tables, and these tables, each (B, M
+        * C) in the order of coding.
+
+        Errors as `encode`.
+        """
+        ordered, means, tables = self._chosen(symbols, quality)
+        distances = ordered - means
+        distances += REACH + 1
+        return ordered, _PLACES.take(distances, mode="clip"), tables
+
+    def _chosen(
+        self, symbols: Integers, quality: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """Symbols (B, M, C) -> symbols, the means and the tables chosen for them, each (B, M * C)
+        in the order of coding.
+        """
+        network = self.network
+        b, m, c = self._checked(symbols, quality)
+        known = np.zeros((m + 1, b, c), dtype=np.float32)
+        ordered = symbols.take(network.order, axis=1).astype(np.int32, copy=False)
+        known[:m] = network.in_unit(ordered, quality).swapaxes(0, 1)
+        means, tables = np.empty((m, b, c), dtype=np.int32), np.empty((m, b, c), dtype=np.int32)
+        n_passes, start = len(network.rows), network.rows[0].stop
+        for rows, passes in ((slice(0, start), (0, 1)), (slice(start, m), (1, n_passes))):
+            if rows.start < m:
+                tables[rows], means[rows] = network.choose(known, quality, *passes)
+        return ordered.reshape(b, -1), _by_image(means), _by_image(tables)
+
+    def _write(
+        self,
+        coder: Any,
+        ordered: NDArray[np.int32],
+        places: NDArray[np.int32],
+        tables: NDArray[np.int32],
+        escaped: bool = True,
+    ) -> None:
+        """One image's rows of `places` into a coder; `escaped` says whether there may be an escape
+        among them.
+        """
+        if not escaped:
+            coder.write(places, tables)
+            return
+        for rows in self.network.rows:
+            part = slice(rows.start * self.network.n_channels, rows.stop * self.network.n_channels)
+            coder.write(places[part], tables[part])
+            coder.write_bytes(
+                (ordered[part][places[part] == _ESCAPE] + (LIMIT + 1)).astype(np.uint8)
+            )
+
+    def _checked(self, symbols: Integers, quality: int) -> tuple[int, int, int]:
+        network = self.network
+        if not isinstance(symbols, np.ndarray) or symbols.dtype.kind not in "iu":
+            raise ValueError("symbols are an array of integers")
+        if symbols.ndim != 3 or symbols.shape[1:] != (network.side**2, network.n_channels):
+            raise ValueError(
+                f"symbols have shape (B, {network.side**2}, {network.n_channels}), not "
+                f"{symbols.shape}"
+            )
+        if quality not in range(network.n_qualities):
+            raise ValueError(f"quality {quality!r} is not in 0..{network.n_qualities - 1}")
+        flat = symbols.reshape(-1)
+        if flat.size and (np.minimum.reduce(flat) < -LIMIT or np.maximum.reduce(flat) > LIMIT):
+            raise ValueError(f"symbols are in -{LIMIT}..{LIMIT}")
+        return symbols.shape  # type: ignore[return-value]
+
+
+def _by_image(rows: NDArray[np.int32]) -> NDArray[np.int32]:
+    """What the network chose (n, B, C) -> (B, n * C)."""
+    return rows.swapaxes(0, 1).reshape(rows.shape[1], -1)

@@ -1,0 +1,254 @@
+"""pixel_values -> symbols of every quality and the latent, by what the device has: ONNX Runtime, or
+an engine TensorRT built there.
+
+Part of the one file for devices: Python 3.6, numpy, and whichever of the two is installed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from codec.files import sha256
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ONNX_FILE, ENGINE_FILE, RECORD_FILE = "encoder.onnx", "encoder.engine", "encoder.engine.json"
+TYPED_FILE = "encoder.fp16.onnx"
+"""The ONNX file whose products are in float16, for strongly typed networks; bundles for TensorRT 10
+and later hold it.
+"""
+PIXELS, SYMBOLS, LATENT = "pixel_values", "symbols", "latent"
+
+
+class OnnxRuntime:
+    """The bundle's ONNX file in ONNX Runtime, on the CPU."""
+
+    name = "onnxruntime"
+
+    def __init__(self, folder: str) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        # its own count is of all cores, those this process may not use among them
+        if hasattr(os, "sched_getaffinity"):
+            options.intra_op_num_threads = len(os.sched_getaffinity(0))
+        path = os.path.join(folder, ONNX_FILE)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its errors have no common base
+            raise ValueError(
+                f"ONNX Runtime {onnxruntime.__version__} refuses {path}: {error}"
+            ) from error
+
+    def run(
+        self, pixel_values: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Pixels (B, 3, S, S) float32, of the bundle's fixed B -> symbols (B, Q, M, C) int32,
+        latent (B, M, C) float32.
+        """
+        symbols, latent = self._session.run([SYMBOLS, LATENT], {PIXELS: pixel_values})
+        return symbols, latent
+
+
+class TensorRT:
+    """An engine that `build_engine.py` built on this device, with memory from CUDA's driver.
+
+    Args:
+        shapes: of the tensors, by name.
+
+    Raises:
+        ValueError: the engine is of another TensorRT, GPU or ONNX file, or cannot be loaded.
+    """
+
+    name = "tensorrt"
+
+    def __init__(self, folder: str, shapes: dict[str, tuple[int, ...]]) -> None:
+        import tensorrt
+
+        self._cuda = Cuda()
+        check_record(folder, str(tensorrt.__version__), self._cuda.device_name())
+        with open(os.path.join(folder, ENGINE_FILE), "rb") as file:
+            self._load(tensorrt, file.read(), shapes)
+
+    @classmethod
+    def of_bytes(
+        cls, tensorrt: Any, serialized: bytes, shapes: dict[str, tuple[int, ...]]
+    ) -> TensorRT:
+        """An engine that has just been built."""
+        made = cls.__new__(cls)
+        made._cuda = Cuda()
+        made._load(tensorrt, serialized, shapes)
+        return made
+
+    def _load(self, trt: Any, serialized: bytes, shapes: dict[str, tuple[int, ...]]) -> None:
+        logger = trt.Logger(trt.Logger.ERROR)
+        if hasattr(trt, "init_libnvinfer_plugins"):
+            trt.init_libnvinfer_plugins(logger, "")
+        try:  # without a GPU that it can use, its constructors raise TypeError
+            self._runtime = trt.Runtime(logger)
+            self._engine = self._runtime.deserialize_cuda_engine(serialized)
+        except (TypeError, RuntimeError) as error:
+            raise ValueError(f"TensorRT cannot start: {error}") from error
+        self._context: Any = (
+            self._engine.create_execution_context() if self._engine is not None else None
+        )
+        if self._context is None:
+            raise ValueError(
+                "TensorRT cannot load the engine, or has no memory to run it: build it again with "
+                "build_engine.py"
+            )
+        self._symbols = np.empty(shapes[SYMBOLS], dtype=np.int32)
+        self._latent = np.empty(shapes[LATENT], dtype=np.float32)
+        sizes = {
+            PIXELS: 4 * int(np.prod(shapes[PIXELS])),
+            SYMBOLS: self._symbols.nbytes,
+            LATENT: self._latent.nbytes,
+        }
+        self._memory = {name: self._cuda.allocate(n_bytes) for name, n_bytes in sizes.items()}
+
+    def run(
+        self, pixel_values: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """As `OnnxRuntime.run`."""
+        self._cuda.to_device(
+            self._memory[PIXELS], np.ascontiguousarray(pixel_values, dtype=np.float32)
+        )
+        # TensorRT 8.5 and later; the only way from 10 on
+        if hasattr(self._context, "set_tensor_address"):
+            for name, address in self._memory.items():
+                self._context.set_tensor_address(name, address)
+            done = self._context.execute_async_v3(0)
+        else:
+            places = {
+                self._engine.get_binding_index(name): address
+                for name, address in self._memory.items()
+            }
+            done = self._context.execute_v2([places[i] for i in range(len(places))])
+        self._cuda.wait()
+        if not done:
+            raise ValueError(
+                "TensorRT could not run the engine: build it again with build_engine.py"
+            )
+        self._cuda.from_device(self._symbols, self._memory[SYMBOLS])
+        self._cuda.from_device(self._latent, self._memory[LATENT])
+        return self._symbols.copy(), self._latent.copy()
+
+
+class Cuda:
+    """The few calls of CUDA's driver that an engine needs.
+
+    Raises:
+        ValueError: there is no driver, no device, or a call fails.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._driver = ctypes.CDLL("libcuda.so.1")
+        except OSError as error:
+            raise ValueError(f"no CUDA driver: {error}") from error
+        self._device, context = ctypes.c_int(), ctypes.c_void_p()
+        self._call("cuInit", ctypes.c_uint(0))
+        self._call("cuDeviceGet", ctypes.byref(self._device), ctypes.c_int(0))
+        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), self._device)
+        self._call("cuCtxSetCurrent", context)
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        code = getattr(self._driver, name)(*arguments)
+        if code:
+            raise ValueError(f"CUDA: {name} failed with code {code}")
+
+    def device_name(self) -> str:
+        """Name of the GPU."""
+        text = ctypes.create_string_buffer(256)
+        self._call("cuDeviceGetName", text, ctypes.c_int(256), self._device)
+        return text.value.decode("ascii", "replace")
+
+    def allocate(self, n_bytes: int) -> int:
+        """Address of new memory on the device; it lives as long as the process."""
+        address = ctypes.c_uint64()
+        self._call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(n_bytes))
+        return int(address.value)
+
+    def to_device(self, address: int, array: NDArray[Any]) -> None:
+        self._call(
+            "cuMemcpyHtoD_v2",
+            ctypes.c_uint64(address),
+            ctypes.c_void_p(array.ctypes.data),
+            ctypes.c_size_t(array.nbytes),
+        )
+
+    def from_device(self, array: NDArray[Any], address: int) -> None:
+        self._call(
+            "cuMemcpyDtoH_v2",
+            ctypes.c_void_p(array.ctypes.data),
+            ctypes.c_uint64(address),
+            ctypes.c_size_t(array.nbytes),
+        )
+
+    def wait(self) -> None:
+        """Until everything that was started is done."""
+        self._call("cuCtxSynchronize")
+
+
+def check_record(folder: str, tensorrt: str, gpu: str) -> None:
+    """Compare what `build_engine.py` wrote beside the engine with this device.
+
+    Raises:
+        ValueError: the engine is of another TensorRT, GPU or ONNX file, or was altered.
+    """
+    try:
+        with open(os.path.join(folder, RECORD_FILE)) as file:
+            record = json.load(file)
+        built = {
+            key: str(record[key]) for key in ("tensorrt", "gpu", "onnx_sha256", "engine_sha256")
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder} lacks a whole {RECORD_FILE}: build the engine again with build_engine.py"
+        ) from error
+    here = {"tensorrt": tensorrt, "gpu": gpu}
+    here["onnx_sha256"], here["engine_sha256"] = (
+        sha256(os.path.join(folder, name)) for name in (ONNX_FILE, ENGINE_FILE)
+    )
+    words = {
+        "tensorrt": "TensorRT",
+        "gpu": "the GPU",
+        "onnx_sha256": "the ONNX file",
+        "engine_sha256": "the engine file",
+    }
+    for key in ("tensorrt", "gpu", "onnx_sha256", "engine_sha256"):
+        if built[key] != here[key]:
+            then, now = built[key][:40], here[key][:40]
+            reason = f"{ENGINE_FILE} was built for another device: {words[key]} was {then}, here it is {now}"
+            raise ValueError(f"{reason}; build it again with build_engine.py")
+
+
+def open_engine(folder: str, shapes: dict[str, tuple[int, ...]]) -> OnnxRuntime | TensorRT:
+    """The engine that was built in a bundle, where there is one; else ONNX Runtime.
+
+    Raises:
+        ValueError: neither can be had; the message says what to do.
+    """
+    if os.path.exists(os.path.join(folder, ENGINE_FILE)):
+        try:
+            return TensorRT(folder, shapes)
+        except ImportError as error:
+            raise ValueError(
+                f"{ENGINE_FILE} is there, but this Python has no tensorrt module: {error}"
+            ) from error
+    try:
+        return OnnxRuntime(folder)
+    except ImportError as error:
+        raise ValueError(
+            "neither onnxruntime nor an engine: pip install onnxruntime, or run build_engine.py on "
+            "this device"
+        ) from error

@@ -1,0 +1,176 @@
+"""picture -> pixel_values: what the Hugging Face image processor of a ViT or BLIP does, from PIL
+and numpy alone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+ImageLike: TypeAlias = Image.Image | str | Path | NDArray[Any]
+"""A PIL image, the path of one, or an array (H, W), (H, W, 3) or (H, W, 4) uint8."""
+
+MAX_PIXELS = 1 << 28
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Constants of the preprocessing: resize to (size, size), then (pixel / 255 - mean) / std per
+    channel.
+
+    Attributes:
+        size: side in pixels of the square the backbone takes.
+        resample: PIL's number of the filter, 2 = bilinear, 3 = bicubic.
+        resize: side in pixels the shorter edge is resized to before a centre crop of `size`; None
+            resizes both edges.
+    """
+
+    size: int
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    resample: int = 2
+    resize: int | None = None
+
+    def affine(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(scale, shift), each (3,) float32: `pixel_values = pixels * scale - shift`."""
+        std = np.asarray(self.std, dtype=np.float64)
+        return (1 / (255 * std)).astype(np.float32), (np.asarray(self.mean) / std).astype(
+            np.float32
+        )
+
+    def pixels(self, image: ImageLike) -> NDArray[np.uint8]:
+        """One picture -> (size, size, 3) uint8.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not a picture, an array of another shape or dtype, or an empty or enormous
+                picture.
+        """
+        picture = to_rgb(image)
+        size = self.size
+        if self.resize is None:
+            if picture.size != (size, size):
+                picture = picture.resize((size, size), self.resample)
+        else:
+            short = min(picture.size)
+            width, height = (max(int(self.resize * edge / short), 1) for edge in picture.size)
+            if picture.size != (width, height):
+                picture = picture.resize((width, height), self.resample)
+            left, top = (width - size) // 2, (height - size) // 2
+            picture = picture.crop((left, top, left + size, top + size))
+        return np.asarray(picture, dtype=np.uint8)
+
+    def __call__(self, images: list[ImageLike]) -> NDArray[np.float32]:
+        """Pictures -> `pixel_values` (B, 3, size, size) float32."""
+        scale, shift = self.affine()
+        pixels = np.stack([self.pixels(image) for image in images])
+        return np.ascontiguousarray((pixels * scale - shift).transpose(0, 3, 1, 2))
+
+    @classmethod
+    def from_processor(cls, path: str | Path) -> Preprocess:
+        """Read the image processor's settings of a Hugging Face checkpoint.
+
+        Args:
+            path: `preprocessor_config.json`; `processor_config.json`, where transformers 5 writes
+                them together with a text processor's; or a folder with one of them.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: a setting that this preprocessing does not reproduce; the message names it.
+        """
+        file = Path(path)
+        if file.is_dir():
+            own, joint = file / "preprocessor_config.json", file / "processor_config.json"
+            file = joint if joint.is_file() and not own.is_file() else own
+        values = json.loads(file.read_text())
+        values = values.get("image_processor", values)
+        size = values.get("size", 224)
+        crop = values.get("crop_size") if values.get("do_center_crop") else None
+        resize = None
+        if isinstance(size, dict) and "shortest_edge" in size:
+            if crop is None:
+                raise ValueError(
+                    "a processor that resizes the shorter edge without a centre crop gives no "
+                    "fixed size"
+                )
+            resize = int(size["shortest_edge"])
+        elif crop is not None:
+            raise ValueError("a processor that resizes both edges and then crops is not supported")
+        side = crop if crop is not None else size
+        if isinstance(side, dict):
+            if side.get("height") != side.get("width"):
+                raise ValueError(f"the processor's size {side} is not square")
+            side = side["height"]
+        factor = values.get("rescale_factor", 1 / 255)
+        if abs(factor * 255 - 1) > 1e-6:
+            raise ValueError(f"the processor's rescale_factor {factor} is not 1/255")
+        mean = (
+            tuple(values.get("image_mean", (0.5,) * 3))
+            if values.get("do_normalize", True)
+            else (0.0,) * 3
+        )
+        std = (
+            tuple(values.get("image_std", (0.5,) * 3))
+            if values.get("do_normalize", True)
+            else (1.0,) * 3
+        )
+        return cls(
+            size=int(side),
+            mean=mean,
+            std=std,
+            resample=int(values.get("resample", 2)),
+            resize=resize,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Preprocess:
+        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+
+def to_rgb(image: ImageLike) -> Image.Image:
+    """A picture of any mode as an RGB PIL image; errors as `Preprocess.pixels`."""
+    if isinstance(image, (str, Path)):
+        path = Path(image)
+        if not path.is_file():
+            raise FileNotFoundError(f"no picture at {path}")
+        try:
+            with Image.open(path) as opened:
+                _check_extent(opened.size, str(path))
+                return ImageOps.exif_transpose(opened).convert("RGB")
+        except (
+            UnidentifiedImageError,
+            OSError,
+            SyntaxError,
+            Image.DecompressionBombError,
+        ) as error:
+            raise ValueError(f"{path} is not a picture that can be read: {error}") from error
+    if isinstance(image, Image.Image):
+        _check_extent(image.size, "the picture")
+        return image.convert("RGB")
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8:
+            raise ValueError(
+                f"an image array has dtype uint8, not {image.dtype}; use codec.encode for "
+                "pixel_values"
+            )
+        if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
+            raise ValueError(
+                f"an image array has shape (H, W), (H, W, 3) or (H, W, 4), not {image.shape}"
+            )
+        _check_extent(image.shape[:2], "the array")
+        return Image.fromarray(image).convert("RGB")
+    raise ValueError(f"expected a PIL image, a path or an array, not {type(image).__name__}")
+
+
+def _check_extent(size: tuple[int, ...], name: str) -> None:
+    if not 0 < size[0] * size[1] <= MAX_PIXELS:
+        raise ValueError(f"{name} has {size[0]} x {size[1]} pixels; 1 to {MAX_PIXELS} are taken")

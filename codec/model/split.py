@@ -1,0 +1,278 @@
+"""image -> tokens | tokens -> answer: cuts a Hugging Face vision model into a head and a tail after
+any block.
+
+This is the only file that knows the insides of `transformers`. Nothing is copied: head and tail
+share the parameters of the model they were cut from, and `tail(head(x)).logits` equals
+`model(x).logits` bit for bit.
+
+A task model holds a vision tower, or is one: embeddings, blocks, a norm. The cut is in the tower;
+what a model has beside it (a classifier, BLIP's text encoder and decoder) is the tail's as it is.
+Families differ in where the tower and its blocks are, and in nothing else.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+
+class Split(NamedTuple):
+    """The two parts of a backbone: `head` (device, image -> tokens) and `tail` (server, tokens ->
+    answer).
+    """
+
+    head: Head
+    tail: nn.Module
+
+
+class TokenGrid(NamedTuple):
+    """Shape of the tokens at the cut: `n_prefix` special tokens, then a `side` x `side` grid, each
+    `width` wide.
+    """
+
+    n_prefix: int
+    side: int
+    width: int
+
+    @property
+    def n_tokens(self) -> int:
+        return self.n_prefix + self.side * self.side
+
+
+class Head(nn.Module):
+    """Embeddings and the first k blocks: `pixel_values` (B, 3, H, W) -> tokens (B, N, D)."""
+
+    def __init__(self, embeddings: nn.Module, layers: nn.ModuleList) -> None:
+        super().__init__()
+        self.embeddings = embeddings
+        self.layers = layers
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        tokens: torch.Tensor = self.embeddings(pixel_values)
+        for layer in self.layers:
+            tokens = layer(tokens)
+        return tokens
+
+
+class _PassThrough(nn.Module):
+    """Stands where the embeddings stood: the tokens go through, in the dtype the embeddings would
+    have given them.
+
+    ViT and DeiT ask `embeddings.patch_embeddings.projection.weight` for the dtype they cast their
+    input to; an empty buffer in that place answers for the tail and follows its `.to()`.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        projection = nn.Module()
+        projection.register_buffer("weight", torch.empty(0, dtype=dtype), persistent=False)
+        self.patch_embeddings = nn.Module()
+        self.patch_embeddings.projection = projection
+
+    def forward(self, tokens: torch.Tensor, **_: Any) -> torch.Tensor:
+        return tokens.to(self.patch_embeddings.projection.weight.dtype)  # type: ignore[union-attr,arg-type]
+
+
+def split(model: nn.Module, k: int) -> Split:
+    """Cut `model` after block `k` of its vision tower: `head, tail = split(model, k)`.
+
+    Args:
+        model: a ViT, DeiT or DINOv2 model of `transformers`, plain (`ViTModel`) or
+            `...ForImageClassification`; or a BLIP model: `BlipForConditionalGeneration`,
+            `BlipForQuestionAnswering`, `BlipForImageTextRetrieval`, `BlipModel`, `BlipVisionModel`.
+        k: number of blocks the head keeps, 0 (embeddings only) to L (all of them).
+
+    Returns:
+        `Split(head, tail)`. `head(pixel_values)` gives tokens (B, N, D); `tail(tokens)` takes them
+        in place of the
+        pixels and otherwise is the model: same class, same methods (`generate`), same outputs, same
+        keyword arguments; also by name, `pixel_values=tokens`. Parameters are shared.
+
+    Raises:
+        ValueError: `model` is of another family, or `k` is not an integer in 0 ... L.
+    """
+    name = _tower_name(model)
+    tower = _tower(model)
+    layers = blocks(model)
+    if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k <= len(layers):
+        raise ValueError(
+            f"cut k={k!r} is not an integer in 0..{len(layers)} (the model has {len(layers)} "
+            "blocks)"
+        )
+    _install_hooks(tower)
+    head = Head(tower.embeddings, layers[:k])
+    tail_tower = _shallow_copy(tower)
+    tail_tower._modules["embeddings"] = _PassThrough(next(tower.parameters()).dtype)
+    if "encoder" in tower._modules:
+        encoder = _shallow_copy(tower._modules["encoder"])
+        encoder._modules[_layer_name(encoder)] = layers[k:]
+        tail_tower._modules["encoder"] = encoder
+    else:
+        tail_tower._modules[_layer_name(tower)] = layers[k:]
+    if not name:
+        return Split(head, tail_tower)
+    tail = _shallow_copy(model)
+    tail._modules[name] = tail_tower
+    return Split(head, tail)
+
+
+def blocks(model: nn.Module) -> nn.ModuleList:
+    """The transformer blocks of the vision tower of a model that `split` takes; of a tail, those
+    behind the cut.
+    """
+    tower = _tower(model)
+    owner = tower._modules.get("encoder", tower)
+    found: nn.ModuleList = owner._modules[_layer_name(owner)]
+    return found
+
+
+def n_blocks(model: nn.Module) -> int:
+    """Number of transformer blocks L of a model that `split` takes."""
+    return len(blocks(model))
+
+
+def token_grid(model: nn.Module) -> TokenGrid:
+    """Shape of the tokens of a model that `split` takes, for the image size of its configuration.
+
+    Raises:
+        ValueError: the model is of another family, or its tokens do not form a square.
+    """
+    tower = _tower(model)
+    embeddings = tower.embeddings
+    if _is_blip(tower):
+        patches, positions = embeddings.num_patches, embeddings.position_embedding.shape[1]
+    else:
+        patches, positions = (
+            embeddings.patch_embeddings.num_patches,
+            embeddings.position_embeddings.shape[1],
+        )
+    side = round(patches**0.5)
+    if side * side != patches:
+        raise ValueError(
+            f"the {patches} patch tokens of {type(model).__name__} do not form a square"
+        )
+    return TokenGrid(n_prefix=positions - patches, side=side, width=tower.config.hidden_size)
+
+
+def share_tower(models: Sequence[nn.Module]) -> None:
+    """Give all task models the vision tower of the first: one object, so that tokens of one are
+    tokens of all, and a change in it too.
+
+    Raises:
+        ValueError: a model is of another family, or its tower is not that of the first, weight for
+            weight.
+    """
+    first = _tower(models[0])
+    weights, shape = first.state_dict(), _shape(first)
+    for model in models[1:]:
+        own = _tower(model).state_dict()
+        if (
+            _shape(_tower(model)) != shape
+            or set(own) != set(weights)
+            or not all(torch.equal(own[key], weights[key]) for key in weights)
+        ):
+            raise ValueError(
+                f"{type(models[0]).__name__} and {type(model).__name__} do not share one vision "
+                "tower: theirs differ"
+            )
+        model._modules[_tower_name(model)] = first
+
+
+def decoder_logits(model: nn.Module, pixel_values: torch.Tensor, **inputs: Any) -> torch.Tensor:
+    """Logits (B, T, V) of BLIP's text decoder in `model(pixel_values=..., **inputs)`, also where
+    that keeps them to itself, as in VQA.
+
+    Args:
+        model: a `BlipForConditionalGeneration`, a `BlipForQuestionAnswering`, or the tail of one.
+        pixel_values: (B, 3, S, S), for a tail tokens (B, N, D).
+        inputs: what the model's forward takes; for VQA `input_ids` (B, Q) of the question and
+            `decoder_input_ids` (B, T) of the answer.
+    """
+    kept: list[torch.Tensor] = []
+    decoder: Any = model.text_decoder
+    handle = decoder.register_forward_hook(
+        lambda _module, _args, output: kept.append(output.logits)
+    )
+    try:
+        model(pixel_values=pixel_values, **inputs)
+    finally:
+        handle.remove()
+    return kept[0]
+
+
+def _tower(model: nn.Module) -> Any:
+    """The vision tower inside a task model, or the model itself where it is one."""
+    name = _tower_name(model)
+    return model._modules[name] if name else model
+
+
+def _tower_name(model: nn.Module) -> str:
+    """The name a task model has its vision tower under (`vision_model`, `vit`, `deit`, `dinov2`),
+    "" where the model is the tower.
+    """
+    for name in ("vision_model", getattr(model, "base_model_prefix", "")):
+        if _is_tower(model._modules.get(name)):
+            return name
+    if _is_tower(model):
+        return ""
+    raise ValueError(
+        f"cannot split {type(model).__name__}: expected a ViT, DeiT, DINOv2 or BLIP model of "
+        "transformers"
+    )
+
+
+def _is_tower(module: Any) -> bool:
+    if _is_blip(module):
+        return True
+    owner = (
+        module._modules.get("encoder", module)
+        if hasattr(getattr(module, "embeddings", None), "patch_embeddings")
+        else None
+    )
+    return owner is not None and bool(_layer_name(owner))
+
+
+def _is_blip(module: Any) -> bool:
+    """Whether a module is BLIP's vision tower; those of CLIP, SigLIP and others look alike, and
+    have layers before their first block.
+    """
+    return getattr(getattr(module, "config", None), "model_type", None) == "blip_vision_model"
+
+
+def _shape(tower: Any) -> tuple[Any, ...]:
+    """What of a tower's function its weights do not show."""
+    config = tower.config
+    return type(tower), config.num_attention_heads, config.hidden_act, config.layer_norm_eps
+
+
+def _layer_name(owner: nn.Module) -> str:
+    """What a module calls its blocks: `layers` (ViT, DeiT, BLIP's encoder) or `layer` (DINOv2's
+    encoder).
+    """
+    return next(
+        (n for n in ("layers", "layer") if isinstance(owner._modules.get(n), nn.ModuleList)), ""
+    )
+
+
+def _install_hooks(tower: nn.Module) -> None:
+    """Let transformers install the hooks behind `output_hidden_states` now: model and tail share
+    layers, and would each install them.
+    """
+    try:
+        from transformers.utils.output_capturing import maybe_install_capturing_hooks
+    except ImportError:  # before 5.2 there were none
+        return
+    maybe_install_capturing_hooks(tower)  # type: ignore[arg-type]
+
+
+def _shallow_copy(module: nn.Module) -> nn.Module:
+    """A module that shares all parameters and children, whose children can be replaced one by
+    one.
+    """
+    clone = copy.copy(module)
+    clone._modules = dict(module._modules)
+    return clone

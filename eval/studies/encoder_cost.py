@@ -1,0 +1,141 @@
+"""python -m eval.studies.encoder_cost RECIPE [key=value ...]: what a recipe's student encoder costs
+a device, beside one block of a ViT-B/16.
+
+The encoder has random weights, rounded to float16 as a trained one's are. Both run in ONNX Runtime
+on one thread, in turn; times are medians of processor time, so that other work on the machine
+counts little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from codec.bundle.export import check_installed, trace
+from codec.bundle.targets import TARGETS
+from codec.model.split import split
+from codec.model.transforms import StudentAnalysis
+from codec.show.console import add_row, make_table
+from eval.methods.method import device_cost, multiply_accumulates
+from training.codecs.recipe import CodecRecipe
+from training.engine.recipe import read_recipe
+
+SIZE, TOKENS = 224, (1, 197, 768)
+RUNS = 25
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.studies.encoder_cost",
+        description="A student encoder beside a block of a ViT-B/16.",
+    )
+    parser.add_argument("recipe", help="YAML file, or the name of one in training/recipes")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="put over the recipe")
+    options = parser.parse_args(arguments)
+    check_installed()
+    recipe = read_recipe(CodecRecipe, options.recipe, options.overrides)
+    if (
+        recipe.encoder != "student"
+        or recipe.side << len(recipe.student_widths) != recipe.fold * SIZE
+    ):
+        raise SystemExit(f"{options.recipe} is not of a student encoder for {SIZE} x {SIZE} pixels")
+    one_block, cost = block(), device_cost(student(recipe), SIZE)
+    run_block = session(graph(one_block, TOKENS), "x", TOKENS)
+    table = make_table("target", ">parameters", ">ONNX", ">encoder", ">block", ">encoder / block")
+    for target, model in graphs(recipe).items():
+        run = session(model, "pixel_values", (1, 3, SIZE, SIZE))
+        ours, theirs = medians_ms(run, run_block)
+        sizes = (f"{cost.params / 1e6:.2f} M", f"{model.ByteSize() / 1e6:.2f} MB")
+        add_row(table, target, *sizes, f"{ours:.2f} ms", f"{theirs:.2f} ms", f"{ours / theirs:.3f}")
+    Console().print(table)
+    ours, theirs = cost.macs / 1e6, multiply_accumulates(one_block, TOKENS) / 1e6
+    print(f"multiply-accumulates: encoder {ours:.0f} M, block {theirs:.0f} M")
+
+
+def student(recipe: CodecRecipe) -> StudentAnalysis:
+    """A recipe's student with random weights that float16 holds."""
+    torch.manual_seed(0)
+    made = StudentAnalysis(recipe.student_widths, recipe.student_depths, recipe.n_channels).eval()
+    with torch.no_grad():
+        for p in made.parameters():
+            p.copy_(p.half())
+    return made
+
+
+def graphs(recipe: CodecRecipe) -> dict[str, Any]:
+    """The student's graph for each target, with a quantiser, as `codec export` writes it."""
+    from codec.bundle.lowering import lower, weights_as_half
+
+    traced, n_qualities = trace(student(recipe), SIZE), len(recipe.rate_weights)
+    gain, half = (
+        np.ones((n_qualities, recipe.n_channels), dtype=np.float32),
+        np.full(n_qualities, 0.5, dtype=np.float32),
+    )
+    made = {name: lower(traced, target, gain, half) for name, target in TARGETS.items()}
+    return {
+        name: weights_as_half(model) if TARGETS[name].tensorrt is None else model
+        for name, model in made.items()
+    }
+
+
+def block() -> torch.nn.Module:
+    """One transformer block of a ViT-B/16, tokens (B, 197, 768) -> tokens, with random weights."""
+    from transformers import ViTConfig, ViTModel
+
+    head = split(ViTModel(ViTConfig(num_hidden_layers=1)).eval(), 1).head
+    head.embeddings = torch.nn.Identity()
+    return head
+
+
+def graph(network: torch.nn.Module, shape: tuple[int, ...]) -> Any:
+    """A network with one input `x`, as an `onnx.ModelProto`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network,
+            (torch.zeros(shape),),
+            input_names=["x"],
+            opset_version=18,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def session(model: Any, name: str, shape: tuple[int, ...]) -> Callable[[], Any]:
+    """A function that runs a graph once, on one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    opened = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    return lambda: opened.run(None, {name: x})
+
+
+def medians_ms(*runs: Callable[[], Any]) -> list[float]:
+    """Median milliseconds of processor time of each, run in turn after a warm-up."""
+    times: list[list[float]] = [[] for _ in runs]
+    for i in range(RUNS + 3):
+        for run, mine in zip(runs, times, strict=True):
+            start = time.process_time()
+            run()
+            if i >= 3:
+                mine.append(1000 * (time.process_time() - start))
+    return [statistics.median(mine) for mine in times]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,320 @@
+"""codec.build_engine and the TensorRT side of codec.engines, against stand-ins for the releases of
+JetPack 4 to 7 and for TensorRT 11.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from codec.bundle.lowering import FLOAT32
+from codec.device.encoder import DeviceEncoder, build_engine, engines
+from codec.device.encoder import command as device_cli
+from codec.pipeline import Device
+from tests import fake_tensorrt
+from tests.fake_tensorrt import FakeCuda
+
+RELEASES = {
+    "8.0.1.6": "jetson-nano",
+    "8.2.1.8": "jetson-nano",
+    "8.5.2.2": "jetson-orin-jp5",
+    "8.6.2.3": "jetson-orin-jp6",
+} | {
+    "10.3.0": "jetson-orin-jp6",
+    "10.13.3": "jetson-jp7",
+    "11.0.0": "jetson-jp7",
+}
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Function (release, **what is wrong with it) -> the stand-in, put in the place of tensorrt,
+    with a GPU.
+    """
+    monkeypatch.setattr(engines, "Cuda", FakeCuda)
+    monkeypatch.setattr(build_engine, "Cuda", FakeCuda)
+
+    def put(release: str, **wrong: Any) -> Any:
+        module = fake_tensorrt.make(release, **wrong)
+        monkeypatch.setitem(sys.modules, "tensorrt", module)
+        return module
+
+    return put
+
+
+@pytest.fixture
+def bundle(bundles: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    """Function (target) -> a bundle that a test may change."""
+    return lambda target: Path(shutil.copytree(bundles(target), tmp_path / target))
+
+
+def build(folder: Path, *options: str) -> int:
+    return build_engine.main([str(folder), *options])
+
+
+def refusal(capsys: pytest.CaptureFixture[str], folder: Path, *options: str) -> str:
+    """The one line of a build that fails as it should, and leaves no engine."""
+    assert build(folder, *options) == 2
+    _, err = capsys.readouterr()
+    assert err.startswith("build_engine: error: ")
+    assert err.count("\n") == 1
+    assert not (folder / "encoder.engine").exists()
+    assert not (folder / "encoder.engine.json").exists()
+    return err
+
+
+def calls(module: Any, name: str) -> list[Any]:
+    return [entry[1] for entry in module.log if entry[0] == name]
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+@pytest.mark.parametrize("release", RELEASES)
+def test_an_engine_is_built_checked_and_then_used(
+    release: str,
+    fp16: bool,
+    install: Callable[..., Any],
+    bundle: Callable[[str], Path],
+    traced: Callable[[str], Any],
+    picture: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, module = bundle(RELEASES[release]), install(release)
+    assert build(folder, *(["--fp16"] if fp16 else [])) == 0
+    assert "of the sample symbols as recorded" in capsys.readouterr().out
+    record = json.loads((folder / "encoder.engine.json").read_text())
+    assert (record["tensorrt"], record["gpu"], record["precision"]) == (
+        release,
+        FakeCuda.name,
+        "fp16" if fp16 else "fp32",
+    )
+    assert record["agreement"] > 0.97
+    encoder = DeviceEncoder(str(folder))
+    assert encoder.engine.name == "tensorrt"
+    image = picture(1, 50, 40)
+    if not fp16:
+        assert encoder.encode(image, 2) == Device(traced("student")[0])(image, 2)
+    typed = fp16 and int(release.split(".")[0]) >= 10
+    assert calls(module, "parse") == [
+        (folder / ("encoder.fp16.onnx" if typed else "encoder.onnx")).stat().st_size
+    ]
+    assert "TF32" in calls(module, "clear")
+    major = int(release.split(".")[0])
+    assert calls(module, "network") == [1 if major < 10 else 4 if major == 10 else 0]
+    assert calls(module, "parser flag") == (
+        ["native instance norm"] if release.startswith("8.6") else []
+    )
+
+
+@pytest.mark.parametrize("release", ["8.0.1.6", "8.2.1.8", "8.5.2.2", "8.6.2.3"])
+def test_norms_projection_and_quantiser_are_held_in_float32_before_10(
+    release: str, install: Callable[..., Any], bundle: Callable[[str], Path]
+) -> None:
+    folder, module = bundle(RELEASES[release]), install(release)
+    assert build(folder, "--fp16") == 0
+    obey = "STRICT_TYPES" if release.startswith("8.0") else "OBEY_PRECISION_CONSTRAINTS"
+    assert calls(module, "set") == ["FP16", obey]
+    (network,) = calls(module, "build")
+    layers = {layer.name: layer for layer in network.layers}
+    held = {name for name, layer in layers.items() if layer.precision == "float32"}
+    assert {name.split("/")[0].rstrip("0123456789") for name in held} == {
+        "norm",
+        "project",
+        "quantise",
+    }
+    assert all(layers[name].held == [(0, "float32")] for name in held)
+    free = set(layers) - held
+    assert any(layers[name].name.startswith("node_conv2d") for name in free)
+    assert not [
+        name for name in free if name.startswith(FLOAT32) and layers[name].kind == "float32"
+    ]
+    assert "quantise/cast" in free
+
+
+def _pairs(module: Any) -> list[Any]:
+    return [entry for entry in module.log if len(entry) == 2]
+
+
+def test_float32_engines_set_no_precision(
+    install: Callable[..., Any], bundle: Callable[[str], Path]
+) -> None:
+    module = install("8.2.1.8")
+    assert build(bundle("jetson-nano")) == 0
+    assert calls(module, "set") == []
+
+
+def test_the_timing_cache_is_kept_for_the_next_time(
+    install: Callable[..., Any], bundle: Callable[[str], Path]
+) -> None:
+    folder, module = bundle("jetson-orin-jp5"), install("8.5.2.2")
+    assert build(folder, "--workspace", "64") == build(folder) == 0
+    assert [data for name, data in _pairs(module) if name == "given cache"] == [b"", b"timed "]
+    assert (folder / "timing.cache").read_bytes() == b"timed timed "
+    assert calls(module, "workspace") == [64 << 20, 256 << 20]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "options", "named"),
+    [
+        ({"symbols_wrong": 0.01}, [], "99.9% are asked for"),
+        ({"symbols_wrong": 0.2}, ["--fp16"], "97% are asked for"),
+        ({"nan": True}, ["--fp16"], "not finite (NaN or infinity); build it without --fp16"),
+        ({"refuses": "parse"}, [], "refuses the ONNX file: In node 3: UNSUPPORTED_NODE"),
+        ({"refuses": "build"}, [], "cannot build an engine"),
+        ({"refuses": "load"}, [], "cannot load the engine"),
+        ({"refuses": "context"}, [], "has no memory to run it"),
+        ({"refuses": "start"}, [], "cannot start: pybind11::init()"),
+    ],
+)
+def test_an_engine_that_is_wrong_is_not_accepted(
+    wrong: dict[str, Any],
+    options: list[str],
+    named: str,
+    install: Callable[..., Any],
+    bundle: Callable[[str], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    install("8.2.1.8", **wrong)
+    assert named in refusal(capsys, bundle("jetson-nano"), *options)
+
+
+def test_a_slightly_different_float16_engine_is_accepted(
+    install: Callable[..., Any], bundle: Callable[[str], Path]
+) -> None:
+    folder = bundle("jetson-nano")
+    install("8.2.1.8", symbols_wrong=0.01)
+    assert build(folder, "--fp16") == 0
+    assert 0.985 < json.loads((folder / "encoder.engine.json").read_text())["agreement"] < 0.995
+
+
+@pytest.mark.parametrize("changed", ["tensorrt", "gpu", "engine", "record", "onnx"])
+def test_an_engine_of_another_device_is_refused_with_the_reason(
+    changed: str,
+    install: Callable[..., Any],
+    bundle: Callable[[str], Path],
+    picture: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = bundle("jetson-nano")
+    install("8.2.1.8")
+    assert build(folder) == 0
+    capsys.readouterr()
+    picture(0).save(tmp_path / "photo.png")
+    named = {
+        "tensorrt": "TensorRT was 8.2.1.8, here it is 8.2.3.0",
+        "gpu": "the GPU was NVIDIA Tegra X1, here it is Orin",
+    }.get(changed, changed)
+    if changed == "tensorrt":
+        install("8.2.3.0")
+    elif changed == "gpu":
+        monkeypatch.setattr(FakeCuda, "name", "Orin")
+    elif changed == "engine":
+        (folder / "encoder.engine").write_bytes((folder / "encoder.engine").read_bytes()[:-1])
+    elif changed == "record":
+        (folder / "encoder.engine.json").unlink()
+        named = "lacks a whole encoder.engine.json"
+    else:
+        record = json.loads((folder / "encoder.engine.json").read_text())
+        (folder / "encoder.engine.json").write_text(json.dumps(record | {"onnx_sha256": "0" * 64}))
+        named = "the ONNX file was 000"
+    assert (
+        device_cli.main(
+            ["encode", str(folder), str(tmp_path / "photo.png"), "-o", str(tmp_path / "o")]
+        )
+        == 2
+    )
+    _, err = capsys.readouterr()
+    assert named in err
+    assert err.count("\n") == 1
+    assert "build" in err
+
+
+def test_an_engine_without_tensorrt_is_refused_and_not_passed_over(
+    install: Callable[..., Any], bundle: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = bundle("jetson-nano")
+    install("8.2.1.8")
+    assert build(folder) == 0
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(ValueError, match="no tensorrt module"):
+        DeviceEncoder(str(folder))
+
+
+def test_without_tensorrt_or_a_whole_bundle_nothing_is_built(
+    install: Callable[..., Any],
+    bundle: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = bundle("onnxruntime")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    assert "this Python has no TensorRT" in refusal(capsys, folder)
+    install("10.3.0")
+    assert "encoder.fp16.onnx is not in this bundle" in refusal(capsys, folder, "--fp16")
+    (folder / "samples.npz").unlink()
+    assert "samples.npz is missing" in refusal(capsys, folder)
+
+
+def test_names_that_no_layer_has_are_an_error_not_a_float16_norm(
+    install: Callable[..., Any], bundle: Callable[[str], Path]
+) -> None:
+    model = onnx.load(bundle("jetson-nano") / "encoder.onnx").SerializeToString()
+    with pytest.raises(ValueError, match="no layer of the network has the name"):
+        build_engine.build(install("8.2.1.8"), model, True, ["other"], 64, b"")
+
+
+def test_the_file_in_the_bundle_runs_beside_the_runtime(bundle: Callable[[str], Path]) -> None:
+    folder = bundle("jetson-nano")
+    done = subprocess.run(
+        [sys.executable, "build_engine.py", "."],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("build_engine: error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_a_driver_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> Any:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(engines.ctypes, "CDLL", refuse)
+    with pytest.raises(ValueError, match=r"no CUDA driver: libcuda\.so\.1"):
+        engines.Cuda()
+
+
+def test_cuda_calls_the_driver_and_names_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    class Driver:
+        def __getattr__(self, name: str) -> Any:
+            def call(*arguments: Any) -> int:
+                seen.append(name)
+                if name == "cuDeviceGetName":
+                    arguments[0].value = b"Orin"
+                return 2 if name == "cuMemAlloc_v2" else 0
+
+            return call
+
+    monkeypatch.setattr(engines.ctypes, "CDLL", lambda name: Driver())
+    cuda = engines.Cuda()
+    assert seen == ["cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxSetCurrent"]
+    assert cuda.device_name() == "Orin"
+    with pytest.raises(ValueError, match="cuMemAlloc_v2 failed with code 2"):
+        cuda.allocate(4)
+    cuda.to_device(0, np.zeros(4, np.float32))
+    cuda.wait()
+    assert seen[-2:] == ["cuMemcpyHtoD_v2", "cuCtxSynchronize"]

@@ -1,0 +1,44 @@
+"""eval.studies.encoder_cost: a recipe's encoder beside a block, for every target."""
+
+from __future__ import annotations
+
+import pytest
+
+from codec.bundle.targets import TARGETS
+from eval.methods.method import device_cost, multiply_accumulates
+from eval.studies import encoder_cost
+from training.codecs.recipe import CodecRecipe
+from training.engine.recipe import read_recipe
+
+SMALL = ["student_widths=[8,8,8,8,8]", "student_depths=[0,0,0,0,1]"]
+
+
+def test_every_target_has_a_row_and_a_small_encoder_is_cheaper_than_a_block(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder_cost, "RUNS", 1)
+    encoder_cost.main(["vit-base-imagenet-student", *SMALL])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if " MB " in line]
+    assert [row[0] for row in rows] == list(TARGETS)
+    assert all(float(row[-1]) < 0.5 for row in rows)
+
+
+def test_the_recipe_for_vit_base_keeps_to_3_mb_and_to_a_sixth_of_a_blocks_products() -> None:
+    """Its promise is a quarter of a block's time; a product of a small convolution takes up to 1.5
+    times as long as one of a block.
+    """
+    recipe = read_recipe(CodecRecipe, "vit-base-imagenet-student", [])
+    sizes = {
+        target: len(model.SerializeToString())
+        for target, model in encoder_cost.graphs(recipe).items()
+    }
+    assert list(sizes) == list(TARGETS)
+    assert max(sizes.values()) <= 3_000_000, sizes
+    theirs = multiply_accumulates(encoder_cost.block(), encoder_cost.TOKENS)
+    assert theirs == 197 * 12 * 768**2 + 2 * 197**2 * 768
+    assert device_cost(encoder_cost.student(recipe), encoder_cost.SIZE).macs <= theirs / 6
+
+
+def test_a_recipe_of_another_size_is_refused() -> None:
+    with pytest.raises(SystemExit, match="not of a student encoder for 224 x 224"):
+        encoder_cost.main(["vit-tiny-cifar10-student"])

@@ -1,0 +1,229 @@
+"""codec.demo: the bundled pictures, the figures it prints, and the picture it draws."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner
+
+from codec import FeatureCodec
+from codec.cli.app import app as cli
+from codec.model.checkpoint import shipped_root
+from codec.pipeline import Device, Server
+from codec.show import demo
+
+ROWS = [
+    {
+        "codec": "tiny",
+        "quality": q,
+        "task": "image-classification",
+        "n_images": 10000,
+        "bytes_mean": 50.0 + 10 * q,
+    }
+    | {"score": 70.0 + q, "score_uncut": 75.0, "drop": 5.0 - q}
+    for q in range(3)
+]
+
+
+@pytest.fixture
+def samples(shipped: SimpleNamespace, picture: Callable[..., Image.Image]) -> list[demo.Sample]:
+    """Four bundled pictures, of four labels."""
+    folder = shipped.root / "samples" / "cifar10"
+    folder.mkdir(parents=True)
+    for seed, label in enumerate(("cat", "dog", "ship", "truck")):
+        picture(seed).save(folder / f"{seed:02d}_{label}.png")
+    return demo.bundled_samples()
+
+
+def plain(sent: list[demo.Sent]) -> str:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(demo.table(sent))
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+def test_48_pictures_of_cifar10_are_bundled() -> None:
+    samples = demo.bundled_samples()
+    assert len(samples) == 48
+    assert len(demo.bundled_samples(5)) == 5
+    assert [sample.path.name[:2] for sample in samples] == [f"{i:02d}" for i in range(48)]
+    labels = {
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    }
+    assert {sample.label for sample in samples} <= labels
+    for sample in samples:
+        with Image.open(sample.path) as image:
+            assert (image.format, image.mode, image.size) == ("PNG", "RGB", (32, 32))
+    assert (shipped_root() / "samples" / "cifar10" / "README.md").is_file()
+
+
+def test_every_figure_is_measured_on_the_real_bytes(
+    tiny_codec: FeatureCodec, samples: list[demo.Sample]
+) -> None:
+    steps: list[None] = []
+    sent = demo.send(tiny_codec, samples, lambda: steps.append(None))
+    assert len(steps) == 4
+    uncut = tiny_codec.load_uncut()
+    for row, sample in zip(sent, samples, strict=True):
+        blob = Device(tiny_codec)(sample.path)
+        assert row.sample == sample
+        assert row.n_bytes == len(blob)
+        assert row.coded == Server(tiny_codec)(blob)[0]["label"]
+        logits = uncut(Device(tiny_codec).preprocess([sample.path])).logits
+        assert row.uncut == Server(tiny_codec).labels[int(logits.argmax())]
+        assert row.device_ms > 0
+        assert row.server_ms > 0
+        with Image.open(sample.path) as image:
+            for name, n_bytes in row.picture_n_bytes.items():
+                form, options = demo.FORMATS[name]
+                buffer = io.BytesIO()
+                image.save(buffer, form, **options)
+                assert n_bytes == buffer.tell()
+
+
+def test_the_lossless_formats_are_lossless(samples: list[demo.Sample]) -> None:
+    with Image.open(samples[0].path) as image:
+        for name in ("PNG", "WebP"):
+            form, options = demo.FORMATS[name]
+            buffer = io.BytesIO()
+            image.save(buffer, form, **options)
+            with Image.open(buffer) as again:
+                np.testing.assert_array_equal(np.asarray(again.convert("RGB")), np.asarray(image))
+
+
+def sent_row(label: str, uncut: str, coded: str, n_bytes: int, png: int = 2000) -> demo.Sent:
+    sizes = {"PNG": png, "WebP": 1500, "JPEG": 600}
+    return demo.Sent(demo.Sample(Path("x.png"), label), uncut, coded, n_bytes, sizes, 1.5, 2.5)
+
+
+def test_the_table_marks_disagreement_and_sums_up() -> None:
+    rows = [
+        sent_row("automobile", "automobile", "automobile", 60),
+        sent_row("cat", "dog", "dog", 70),
+        sent_row("cat", "cat", "automobile", 80, png=2600),
+        sent_row("ship", "ship", "ship", 70),
+    ]
+    printed = plain(rows)
+    assert "…" not in printed  # nothing is cut off at 80 columns
+    assert printed.count("automobile ≠") == 1
+    accuracy = next(line.split() for line in printed.splitlines() if "accuracy" in line)
+    assert accuracy == ["accuracy", "75.0%", "50.0%", "70.0", "2,150", "1,500", "600", "1.5", "2.5"]
+    agreement = next(line.split() for line in printed.splitlines() if "agreement" in line)
+    assert agreement == ["agreement", "75.0%", "1x", "30.7x", "21.4x", "8.6x"]
+
+
+def test_the_curve_has_a_point_for_every_quality(
+    tiny_codec: FeatureCodec, samples: list[demo.Sample]
+) -> None:
+    curve = demo.rate_curve(tiny_codec, samples)
+    assert [point.quality for point in curve] == [0, 1, 2]
+    paths = [sample.path for sample in samples]
+    for point in curve:
+        blobs = Device(tiny_codec)(paths, point.quality)
+        right = [
+            Server(tiny_codec)(blob)[0]["label"] == s.label
+            for blob, s in zip(blobs, samples, strict=True)
+        ]
+        assert point.bytes_mean == pytest.approx(np.mean([len(blob) for blob in blobs]))
+        assert point.score == pytest.approx(100 * np.mean(right))
+
+
+def titles(figure: Any) -> str:
+    return "\n".join(
+        [*(text.get_text() for text in figure.texts), *(ax.get_title("left") for ax in figure.axes)]
+    )
+
+
+@pytest.mark.parametrize("sweep", [[], ROWS], ids=["without a sweep", "with a sweep"])
+def test_the_picture_says_what_was_measured(
+    tiny_codec: FeatureCodec,
+    samples: list[demo.Sample],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sweep: list[dict[str, Any]],
+) -> None:
+    from matplotlib.figure import Figure
+
+    drawn = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))[1]
+    )
+    rows = [
+        demo.Sent(samples[0], "cat", "cat", 61, {"PNG": 2001, "WebP": 9, "JPEG": 9}, 1, 1),
+        demo.Sent(samples[1], "dog", "ship", 64, {"PNG": 2002, "WebP": 9, "JPEG": 9}, 1, 1),
+    ]
+    demo.draw(tiny_codec, rows, [demo.Point(0, 40.0, 50.0)], sweep, tmp_path / "demo.png")
+    with Image.open(tmp_path / "demo.png") as image:
+        assert image.size > (1200, 800)
+        assert len(image.convert("RGB").getcolors(1 << 24)) > 100
+    assert [path.name for path in tmp_path.glob("*demo*")] == ["demo.png"]
+    said = titles(drawn[0])
+    assert "2 pictures, 62 bytes each on average; PNG needs 2,002" in said
+    assert "50.0% right after the trip, 100.0% uncut" in said
+    assert ("10,000 test images" in said) == bool(sweep)
+    assert ("no sweep" in said) == (not sweep)
+    words = [text.get_text() for ax in drawn[0].axes[:2] for text in ax.texts]
+    assert words == ["cat", "61 bytes", "ship", "uncut: dog", "64 bytes"]
+
+
+def test_the_sweep_beside_the_checkpoint_is_read(tiny_codec_folder: Path, tmp_path: Path) -> None:
+    codec: Any = SimpleNamespace(folder=tmp_path)
+    assert demo.read_sweep(codec) == []
+    (tmp_path / "sweep.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    assert demo.read_sweep(codec) == ROWS
+    for bad in ("{", '{"codec": "tiny"}', "[1]"):
+        (tmp_path / "sweep.jsonl").write_text(bad)
+        with pytest.raises(ValueError, match=r"sweep\.jsonl"):
+            demo.read_sweep(codec)
+
+
+def test_the_command_prints_the_table_and_the_pictures_path(
+    samples: list[demo.Sample], tmp_path: Path
+) -> None:
+    out = tmp_path / "shown.png"
+    result = CliRunner().invoke(
+        cli.app, ["demo", "--codec", "tiny", "--out", str(out), "--limit", "3"]
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == str(out)
+    assert "these 3 pictures alone" in result.stdout.replace("images", "pictures")
+    assert out.is_file()
+
+
+@pytest.mark.parametrize("name", ["demo.txt", "nowhere/demo.png", "demo"])
+def test_a_picture_that_cannot_be_written_is_refused_before_any_work(
+    samples: list[demo.Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(demo, "send", lambda *_: pytest.fail("it has begun to work"))
+    result = CliRunner().invoke(cli.app, ["demo", "--codec", "tiny", "--out", str(tmp_path / name)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("codec: error: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_codec_of_other_labels_is_refused(tiny_codec: FeatureCodec) -> None:
+    with pytest.raises(ValueError, match="labels"):
+        demo.send(tiny_codec, [demo.Sample(Path("x.png"), "teapot")])
+
+
+def test_an_installation_without_pictures_says_so(shipped: SimpleNamespace) -> None:
+    with pytest.raises(FileNotFoundError, match="no pictures"):
+        demo.bundled_samples()

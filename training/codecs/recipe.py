@@ -1,0 +1,179 @@
+"""The recipe of a codec: every number its training depends on, and what follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from codec.device.preprocess import Preprocess
+from codec.model.checkpoint import find_backbone
+from codec.model.config import CodecConfig, backbones_of
+from codec.model.networks import digest
+from codec.tasks import LABELS
+from training.codecs.answers import Answers
+from training.engine.loop import Schedule
+
+
+@dataclass(frozen=True)
+class CodecRecipe:
+    """Everything a codec depends on.
+
+    Attributes:
+        task: what the codec's tails answer, and `backbone`: folder, shipped name or hub id of the
+            model that is cut after block `k`, or a folder with a model of each task; as in
+            `CodecConfig`.
+        data: folder or hub name, or `scenes`; `train_split` is fitted on, `validation_split` picks
+            the default quality, and `calibration_split`, which picks nothing, says what each
+            quality takes and loses.
+        rate_weights: lambda of each quality in nats per bit, largest (smallest blobs) first; their
+            number is the number of qualities.
+        shares: turns of each quality in a round of samples; none for one each. What takes many
+            turns is learned best: the smallest qualities ask the most of an encoder that all share.
+        sharpness: of `training.train.soft_round`, before noise stands for rounding in the rate; 0
+            for noise alone.
+        match_weight: weight of the normalised token distortion against the rate in stage 1.
+        start: folder of a trained codec whose encoder, synthesis and adapters this one starts from:
+            it has what this one has, in the same shapes, and may have blocks more; its qualities
+            need not be as many. None to start from random weights.
+        start_quality: the quality of `start` that all gains come from; None for their mean.
+        start_rate_weight: the lambda that these gains are for: they are spread around it. None for
+            the geometric mean of `rate_weights`; but where this and `start_quality` are None, and
+            `start` has as many qualities, each goes on from its own.
+        n_questions: asked of each picture in a step, where the task is to answer questions.
+        label_weight: share of the true label, or word, in the target of stage 2; the rest is the
+            uncut model's answer. 0 needs no labels.
+        fold: as in `CodecConfig`.
+        layers: qualities whose blobs hold the lower ones of these first, as in `CodecConfig`.
+        max_drop: the default quality is the smallest one whose drop on the validation split is at
+            most this, in points.
+        note: a sentence for the model card.
+        prior_steps: steps of fitting the prior alone, at the end.
+        count_limit: images whose symbols it is fitted to, and that are counted for the frozen
+            tables.
+        even_from: from this quality on to the finest, sizes of blobs rise by equal factors:
+            qualities are moved between those that were trained
+            (`training.codecs.freeze.space_evenly`). None leaves them where they are.
+        dead_zone_limit: of the images that are counted, those that the dead zones are chosen on; 0
+            for plain rounding.
+    """
+
+    name: str
+    backbone: str
+    data: str
+    train_split: str
+    validation_split: str
+    calibration_split: str
+    k: int
+    encoder: Literal["student", "blocks"]
+    side: int
+    n_channels: int
+    rate_weights: tuple[float, ...]
+    match: Schedule
+    answer: Schedule
+    task: str = LABELS
+    shares: tuple[int, ...] = ()
+    start: str | None = None
+    start_quality: int | None = None
+    start_rate_weight: float | None = None
+    student_widths: tuple[int, ...] = ()
+    student_depths: tuple[int, ...] = ()
+    synthesis_depth: int = 1
+    adapter_rank: int = 16
+    match_weight: float = 0.3
+    sharpness: float = 0.0
+    n_questions: int = 5
+    label_weight: float = 0.0
+    layers: tuple[int, ...] = ()
+    fold: int = 1
+    max_drop: float = 0.4
+    shift: int = 4
+    prior_steps: int = 2000
+    count_limit: int = 20000
+    dead_zone_limit: int = 2000
+    even_from: int | None = None
+    limit: int | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.shares and (len(self.shares) != len(self.rate_weights) or min(self.shares) < 1):
+            raise ValueError(
+                f"shares are a whole number from 1 on for each of {len(self.rate_weights)} "
+                f"qualities, not {self.shares}"
+            )
+        for stage in (self.match, self.answer):
+            if stage.epochs and stage.batch_size % len(self.turns()):
+                raise ValueError(
+                    f"a batch of {stage.batch_size} is not made of rounds of {len(self.turns())} "
+                    "samples: one a turn of each quality"
+                )
+        if self.even_from is not None and not 0 <= self.even_from < len(self.rate_weights) - 1:
+            raise ValueError(
+                f"even_from is a quality below the finest, {len(self.rate_weights) - 1}, or null, "
+                f"not {self.even_from}"
+            )
+
+    @property
+    def backbones(self) -> dict[str, str]:
+        """Where the model of each task is."""
+        return backbones_of(self.task, self.backbone)
+
+    def preprocess(self) -> Preprocess:
+        """The preprocessing of the backbone's pictures."""
+        first = next(iter(self.backbones.values()))
+        place = Path(find_backbone(first, Path()))
+        if place.is_dir():
+            return Preprocess.from_processor(place)
+        from huggingface_hub import hf_hub_download
+
+        return Preprocess.from_processor(hf_hub_download(first, "preprocessor_config.json"))
+
+    def answers(
+        self, uncut: nn.Module, preprocess: Preprocess, n_images: int, runs: Path
+    ) -> Answers:
+        """The uncut classifier's answers to this recipe's pictures, shared by the runs in a
+        folder.
+        """
+        about = f"{digest(uncut.state_dict())} {self.data} {self.train_split} {self.limit} {self.shift} {preprocess}"
+        return Answers(
+            uncut, runs / "answers", n_images, self.match.epochs + self.answer.epochs, about
+        )
+
+    def turns(self) -> torch.Tensor:
+        """The quality of each sample in a round, int64."""
+        n = len(self.rate_weights)
+        return torch.arange(n).repeat_interleave(torch.tensor(self.shares or (1,) * n))
+
+    def target(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """What an answer is to be: the uncut model's, with a share of the true label. (..., L) and
+        (...) -> (..., L).
+        """
+        target, share = logits.softmax(-1), self.label_weight
+        return (
+            (1 - share) * target + share * F.one_hot(labels, target.shape[-1]) if share else target
+        )
+
+    def config(self, preprocess: Preprocess) -> CodecConfig:
+        """The shape of the codec this recipe trains."""
+        return CodecConfig(
+            name=self.name,
+            task=self.task,
+            backbone=self.backbone,
+            k=self.k,
+            encoder=self.encoder,
+            side=self.side,
+            n_channels=self.n_channels,
+            n_qualities=len(self.rate_weights),
+            layers=self.layers,
+            fold=self.fold,
+            default_quality=len(self.rate_weights) - 1,
+            preprocess=preprocess,
+            student_widths=self.student_widths,
+            student_depths=self.student_depths,
+            synthesis_depth=self.synthesis_depth,
+            adapter_rank=self.adapter_rank,
+        )

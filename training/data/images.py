@@ -1,0 +1,201 @@
+"""data set -> batches of pixels: one loading path for a hub name, a folder or parquet files.
+
+All randomness of a sample (crop, flip, quantisation noise) is a function of (seed, epoch, index),
+so that a batch does not depend on the number of processes that share it, and a resumed run sees
+what an uninterrupted one sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from codec.device.preprocess import Preprocess
+
+IN_MEMORY_BYTES = 1 << 30
+"""Data sets that take less than this as uint8 pixels are decoded once and kept."""
+
+
+class Batch(TypedDict):
+    """Pixels (B, 3, S, S) uint8, labels (B,) int64, and `keys` (B,) int64 that all of a sample's
+    randomness comes from.
+    """
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+    keys: torch.Tensor
+
+
+class Keyed(Dataset[Any]):
+    """A data set whose samples carry keys: all randomness of a sample is a function of (seed,
+    epoch, index).
+
+    Keys come again after `fresh_epochs`, where that is not None.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.epoch = seed, 0
+        self.fresh_epochs: int | None = None
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
+        """Pixels (3, S, S) uint8, label, key."""
+        raise NotImplementedError
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch % self.fresh_epochs if self.fresh_epochs else epoch
+
+    def key(self, index: int) -> int:
+        return (self.seed << 48) + (self.epoch << 32) + index
+
+
+class Images(Keyed):
+    """A split of an image data set as uint8 pixels of the size the backbone takes.
+
+    Args:
+        data: folder, parquet files or hub name, whatever `datasets.load_dataset` takes.
+        split: name of the split, slices allowed (`train[:45000]`).
+        preprocess: gives the size; resizing and cropping is the processor's own.
+        limit: keep the first so many rows only.
+        seed: of the randomness that `keys` carry.
+
+    Raises:
+        ValueError: the data set has no image column.
+    """
+
+    def __init__(
+        self, data: str, split: str, preprocess: Preprocess, limit: int | None = None, seed: int = 0
+    ) -> None:
+        super().__init__(seed)
+        self.rows = load_rows(data, split, limit)
+        self.preprocess = preprocess
+        self.image_column, self.label_column = find_columns(self.rows)
+        self.labels = (
+            [int(v) for v in self.rows[self.label_column]]
+            if self.label_column
+            else [-1] * len(self.rows)
+        )
+        self._cache: torch.Tensor | None = None
+        if 3 * preprocess.size**2 * len(self.rows) < IN_MEMORY_BYTES:
+            self._cache = torch.stack([self._decode(i) for i in range(len(self.rows))])
+
+    def _decode(self, index: int) -> torch.Tensor:
+        pixels = self.preprocess.pixels(self.rows[index][self.image_column])
+        return torch.tensor(pixels).permute(2, 0, 1).contiguous()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
+        pixels = self._decode(index) if self._cache is None else self._cache[index]
+        return pixels, self.labels[index], self.key(index)
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the labels, where the data set gives them."""
+        names = getattr(self.rows.features.get(self.label_column), "names", None)
+        return list(names) if names else [str(v) for v in sorted(set(self.labels))]
+
+
+def collate(samples: list[tuple[torch.Tensor, int, int]]) -> Batch:
+    """Samples of `Images` -> one `Batch`."""
+    pixels, labels, keys = zip(*samples, strict=True)
+    return Batch(pixels=torch.stack(pixels), labels=torch.tensor(labels), keys=torch.tensor(keys))
+
+
+def batches(data: Keyed, size: int = 500) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The pictures in order and unaugmented: pixels (B, 3, S, S) uint8 and labels (B,) int64."""
+    for start in range(0, len(data), size):
+        batch = collate([data[i] for i in range(start, min(start + size, len(data)))])
+        yield batch["pixels"], batch["labels"]
+
+
+def load_rows(data: str, split: str, limit: int | None = None) -> Any:
+    """`datasets.load_dataset` on a hub name, a folder, or a folder of parquet files.
+
+    Raises:
+        ValueError: no such data or split, or no rows; the message names it.
+    """
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(data, split=split)
+    except (FileNotFoundError, ConnectionError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"cannot load split {split!r} of {data!r}: {str(error).splitlines()[0]}"
+        ) from error
+    if limit is not None:
+        rows = rows.select(range(min(limit, len(rows))))
+    if not len(rows):
+        raise ValueError(f"split {split!r} of {data!r} holds no rows")
+    return rows
+
+
+def find_columns(rows: Any) -> tuple[str, str | None]:
+    """Names of the image and the label column: the first ones of the types `Image` and
+    `ClassLabel`.
+
+    Raises:
+        ValueError: no image column.
+    """
+    import datasets
+
+    features = rows.features
+    image = next((n for n, f in features.items() if isinstance(f, datasets.Image)), None)
+    if image is None:
+        raise ValueError(f"the data set has no image column, only: {', '.join(features)}")
+    label = next((n for n, f in features.items() if isinstance(f, datasets.ClassLabel)), None)
+    return image, label or next((n for n in ("label", "labels") if n in features), None)
+
+
+def uniform(keys: torch.Tensor, n: int, stream: int) -> torch.Tensor:
+    """Counter-based random numbers: keys (B,) int64 -> (B, n) float32 in [0, 1), the same on every
+    machine.
+
+    SplitMix64 (Steele, Lea, Flood 2014) of (key, stream, position); `stream` separates the uses.
+    """
+    position = torch.arange(n, device=keys.device) + (stream << 40)
+    z = _mix(_mix(keys)[:, None] + position)
+    return (z >> 40 & 0xFFFFFF).to(torch.float32) / (1 << 24)
+
+
+def _mix(z: torch.Tensor) -> torch.Tensor:
+    z = z + _signed(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> 30 & (1 << 34) - 1)) * _signed(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> 27 & (1 << 37) - 1)) * _signed(0x94D049BB133111EB)
+    return z ^ (z >> 31 & (1 << 33) - 1)
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def augment(pixels: torch.Tensor, keys: torch.Tensor, shift: int) -> torch.Tensor:
+    """Random flip and shift by up to `shift` pixels with reflected borders: (B, 3, S, S) uint8 ->
+    the same.
+    """
+    side = pixels.shape[-1]
+    u = uniform(keys, 3, stream=0)
+    offset = (u[:, :2] * (2 * shift + 1)).long() - shift
+    line = torch.arange(side, device=pixels.device)
+    rows, cols = ((line + offset[:, i : i + 1]) for i in (0, 1))
+    rows, cols = (side - 1 - (side - 1 - z.abs()).abs() for z in (rows, cols))
+    cols = torch.where(u[:, 2:] < 0.5, cols, cols.flip(1))
+    sample = torch.arange(len(pixels), device=pixels.device)[:, None, None]
+    return pixels.permute(0, 2, 3, 1)[sample, rows[:, :, None], cols[:, None, :]].permute(
+        0, 3, 1, 2
+    )
+
+
+def normalise(pixels: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:
+    """uint8 pixels (B, 3, S, S) -> float32 `pixel_values`, as the processor would."""
+    scale, shift = (
+        torch.from_numpy(np.asarray(v)).view(3, 1, 1).to(pixels.device) for v in preprocess.affine()
+    )
+    return pixels * scale - shift

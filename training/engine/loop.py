@@ -1,0 +1,223 @@
+"""The training loop: transformers' Trainer around a module whose forward takes a batch and returns
+its loss.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from torch.utils.data import DistributedSampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from training.data.images import Keyed, collate
+from training.engine.optim import build_optimizer
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One stage of training.
+
+    Attributes:
+        epochs: passes over the training split; fractions allowed.
+        batch_size: images per step and process.
+        lr: peak learning rate, reached after `warmup` of the steps, then held until `decay` of the
+            steps are left, then linear to 0.
+        fresh_epochs: crops, flips and noise are new for so many epochs, then come again, so that
+            answers that were kept serve; None: always new.
+        save_steps: a checkpoint is written this often, and at the end; the last two are kept.
+    """
+
+    epochs: float
+    batch_size: int = 256
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    decay: float = 0.6
+    bf16: bool = True
+    seed: int = 0
+    fresh_epochs: int | None = None
+    save_steps: int = 200
+    log_steps: int = 50
+    num_workers: int = 0
+
+
+class LossIsNaNError(RuntimeError):
+    """The loss is not finite any more; the last checkpoint is from before that."""
+
+
+class _StopOnNaN(TrainerCallback):
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise LossIsNaNError(
+                f"the loss is {loss} at step {state.global_step}; the last checkpoint in "
+                f"{args.output_dir} is whole"
+            )
+
+
+class _Progress(TrainerCallback):
+    """Tells dataset and sampler their epoch, and the module how far the training is."""
+
+    def __init__(self, module: Any, data: Keyed, sampler: DistributedSampler[Any]) -> None:
+        self.module, self.data, self.sampler = module, data, sampler
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.data.set_epoch(int(state.epoch))
+        self.sampler.set_epoch(int(state.epoch))
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if hasattr(self.module, "on_progress"):
+            self.module.on_progress(state.global_step / max(state.max_steps, 1))
+
+
+class _StageTrainer(Trainer):
+    """Trainer with this project's optimizer; logs the parts of the loss that the module reports."""
+
+    schedule: Schedule
+    sampler: DistributedSampler[Any]
+    model: Any
+
+    def _get_train_sampler(self, *_: Any) -> DistributedSampler[Any]:
+        return self.sampler
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            self.optimizer = build_optimizer(
+                self.model, self.schedule.lr, self.schedule.weight_decay
+            )
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        if self.lr_scheduler is None:
+            s = self.schedule
+
+            def factor(step: int) -> float:
+                done = step / num_training_steps
+                return min(1.0, (done + 1 / num_training_steps) / s.warmup, (1 - done) / s.decay)
+
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+                optimizer or self.create_optimizer(), factor
+            )
+        return self.lr_scheduler
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        out = model(**inputs)
+        self._parts = {name: value for name, value in out.items() if name != "loss"}
+        return (out["loss"], out) if return_outputs else out["loss"]
+
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None
+    ) -> None:
+        """A tensor with several names (tied embeddings, a tower of two models) is written under
+        each: safetensors takes no aliases.
+        """
+        whole: dict[str, torch.Tensor] = {}
+        seen: set[int] = set()
+        for name, tensor in (state_dict or self.model.state_dict()).items():
+            whole[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+            seen.add(tensor.data_ptr())
+        super()._save(output_dir, whole)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        if "loss" in logs:
+            logs |= {
+                name: round(float(value), 5) for name, value in getattr(self, "_parts", {}).items()
+            }
+        super().log(logs, *args, **kwargs)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one, of those that train together, that writes what training ends
+    in.
+    """
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def last_whole_checkpoint(out: Path) -> str | None:
+    """The newest checkpoint in `out` whose every file can be read; one that a kill or a full disk
+    cut short is passed over.
+    """
+    folders = sorted(
+        out.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True
+    )
+    return next((str(folder) for folder in folders if _is_whole(folder)), None)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        json.loads((folder / "trainer_state.json").read_text())
+        with safe_open(folder / "model.safetensors", framework="pt") as weights:
+            weights.keys()
+        for name in ("optimizer.pt", "scheduler.pt"):
+            torch.load(folder / name, map_location="cpu", weights_only=True)
+    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, UnpicklingError):
+        return False
+    return True
+
+
+def train(
+    module: nn.Module,
+    data: Keyed,
+    schedule: Schedule,
+    out: Path,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Train `module` in place, resuming from the last whole checkpoint in `out` where there is one.
+
+    `module(pixels, labels, keys)` returns a dict with `loss` and scalars to log. `torchrun` and
+    `accelerate launch` work as with any Trainer; logs for TensorBoard lie in `out/runs`.
+
+    Raises:
+        LossIsNaNError: training stops there; the checkpoint before stays.
+    """
+    torch.manual_seed(schedule.seed)
+    arguments = TrainingArguments(
+        output_dir=str(out),
+        num_train_epochs=schedule.epochs,
+        per_device_train_batch_size=schedule.batch_size,
+        dataloader_drop_last=True,
+        dataloader_num_workers=schedule.num_workers,
+        max_grad_norm=1.0,
+        bf16=schedule.bf16,
+        use_cpu=not torch.cuda.is_available(),
+        seed=schedule.seed,
+        data_seed=schedule.seed,
+        logging_steps=schedule.log_steps,
+        logging_nan_inf_filter=False,
+        save_steps=schedule.save_steps,
+        save_total_limit=2,
+        report_to="tensorboard",
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        disable_tqdm=None if schedule.log_steps else True,
+    )
+    data.fresh_epochs = schedule.fresh_epochs
+    # accelerate shares it out
+    sampler: DistributedSampler[Any] = DistributedSampler(
+        data, num_replicas=1, rank=0, seed=schedule.seed
+    )
+    trainer = _StageTrainer(
+        model=module,
+        args=arguments,
+        train_dataset=data,
+        data_collator=collate,  # type: ignore[arg-type]
+        callbacks=[_StopOnNaN(), _Progress(module, data, sampler)],
+    )
+    trainer.schedule, trainer.sampler = schedule, sampler
+    last = last_whole_checkpoint(out)
+    if last:
+        report(f"resuming from {last}")
+    trainer.train(resume_from_checkpoint=last)
