@@ -18,10 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from codec.coding import native, rangecoder
 from codec.coding.blobs import read_blob, write_blobs
 from codec.coding.container import BitstreamError
 from codec.coding.context import LIMIT, N_TABLES
-from codec.coding.integer_prior import TABLE_SYMBOLS, IntegerPrior, native, rangecoder
+from codec.coding.integer_prior import TABLE_SYMBOLS, IntegerPrior
 from codec.coding.native import open_prior
 from codec.coding.rangecoder import PortableDecoder, Tables
 

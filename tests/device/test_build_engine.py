@@ -17,8 +17,9 @@ import onnx
 import pytest
 
 from codec.bundle.lowering import FLOAT32
-from codec.device.encoder import DeviceEncoder, build_engine, engines
-from codec.device.encoder import command as device_cli
+from codec.device import build_engine, engines
+from codec.device import command as device_cli
+from codec.device.encoder import DeviceEncoder
 from codec.pipeline import Device
 from tests import fake_tensorrt
 from tests.fake_tensorrt import FakeCuda

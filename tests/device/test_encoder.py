@@ -28,9 +28,9 @@ from PIL import Image
 from codec import BitstreamError, FeatureCodec
 from codec.bundle import onefile
 from codec.bundle.export import export_bundle
+from codec.device import command as device_cli
 from codec.device import engines, old_python
 from codec.device.encoder import DeviceEncoder
-from codec.device.encoder import command as device_cli
 from codec.model.checkpoint import shipped_root
 from codec.pipeline import Device, Server
 from tests import recorded

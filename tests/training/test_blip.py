@@ -24,7 +24,7 @@ from training.data.images import batches
 from training.data.texts import RowSource, TextImages, Words, open_source
 from training.engine.loop import Schedule, last_whole_checkpoint
 from training.engine.words import Texts, next_word
-from training.scenes import main
+from training.scenes.dataset import main
 from training.scenes.layout import KINDS, Scene, Thing
 from training.scenes.marks import named, thing_marks
 

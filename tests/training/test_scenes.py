@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from training.scenes import Scenes, main
+from training.scenes import Scenes
 from training.scenes.background import value_noise
 from training.scenes.counter import Draws, mix, noise_bytes
+from training.scenes.dataset import main
 from training.scenes.layout import CLEAR, SIDE, SPLITS, Scene, clear_relations, draw_scene, holds
 from training.scenes.pixels import RGB, _polygon, render, silhouette
 
