@@ -29,13 +29,17 @@ from codec.model.transforms import add_adapters
 from codec.tasks import LABELS
 from eval.methods.factorised import fit_bottleneck
 from eval.methods.method import BOTTLENECK, Cost, DecodeError, device_cost
-from training.codecs.objective import Objective, open_objective
+from training.codecs.building import load_models
+from training.codecs.objective import Objective
+from training.codecs.opening import open_objective
 from training.codecs.recipe import CodecRecipe
-from training.data.images import normalise, uniform
+from training.codecs.start import spread_gains
+from training.codecs.task import rate_task_loss
+from training.data.images import normalise
+from training.data.randomness import uniform
 from training.engine.command import run_command
 from training.engine.loop import is_first_process, train
 from training.engine.recipe import read_recipe
-from training.train import load_models, rate_task_loss, spread_gains
 
 RATE_STRIDE = 4
 """In training the bottleneck's rate is measured on every 4th token, from one that changes: the

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from codec.bundle.export import check_installed, trace
 from codec.bundle.targets import TARGETS
-from codec.model.split import split
+from codec.model.split import blocks
 from codec.model.transforms import StudentAnalysis
 from codec.show.console import add_row, make_table
 from eval.methods.method import device_cost, multiply_accumulates
@@ -90,9 +90,7 @@ def block() -> torch.nn.Module:
     """One transformer block of a ViT-B/16, tokens (B, 197, 768) -> tokens, with random weights."""
     from transformers import ViTConfig, ViTModel
 
-    head = split(ViTModel(ViTConfig(num_hidden_layers=1)).eval(), 1).head
-    head.embeddings = torch.nn.Identity()
-    return head
+    return blocks(ViTModel(ViTConfig(num_hidden_layers=1)).eval())[0]
 
 
 def graph(network: torch.nn.Module, shape: tuple[int, ...]) -> Any:

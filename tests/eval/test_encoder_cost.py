@@ -17,7 +17,7 @@ def test_every_target_has_a_row_and_a_small_encoder_is_cheaper_than_a_block(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encoder_cost, "RUNS", 1)
-    encoder_cost.main(["vit-base-imagenet-student", *SMALL])
+    encoder_cost.main(["vit-base-imagenet-codec", *SMALL])
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if " MB " in line]
     assert [row[0] for row in rows] == list(TARGETS)
     assert all(float(row[-1]) < 0.5 for row in rows)
@@ -27,7 +27,7 @@ def test_the_recipe_for_vit_base_keeps_to_3_mb_and_to_a_sixth_of_a_blocks_produc
     """Its promise is a quarter of a block's time; a product of a small convolution takes up to 1.5
     times as long as one of a block.
     """
-    recipe = read_recipe(CodecRecipe, "vit-base-imagenet-student", [])
+    recipe = read_recipe(CodecRecipe, "vit-base-imagenet-codec", [])
     sizes = {
         target: len(model.SerializeToString())
         for target, model in encoder_cost.graphs(recipe).items()
@@ -41,4 +41,4 @@ def test_the_recipe_for_vit_base_keeps_to_3_mb_and_to_a_sixth_of_a_blocks_produc
 
 def test_a_recipe_of_another_size_is_refused() -> None:
     with pytest.raises(SystemExit, match="not of a student encoder for 224 x 224"):
-        encoder_cost.main(["vit-tiny-cifar10-student"])
+        encoder_cost.main(["vit-tiny-cifar10-codec"])

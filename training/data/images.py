@@ -1,12 +1,8 @@
-"""data set -> batches of pixels: one loading path for a hub name, a folder or parquet files.
-
-All randomness of a sample (crop, flip, quantisation noise) is a function of (seed, epoch, index),
-so that a batch does not depend on the number of processes that share it, and a resumed run sees
-what an uninterrupted one sees.
-"""
+"""data set -> batches of labelled pixels, with the keys that all randomness comes from."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any, TypedDict
 
@@ -15,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from codec.device.preprocess import Preprocess
+from codec.tasks.dataset import find_columns, load_rows
 
 IN_MEMORY_BYTES = 1 << 30
 """Data sets that take less than this as uint8 pixels are decoded once and kept."""
@@ -75,7 +72,7 @@ class Images(Keyed):
         super().__init__(seed)
         self.rows = load_rows(data, split, limit)
         self.preprocess = preprocess
-        self.image_column, self.label_column = find_columns(self.rows)
+        self.image_column, self.label_column, *_ = find_columns(self.rows)
         self.labels = (
             [int(v) for v in self.rows[self.label_column]]
             if self.label_column
@@ -96,6 +93,13 @@ class Images(Keyed):
         pixels = self._decode(index) if self._cache is None else self._cache[index]
         return pixels, self.labels[index], self.key(index)
 
+    def digest(self) -> str:
+        """SHA-256 of all pixels in order, in hex: what names the pictures, wherever they lie."""
+        state = hashlib.sha256()
+        for index in range(len(self)):
+            state.update(self[index][0].numpy().tobytes())
+        return state.hexdigest()
+
     @property
     def label_names(self) -> list[str]:
         """Names of the labels, where the data set gives them."""
@@ -104,7 +108,7 @@ class Images(Keyed):
 
 
 def collate(samples: list[tuple[torch.Tensor, int, int]]) -> Batch:
-    """Samples of `Images` -> one `Batch`."""
+    """Samples of a `Keyed` data set -> one `Batch`."""
     pixels, labels, keys = zip(*samples, strict=True)
     return Batch(pixels=torch.stack(pixels), labels=torch.tensor(labels), keys=torch.tensor(keys))
 
@@ -114,83 +118,6 @@ def batches(data: Keyed, size: int = 500) -> Iterator[tuple[torch.Tensor, torch.
     for start in range(0, len(data), size):
         batch = collate([data[i] for i in range(start, min(start + size, len(data)))])
         yield batch["pixels"], batch["labels"]
-
-
-def load_rows(data: str, split: str, limit: int | None = None) -> Any:
-    """`datasets.load_dataset` on a hub name, a folder, or a folder of parquet files.
-
-    Raises:
-        ValueError: no such data or split, or no rows; the message names it.
-    """
-    import datasets
-
-    try:
-        rows = datasets.load_dataset(data, split=split)
-    except (FileNotFoundError, ConnectionError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"cannot load split {split!r} of {data!r}: {str(error).splitlines()[0]}"
-        ) from error
-    if limit is not None:
-        rows = rows.select(range(min(limit, len(rows))))
-    if not len(rows):
-        raise ValueError(f"split {split!r} of {data!r} holds no rows")
-    return rows
-
-
-def find_columns(rows: Any) -> tuple[str, str | None]:
-    """Names of the image and the label column: the first ones of the types `Image` and
-    `ClassLabel`.
-
-    Raises:
-        ValueError: no image column.
-    """
-    import datasets
-
-    features = rows.features
-    image = next((n for n, f in features.items() if isinstance(f, datasets.Image)), None)
-    if image is None:
-        raise ValueError(f"the data set has no image column, only: {', '.join(features)}")
-    label = next((n for n, f in features.items() if isinstance(f, datasets.ClassLabel)), None)
-    return image, label or next((n for n in ("label", "labels") if n in features), None)
-
-
-def uniform(keys: torch.Tensor, n: int, stream: int) -> torch.Tensor:
-    """Counter-based random numbers: keys (B,) int64 -> (B, n) float32 in [0, 1), the same on every
-    machine.
-
-    SplitMix64 (Steele, Lea, Flood 2014) of (key, stream, position); `stream` separates the uses.
-    """
-    position = torch.arange(n, device=keys.device) + (stream << 40)
-    z = _mix(_mix(keys)[:, None] + position)
-    return (z >> 40 & 0xFFFFFF).to(torch.float32) / (1 << 24)
-
-
-def _mix(z: torch.Tensor) -> torch.Tensor:
-    z = z + _signed(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> 30 & (1 << 34) - 1)) * _signed(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> 27 & (1 << 37) - 1)) * _signed(0x94D049BB133111EB)
-    return z ^ (z >> 31 & (1 << 33) - 1)
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def augment(pixels: torch.Tensor, keys: torch.Tensor, shift: int) -> torch.Tensor:
-    """Random flip and shift by up to `shift` pixels with reflected borders: (B, 3, S, S) uint8 ->
-    the same.
-    """
-    side = pixels.shape[-1]
-    u = uniform(keys, 3, stream=0)
-    offset = (u[:, :2] * (2 * shift + 1)).long() - shift
-    line = torch.arange(side, device=pixels.device)
-    rows, cols = ((line + offset[:, i : i + 1]) for i in (0, 1))
-    rows, cols = (side - 1 - (side - 1 - z.abs()).abs() for z in (rows, cols))
-    cols = torch.where(u[:, 2:] < 0.5, cols, cols.flip(1))
-    sample = torch.arange(len(pixels), device=pixels.device)[:, None, None]
-    return pixels.permute(0, 2, 3, 1)[sample, rows[:, :, None], cols[:, None, :]].permute(
-        0, 3, 1, 2
-    )
 
 
 def normalise(pixels: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:
