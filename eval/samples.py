@@ -31,8 +31,8 @@ from codec.model.checkpoint import find_backbone, shipped_root
 from codec.model.split import share_tower
 from codec.show.console import make_table
 from codec.tasks import CAPTIONS, QUESTIONS
+from codec.tasks.answers import answer_accuracies
 from codec.tasks.captions import bleu, cider_d
-from codec.tasks.scores import answer_accuracies
 from eval.measuring.asked import ask_words
 from eval.measuring.measure import BATCH_SIZE
 from eval.measuring.scene_facts import caption_facts

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS
 from codec.tasks import generate as text
+from codec.tasks.answers import answer_accuracies
 from codec.tasks.captions import BleuCounter, bleu_of
-from codec.tasks.scores import answer_accuracies, answer_agreement, caption_agreement
+from codec.tasks.judge import agrees
 from training.data.images import Images
 from training.data.texts import Words
 from training.engine.words import answers_to
@@ -116,7 +117,11 @@ class Captions:
         drops = bleu_of(times @ other)[:, 3] - bleu_of(times @ own)[:, 3]
         score, score_uncut = (float(bleu_of(counts.sum(0))[3]) for counts in (own, other))
         return Scored(
-            n, score, score_uncut, caption_agreement(answers, uncut), 1.96 * float(drops.std())
+            n,
+            score,
+            score_uncut,
+            100 * float(np.mean(agrees(CAPTIONS, answers, uncut))),
+            1.96 * float(drops.std()),
         )
 
 
@@ -160,7 +165,7 @@ class Questions:
             np.array(answer_accuracies(given, self.truth)) for given in (answers, uncut)
         )
         margin = paired_margin(right, right_uncut, self.pictures)
-        agreement = answer_agreement(answers, uncut)
+        agreement = 100 * float(np.mean(agrees(QUESTIONS, answers, uncut)))
         return Scored(
             len(right),
             100 * float(right.mean()),
