@@ -1,5 +1,6 @@
 """a file of the library -> what changes in it, so that Python 3.6 takes it: annotations, aliases
-and `TYPE_CHECKING` blocks go, `zip(strict=)` loses its argument.
+and `TYPE_CHECKING` blocks go, `zip(strict=)` loses its argument, and a file of codec/coding that it
+reads becomes a string.
 
 What a file needs beyond that is in `codec/device/old_python.py`.
 """
@@ -7,6 +8,7 @@ What a file needs beyond that is in `codec/device/old_python.py`.
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 from typing import NamedTuple
 
 Place = tuple[int, int]
@@ -73,6 +75,8 @@ def edits_of(node: ast.AST, source: str, tree: ast.Module) -> list[Edit]:
         if node.value is None:
             raise ValueError(f"line {node.lineno} declares a type and nothing else")
         return [Edit(_end(node.target), _end(node.annotation), "")]
+    if isinstance(node, ast.Assign) and node in tree.body and _read_beside(node.value):
+        return [Edit(_start(node.value), _end(node.value), _text_of(_read_beside(node.value)))]
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "zip":
         strict = [word for word in node.keywords if word.arg == "strict"]
         return [Edit(_end(node.args[-1]), _end(word.value), "") for word in strict]
@@ -87,6 +91,21 @@ def edits_of(node: ast.AST, source: str, tree: ast.Module) -> list[Edit]:
         }.get(node.attr)
         return [Edit(_start(node), _end(node), instead)] if instead else []
     return []
+
+
+def _read_beside(value: ast.expr) -> str:
+    """The name of the file that `(Path(__file__).parent / "name").read_text(...)` reads; else ""."""
+    start, _, rest = ast.unparse(value).partition("(Path(__file__).parent / '")
+    name, _, end = rest.partition("').read_text(")
+    return name if not start and end else ""
+
+
+def _text_of(name: str) -> str:
+    """A file of codec/coding as a string of Python."""
+    text = (Path(__file__).parent.parent / "coding" / name).read_text(encoding="utf-8")
+    if '"""' in text or text.endswith("\\"):
+        raise ValueError(f"codec/coding/{name} cannot be a string between three quotes")
+    return f'r"""{text}"""'
 
 
 def _in_class(node: ast.AnnAssign, tree: ast.Module) -> bool:

@@ -3,9 +3,9 @@ of Python 3.6 (`old_syntax`).
 
 There is one copy of coder, context model, container and preprocessing, the library's. The one file
 is their text, in the order of the data flow, less what only types need (annotations, aliases,
-`TYPE_CHECKING` blocks) and the imports among themselves; `zip(strict=)` loses its argument, and
-dataclasses and cached properties come from `codec/device/old_python.py`. Anything else that Python
-3.6 does not take is left as it is, for the tests to find.
+`TYPE_CHECKING` blocks) and the imports among themselves; a file that is read beside the library's
+becomes a string, and dataclasses and cached properties come from `codec/device/old_python.py`.
+Anything else that Python 3.6 does not take is left as it is, for the tests to find.
 """
 
 from __future__ import annotations
@@ -22,12 +22,19 @@ SOURCES = (
         f"coding.{name}"
         for name in (
             "container",
-            "rangecoder",
+            "tables",
+            "portable",
+            "constriction",
+            "coders",
+            "exact",
+            "passes",
             "context",
             "integer_prior",
             "progressive",
-            "native_c",
+            "compiled",
             "native",
+            "opening",
+            "budget",
             "blobs",
         )
     ),
