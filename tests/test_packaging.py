@@ -9,7 +9,10 @@ import shutil
 import statistics
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "requirements.lock"
@@ -36,13 +39,15 @@ import importlib.util, sys
 BLOCKED = ("compressai", "torchvision", "datasets")
 find_spec = importlib.util.find_spec
 
-def not_there(name, package=None):  # the question whether a package is there may be asked, the answer is no
+# the question whether a package is there may be asked, the answer is no
+def not_there(name, package=None):
     return None if name.split(".")[0] in BLOCKED else find_spec(name, package)
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in BLOCKED:
-            raise RuntimeError(f"the decode path imports {{name}}")  # no ImportError: a `try` must not hide it
+            # no ImportError: a `try` must not hide it
+            raise RuntimeError(f"the decode path imports {{name}}")
 
 importlib.util.find_spec = not_there
 sys.meta_path.insert(0, Refuse())
@@ -97,39 +102,58 @@ def working_uv() -> str | None:
     )
 
 
-def install_alone(wheel: Path, venv: Path) -> Path:
-    """Install `wheel` and what it needs to run, at the versions of the lock, into a new
-    environment; returns its bin.
-    """
-    python, uv = venv / "bin" / "python", working_uv()
+def make_environment(venv: Path) -> Path:
+    """Make a new environment; returns its bin."""
+    uv = working_uv()
     if uv is None:
         run(sys.executable, "-m", "venv", venv)
-        run(python, "-m", "pip", "install", "--quiet", "-c", LOCK, wheel)
-        return python.parent
-    run(uv, "venv", "--quiet", "--no-project", "--python", sys.executable, venv)
-    install = [uv, "pip", "install", "--quiet", "--python", python, "-c", LOCK, wheel]
-    cached = subprocess.run([*map(str, install), "--offline"], capture_output=True, check=False)
+    else:
+        run(uv, "venv", "--quiet", "--no-project", "--python", sys.executable, venv)
+    return venv / "bin"
+
+
+def install(what: str | Path, binaries: Path) -> None:
+    """Install a wheel and what it needs to run, at the versions of the lock, into an
+    environment.
+    """
+    python, uv = binaries / "python", working_uv()
+    if uv is None:
+        run(python, "-m", "pip", "install", "--quiet", "-c", LOCK, what)
+        return
+    command = [uv, "pip", "install", "--quiet", "--python", python, "-c", LOCK, what]
+    cached = subprocess.run([*map(str, command), "--offline"], capture_output=True, check=False)
     if cached.returncode:
-        run(*install)
-    return python.parent
+        run(*command)
 
 
-def test_wheel_runs_the_demo_outside_the_checkout(tmp_path: Path):
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, as it is built from the checkout."""
+    out = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, ROOT)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+def test_wheel_holds_all_of_the_library_and_its_types(wheel: Path):
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+    files = {
+        file.relative_to(ROOT).as_posix()
+        for file in (ROOT / "codec").rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    assert {"codec/py.typed", "codec/bundle/readme.md"} <= files
+    assert files <= held
+    assert {f"codec/pretrained/{SHIPPED}/{name}" for name in ("config.json", "README.md")} <= held
+    assert not [name for name in held if name.startswith(("training", "eval", "tests"))]
+
+
+def test_wheel_runs_the_demo_outside_the_checkout(wheel: Path, tmp_path: Path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    run(
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        tmp_path / "dist",
-        ROOT,
-    )
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
-
-    binaries = install_alone(wheel, tmp_path / "venv")
+    binaries = make_environment(tmp_path / "venv")
+    install(wheel, binaries)
     environment = clean_environment(elsewhere, binaries)
     installed = run(
         binaries / "python",
@@ -143,6 +167,14 @@ def test_wheel_runs_the_demo_outside_the_checkout(tmp_path: Path):
     listed = run(binaries / "codec", "list", "--json", cwd=elsewhere, env=environment)
     json.loads(listed)
     assert f'"{SHIPPED}"' in listed
+    # pictures are drawn by matplotlib, which comes with an extra of its own
+    refused = subprocess.run(
+        [binaries / "codec", "demo"], cwd=elsewhere, env=environment, capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert line.endswith("pip install 'task-codec[demo]'")
+    install(f"task-codec[demo] @ {wheel.as_uri()}", binaries)
     run(binaries / "codec", "demo", "--out", "picture.png", cwd=elsewhere, env=environment)
     assert (elsewhere / "picture.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 

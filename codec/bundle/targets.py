@@ -11,18 +11,23 @@ from dataclasses import dataclass
 
 _RELEASES = {  # TensorRT release -> the operators it was the first to take
     (8, 0): """
-        Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu Clip Concat Constant
-        ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace DequantizeLinear Div Dropout Elu Equal Erf Exp Expand EyeLike
-        Flatten Floor GRU Gather GatherElements Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool Greater GreaterOrEqual HardSigmoid
-        Identity If ImageScaler InstanceNormalization LRN LSTM LeakyRelu Less LessOrEqual Log LogSoftmax Loop LpNormalization LpPool
-        MatMul Max MaxPool Mean Min Mul Neg NonMaxSuppression Not Or PRelu Pad ParametricSoftplus Pow QuantizeLinear RNN RandomUniform
-        RandomUniformLike Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-        ReduceSumSquare Relu Reshape Resize ReverseSequence ScaledTanh Scan Selu Shape Sigmoid Sin Sinh Size Slice Softmax Softplus
-        Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile TopK Transpose Unsqueeze Upsample Where""",
+        Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool
+        BatchNormalization Cast Ceil Celu Clip Concat Constant ConstantOfShape Conv
+        ConvTranspose Cos Cosh CumSum DepthToSpace DequantizeLinear Div Dropout Elu Equal Erf
+        Exp Expand EyeLike Flatten Floor GRU Gather GatherElements Gemm GlobalAveragePool
+        GlobalLpPool GlobalMaxPool Greater GreaterOrEqual HardSigmoid Identity If ImageScaler
+        InstanceNormalization LRN LSTM LeakyRelu Less LessOrEqual Log LogSoftmax Loop
+        LpNormalization LpPool MatMul Max MaxPool Mean Min Mul Neg NonMaxSuppression Not Or
+        PRelu Pad ParametricSoftplus Pow QuantizeLinear RNN RandomUniform RandomUniformLike
+        Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
+        ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize ReverseSequence ScaledTanh
+        Scan Selu Shape Sigmoid Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth
+        Split Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile TopK Transpose Unsqueeze
+        Upsample Where""",
     (8, 2): "Einsum GatherND IsNaN Round Scatter ScatterElements ScatterND Sign",
     (8, 5): """
-        GridSample HardSwish MeanVarianceNormalization Mod NonZero OneHot RandomNormal RandomNormalLike Reciprocal RoiAlign Shrink Trilu
-        Xor""",
+        GridSample HardSwish MeanVarianceNormalization Mod NonZero OneHot RandomNormal
+        RandomNormalLike Reciprocal RoiAlign Shrink Trilu Xor""",
     (8, 6): "GroupNormalization IsInf LayerNormalization",
     (10, 0): "CastLike DeformConv Gelu Hardmax Mish",
 }

@@ -1,7 +1,7 @@
 """FeatureCodec: image -> blob and blob -> tokens, the whole way, from the parts in the other files.
 
-image --encoder--> latent --gain, round--> symbols --prior, rangecoder--> payload --bitstream-->
-blob blob --bitstream--> payload --prior, rangecoder--> symbols --gain--> latent --synthesis-->
+image --encoder--> latent --gain, round--> symbols --prior, coder--> payload --bitstream-->
+blob blob --bitstream--> payload --prior, coder--> symbols --gain--> latent --synthesis-->
 tokens --tail--> answer
 """
 
@@ -28,8 +28,8 @@ from torch import nn
 from codec.coding.blobs import open_blob, write_blobs
 from codec.coding.container import HEADER_BYTES, BitstreamError, Blob, pack, restore, shorten
 from codec.coding.integer_prior import IntegerPrior
-from codec.coding.native import open_prior
-from codec.coding.progressive import LayeredPrior, layered
+from codec.coding.opening import open_prior
+from codec.coding.progressive import ProgressivePrior, progressive_prior
 from codec.files import whole_file
 from codec.model.backbone import load_backbone
 from codec.model.checkpoint import (
@@ -103,7 +103,9 @@ class FeatureCodec(CodecNetworks):
             )
         self.round_weights()
         opened = open_prior(prior.network, prior.tables)
-        self._prior = layered(opened, config.layers, [config.halves[q] for q in config.layers])
+        self._prior = progressive_prior(
+            opened, config.layers, [config.halves[q] for q in config.layers]
+        )
         self._fingerprint = self._make_fingerprint()
         self.eval()
 
@@ -286,7 +288,7 @@ class FeatureCodec(CodecNetworks):
         Nothing for a blob without layers. Errors as `decode`.
         """
         read = self._unpacked(blob, 0, 1)
-        if read.raw or not isinstance(self.prior, LayeredPrior):
+        if read.raw or not isinstance(self.prior, ProgressivePrior):
             return {}
         (symbols,) = self.prior.decode([read.payload], read.quality)
         return {

@@ -22,17 +22,15 @@ from codec.coding.context import (
     EIGHTHS,
     FRACTION_BITS,
     LEAST_SCALE,
-    LIMIT,
-    MAX_RESULT,
-    MAX_SUM,
     N_SCALES,
     N_TABLES,
     SCALE_STEP,
     ContextNetwork,
-    passes,
 )
+from codec.coding.exact import LIMIT, MAX_RESULT, MAX_SUM
 from codec.coding.integer_prior import DISTANCES, TABLE_SYMBOLS, IntegerPrior
-from codec.coding.rangecoder import Tables
+from codec.coding.passes import passes
+from codec.coding.tables import Tables
 
 Sample = Callable[[], Iterable[tuple[int, NDArray[np.int32]]]]
 """Gives pairs of a quality and symbols (B, M, C)."""
@@ -52,7 +50,7 @@ class ContextPrior(nn.Module):
     four neighbours.
 
     latent of known neighbours (4 C) -> hidden -> mean and log scale of C channels; one network for
-    all qualities and positions, with a first layer for each pass of `codec.coding.context.passes`.
+    all qualities and positions, with a first layer for each pass of `codec.coding.passes`.
     The first pass has no neighbours: its means and scales are constants.
 
     Joint training of a context model and the transforms: Minnen, Balle, Toderici 2018, arXiv

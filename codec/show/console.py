@@ -1,5 +1,5 @@
-"""what a command has to say -> the terminal: tables, JSON and answers on stdout, progress and
-errors on stderr.
+"""results of a command -> the terminal: tables and JSON on stdout, progress and errors on
+stderr.
 """
 
 from __future__ import annotations
@@ -13,22 +13,28 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
+
+LEAST_WIDTH = 80
+"""Columns that a table may always take: in a narrower terminal it would be cut, and so the terminal
+wraps it.
+"""
 
 
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Any]:
     """A progress bar on stderr, where that is a terminal; gives the function that moves it on by
-    one.
+    one step.
     """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
     console = Console(stderr=True)
     columns = [
         TextColumn("{task.description}"),
@@ -62,6 +68,13 @@ def make_table(*columns: str, show_header: bool = True) -> Table:
 def add_row(table: Table, *cells: Any) -> None:
     """A row of anything; square brackets stay as they are."""
     table.add_row(*(escape(str(cell)) for cell in cells))
+
+
+def print_table(table: Table) -> None:
+    """A table to stdout."""
+    console = Console()
+    console.width = max(console.width, LEAST_WIDTH)
+    console.print(table)
 
 
 def words(key: str) -> str:

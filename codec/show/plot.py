@@ -1,7 +1,11 @@
-"""rows of a sweep -> rate-score curves on a matplotlib axis; a figure -> its file."""
+"""rows of a sweep -> rate-score curves on a matplotlib axis; a figure -> its file.
+
+matplotlib comes with the extra `demo`, and is imported when something is drawn.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -10,9 +14,11 @@ from typing import Any
 from PIL import Image
 
 from codec.files import whole_file
+from codec.tasks import LABELS
 
-_OURS = ("#d1495b", "#00798c", "#6a4c93", "#e07a1f", "#2e7d32")
-_BASELINES = {
+INK = "#222222"
+_CODEC_COLOURS = ("#d1495b", "#00798c", "#6a4c93", "#e07a1f", "#2e7d32")
+_COMPARED = {
     "jpeg": ("JPEG", "#8d99ae", "o"),
     "webp": ("WebP", "#a3b18a", "s"),
     "avif": ("AVIF", "#c9a66b", "^"),
@@ -22,12 +28,20 @@ _BASELINES = {
     "tokens-fp16": ("tokens, float16", "#b8a9c9", "d"),
     "tokens-int8-zstd": ("tokens, int8 + zstd", "#b8a9c9", "v"),
 }
-"""Label, colour and marker of what codecs are held against; every other name is a codec."""
+"""Label, colour and marker of what codecs are compared with; every other name is a codec."""
+_FACTORISED = "factorised"
+"""How the name of a codec's symbols in another entropy coder begins: factorised(<codec>)."""
+
+
+def check_installed() -> None:
+    """Raises ValueError where matplotlib is missing."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ValueError("drawing takes matplotlib: pip install 'task-codec[demo]'")
 
 
 def draw_rate_score(ax: Any, rows: Sequence[dict[str, Any]], max_drop: float | None = None) -> None:
     """Draw score against bytes an image (log scale), one line a codec, and the uncut model's score
-    as a dashed line.
+    as a dashed line; the legend stands below the axis, where it covers no curve.
 
     Args:
         ax: a matplotlib `Axes`.
@@ -46,78 +60,61 @@ def draw_rate_score(ax: Any, rows: Sequence[dict[str, Any]], max_drop: float | N
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         if row["codec"] != "uncut":
-            curves.setdefault(row["codec"], []).append(
-                (float(row["bytes_mean"]), float(row["score"]))
-            )
-    own = [name for name in curves if name not in _BASELINES and not name.startswith("factorised")]
-    ax.axhline(
-        uncut,
-        color="#444444",
-        linestyle=(0, (5, 4)),
-        linewidth=1.4,
-        zorder=1,
-        label=f"uncut model, {uncut:.2f}",
-    )
-    for name in [*own, *(name for name in curves if name not in own)]:
+            point = float(row["bytes_mean"]), float(row["score"])
+            curves.setdefault(row["codec"], []).append(point)
+    codecs = [n for n in curves if n not in _COMPARED and not n.startswith(_FACTORISED)]
+    dashes = {"color": "#444444", "linestyle": (0, (5, 4)), "linewidth": 1.4, "zorder": 1}
+    ax.axhline(uncut, label=f"uncut model, {uncut:.2f}", **dashes)
+    for name in [*codecs, *(name for name in curves if name not in codecs)]:
         points = sorted(curves[name])
         line = {} if len(points) > 1 else {"linestyle": "none"}
-        ax.plot(*zip(*points, strict=True), **_style(name, own) | line)
+        ax.plot(*zip(*points, strict=True), **_style(name, codecs) | line)
     if max_drop is not None:
-        ax.set_ylim(
-            uncut - max_drop,
-            max(uncut, *(score for points in curves.values() for _, score in points)) + 0.5,
-        )
+        best = max(uncut, *(score for points in curves.values() for _, score in points))
+        ax.set_ylim(uncut - max_drop, best + 0.5)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.xaxis.set_major_formatter(
-        FuncFormatter(
-            lambda n_bytes, _: f"{n_bytes / 1000:g}k" if n_bytes >= 1000 else f"{n_bytes:g}"
-        )
-    )
-    ax.set_xlabel("bytes per image, header included")
-    classified = rows[0].get("task", "image-classification") == "image-classification"
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda n_bytes, _: _short(n_bytes)))
+    classified = rows[0].get("task", LABELS) == LABELS
     ax.set_ylabel("top-1 accuracy, %" if classified else "score, points")
+    style_axis(ax)
+
+
+def style_axis(ax: Any) -> None:
+    """The look of an axis of scores against bytes, and its legend below it."""
+    ax.set_xlabel("bytes per image, header included")
     ax.grid(axis="both", which="major", color="#e6e6e6", linewidth=0.8)
     ax.set_axisbelow(True)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    ax.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
 
 
-def _style(name: str, own: list[str]) -> dict[str, Any]:
-    if name in own:
-        colour = _OURS[own.index(name) % len(_OURS)]
-        strong = {
-            "linewidth": 3.2,
-            "markersize": 9,
-            "marker": "o",
-            "markeredgecolor": "white",
-            "markeredgewidth": 1.2,
-            "zorder": 5,
-        }
-        return {"label": name, "color": colour, **strong}
-    if name.startswith("factorised"):
-        of = name.partition("(")[2].rstrip(")") or own[0] if own else ""
-        colour = _OURS[own.index(of) % len(_OURS)] if of in own else _OURS[0]
-        thin = {
-            "linewidth": 1.8,
-            "markersize": 7,
-            "marker": "x",
-            "linestyle": ":",
-            "alpha": 0.6,
-            "zorder": 4,
-        }
-        return {"label": f"{of or 'the codec'} in compressai's coder", "color": colour, **thin}
-    label, colour, marker = _BASELINES[name]
-    return {
-        "label": label,
-        "color": colour,
-        "marker": marker,
-        "markersize": 6,
-        "linewidth": 1.8,
-        "zorder": 3,
-    }
+def _short(n_bytes: float) -> str:
+    return f"{n_bytes / 1000:g}k" if n_bytes >= 1000 else f"{n_bytes:g}"
+
+
+def _style(name: str, codecs: list[str]) -> dict[str, Any]:
+    """How a curve looks: a codec is a strong line, its symbols in another coder a thin one of the
+    same colour.
+    """
+    if name in codecs:
+        strong = {"marker": "o", "markersize": 9, "markeredgecolor": "white", "linewidth": 3.2}
+        strong |= {"markeredgewidth": 1.2, "zorder": 5}
+        return {"label": name, "color": _colour(name, codecs), **strong}
+    if name.startswith(_FACTORISED):
+        codec = name.partition("(")[2].rstrip(")") or (codecs[0] if codecs else "the codec")
+        thin = {"marker": "x", "markersize": 7, "linewidth": 1.8, "linestyle": ":", "alpha": 0.6}
+        colour = _colour(codec, codecs)
+        return {"label": f"{codec} in compressai's coder", "color": colour, "zorder": 4, **thin}
+    label, colour, marker = _COMPARED[name]
+    usual = {"marker": marker, "markersize": 6, "linewidth": 1.8, "zorder": 3}
+    return {"label": label, "color": colour, **usual}
+
+
+def _colour(codec: str, codecs: list[str]) -> str:
+    place = codecs.index(codec) if codec in codecs else 0
+    return _CODEC_COLOURS[place % len(_CODEC_COLOURS)]
 
 
 def save_figure(figure: Any, out: Path, dpi: int) -> None:

@@ -221,12 +221,12 @@ def test_the_command_says_what_changed_and_what_was_not_asked(
     monkeypatch.setenv("COLUMNS", "200")
     traced("blip-student")[0].save_pretrained(tmp_path / "codec")
     command = ["verify", str(bundles["blip-student"]), "--codec", str(tmp_path / "codec"), "--data"]
-    result = CliRunner().invoke(cli.app, [*command, rows(tmp_path / "plain")])
+    result = CliRunner().invoke(cli, [*command, rows(tmp_path / "plain")])
     assert result.exit_code == 0, result.output
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert "image-to-text 3 answers" in lines
     assert "changed, at the worst quality 0.00%" in lines
     assert "visual-question-answering no questions in the data" in lines
     asked = rows(tmp_path / "asked", questions=[["how many ?"]] * 3, answers=[["one"]] * 3)
-    result = CliRunner().invoke(cli.app, [*command, asked, "--json"])
+    result = CliRunner().invoke(cli, [*command, asked, "--json"])
     assert set(json.loads(result.stdout)["answers"]) == {CAPTIONS, ANSWERS}

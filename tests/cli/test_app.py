@@ -26,7 +26,7 @@ Picture = Callable[..., Image.Image]
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def succeeded(*arguments: object) -> str:
@@ -110,7 +110,7 @@ def test_list_of_an_installation_without_codecs_says_so(
 
 
 def test_help_and_list_do_not_load_torch() -> None:
-    code = "import sys; from typer.testing import CliRunner; from codec.cli import app; r = CliRunner().invoke(app, {}); "
+    code = "import sys; from typer.testing import CliRunner; from codec.cli.app import app; r = CliRunner().invoke(app, {}); "
     code += "assert r.exit_code == 0, r.output; assert 'torch' not in sys.modules; assert 'transformers' not in sys.modules"
     for arguments in (["--help"], ["list"]):
         subprocess.run([sys.executable, "-c", code.format(arguments)], check=True)

@@ -26,7 +26,7 @@ Bundles = Callable[[str], Path]
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def one_error(result: Result) -> str:

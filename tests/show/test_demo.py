@@ -1,7 +1,8 @@
-"""codec.demo: the bundled pictures, the figures it prints, and the picture it draws."""
+"""codec.show.demo: the bundled pictures, the figures it prints, and the picture it draws."""
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 from collections.abc import Callable
@@ -13,13 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from rich.text import Text
 from typer.testing import CliRunner
 
 from codec import FeatureCodec
 from codec.cli.app import app as cli
 from codec.model.checkpoint import shipped_root
 from codec.pipeline import Device, Server
-from codec.show import demo
+from codec.show import demo, drawing
+from codec.show.formats import FORMATS
+from codec.show.tables import labels_table
 
 ROWS = [
     {
@@ -46,7 +50,7 @@ def samples(shipped: SimpleNamespace, picture: Callable[..., Image.Image]) -> li
 
 def plain(sent: list[demo.Sent]) -> str:
     console = Console(file=io.StringIO(), width=80)
-    console.print(demo.table(sent))
+    console.print(labels_table(sent))
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 
@@ -92,7 +96,7 @@ def test_every_figure_is_measured_on_the_real_bytes(
         assert row.server_ms > 0
         with Image.open(sample.path) as image:
             for name, n_bytes in row.picture_n_bytes.items():
-                form, options = demo.FORMATS[name]
+                form, options = FORMATS[name]
                 buffer = io.BytesIO()
                 image.save(buffer, form, **options)
                 assert n_bytes == buffer.tell()
@@ -101,7 +105,7 @@ def test_every_figure_is_measured_on_the_real_bytes(
 def test_the_lossless_formats_are_lossless(samples: list[demo.Sample]) -> None:
     with Image.open(samples[0].path) as image:
         for name in ("PNG", "WebP"):
-            form, options = demo.FORMATS[name]
+            form, options = FORMATS[name]
             buffer = io.BytesIO()
             image.save(buffer, form, **options)
             with Image.open(buffer) as again:
@@ -129,6 +133,95 @@ def test_the_table_marks_disagreement_and_sums_up() -> None:
     assert agreement == ["agreement", "75.0%", "1x", "30.7x", "21.4x", "8.6x"]
 
 
+def colours_of(text: Text) -> set[str]:
+    return {str(span.style) for span in text.spans} | {str(text.style)}
+
+
+def test_a_colour_says_what_is_true_and_the_mark_says_what_the_uncut_model_answers() -> None:
+    rows = [
+        sent_row("cat", "cat", "cat", 60),
+        sent_row("cat", "dog", "cat", 60),  # true, though the uncut model errs
+        sent_row("cat", "dog", "dog", 60),  # false, as the uncut model's
+    ]
+    coded = list(labels_table(rows).columns[3].cells)[:3]
+    assert [str(cell) for cell in coded] == ["cat", "cat ≠", "dog"]
+    assert [colours_of(cell) for cell in coded] == [{"green"}, {"green"}, {"bold red"}]  # type: ignore[arg-type]
+
+
+def test_the_picture_has_the_tables_colours_and_marks(
+    tiny_codec: FeatureCodec, samples: list[demo.Sample], drawn: list[Any], tmp_path: Path
+) -> None:
+    sizes = {"PNG": 2000, "WebP": 9, "JPEG": 9}
+    answers = [("cat", "cat"), ("cat", "dog"), ("ship", "truck"), ("cat", "cat")]
+    labels = ["cat", "dog", "ship", "truck"]
+    rows = [
+        demo.Sent(sample._replace(label=label), uncut, coded, 60, sizes, 1, 1)
+        for sample, label, (uncut, coded) in zip(samples, labels, answers, strict=True)
+    ]
+    drawing.draw_labels(tiny_codec, rows, [demo.RatePoint(0, 40.0, 50.0)], [], tmp_path / "d.png")
+    answer = [ax.texts[0] for ax in drawn[0].axes[:4]]
+    marked = [[t.get_text() for t in ax.texts[1:-1]] for ax in drawn[0].axes[:4]]
+    assert marked == [[], ["≠ cat"], ["≠ ship"], []]
+    green, red = drawing.COLOURS[True], drawing.COLOURS[False]
+    assert [(text.get_text(), text.get_color()) for text in answer] == [
+        ("cat", green),
+        ("dog", green),
+        ("truck", red),
+        ("cat", red),
+    ]
+
+
+def test_a_legend_covers_no_curve(
+    tiny_codec: FeatureCodec, samples: list[demo.Sample], drawn: list[Any], tmp_path: Path
+) -> None:
+    rows = [sent_row("cat", "cat", "cat", 61)._replace(sample=samples[0])]
+    compared = [{**ROWS[0], "codec": name} for name in ("jpeg", "webp", "avif", "bottleneck")]
+    for sweep in ([], [*ROWS, *compared]):
+        curve = [demo.RatePoint(0, 40.0, 50.0)]
+        drawing.draw_labels(tiny_codec, rows, curve, sweep, tmp_path / "demo.png")
+        figure, ax = drawn[-1], drawn[-1].axes[-1]
+        legend = ax.get_legend().get_window_extent()
+        assert not legend.overlaps(ax.get_window_extent())
+        assert not legend.overlaps(ax.xaxis.label.get_window_extent())
+        assert figure.bbox.y0 <= legend.y0 < legend.y1 <= figure.bbox.y1
+        assert figure.bbox.x0 <= legend.x0 < legend.x1 <= figure.bbox.x1
+
+
+def test_without_matplotlib_the_demo_ends_in_one_line_that_names_the_extra(
+    samples: list[demo.Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "matplotlib" else found(name)
+    )
+    result = CliRunner().invoke(cli, ["demo", "--out", str(tmp_path / "demo.png")])
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "pip install 'task-codec[demo]'" in line
+
+
+def test_the_main_codec_comes_last_and_has_the_picture_of_that_name(
+    samples: list[demo.Sample],
+    shipped: SimpleNamespace,
+    tiny_codec_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("codec.cli.demo.MAIN", "a-main")
+    (shipped.root / "a-main").symlink_to(tiny_codec_folder, target_is_directory=True)
+    shown: list[Path] = []
+    monkeypatch.setattr("codec.cli.demo._show_labels", lambda codec, out, limit: shown.append(out))
+    loaded: list[str] = []
+    load = FeatureCodec.from_pretrained
+    monkeypatch.setattr(
+        FeatureCodec, "from_pretrained", lambda name: (loaded.append(name), load(name))[1]
+    )
+    result = CliRunner().invoke(cli, ["demo", "--out", str(tmp_path / "demo.png")])
+    assert result.exit_code == 0, result.output
+    assert loaded == ["tiny", "a-main"]
+    assert shown == [tmp_path / "demo-tiny.png", tmp_path / "demo.png"]
+
+
 def test_the_curve_has_a_point_for_every_quality(
     tiny_codec: FeatureCodec, samples: list[demo.Sample]
 ) -> None:
@@ -145,6 +238,19 @@ def test_the_curve_has_a_point_for_every_quality(
         assert point.score == pytest.approx(100 * np.mean(right))
 
 
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The matplotlib figures that a test has drawn."""
+    from matplotlib.figure import Figure
+
+    figures: list[Any] = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))[1]
+    )
+    return figures
+
+
 def titles(figure: Any) -> str:
     return "\n".join(
         [*(text.get_text() for text in figure.texts), *(ax.get_title("left") for ax in figure.axes)]
@@ -156,21 +262,16 @@ def test_the_picture_says_what_was_measured(
     tiny_codec: FeatureCodec,
     samples: list[demo.Sample],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    drawn: list[Any],
     sweep: list[dict[str, Any]],
 ) -> None:
-    from matplotlib.figure import Figure
-
-    drawn = []
-    save = Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))[1]
-    )
     rows = [
         demo.Sent(samples[0], "cat", "cat", 61, {"PNG": 2001, "WebP": 9, "JPEG": 9}, 1, 1),
         demo.Sent(samples[1], "dog", "ship", 64, {"PNG": 2002, "WebP": 9, "JPEG": 9}, 1, 1),
     ]
-    demo.draw(tiny_codec, rows, [demo.Point(0, 40.0, 50.0)], sweep, tmp_path / "demo.png")
+    drawing.draw_labels(
+        tiny_codec, rows, [demo.RatePoint(0, 40.0, 50.0)], sweep, tmp_path / "demo.png"
+    )
     with Image.open(tmp_path / "demo.png") as image:
         assert image.size > (1200, 800)
         assert len(image.convert("RGB").getcolors(1 << 24)) > 100
@@ -181,7 +282,7 @@ def test_the_picture_says_what_was_measured(
     assert ("10,000 test images" in said) == bool(sweep)
     assert ("no sweep" in said) == (not sweep)
     words = [text.get_text() for ax in drawn[0].axes[:2] for text in ax.texts]
-    assert words == ["cat", "61 bytes", "ship", "uncut: dog", "64 bytes"]
+    assert words == ["cat", "61 bytes", "ship", "≠ dog", "64 bytes"]
 
 
 def test_the_sweep_beside_the_checkpoint_is_read(tiny_codec_folder: Path, tmp_path: Path) -> None:
@@ -199,12 +300,10 @@ def test_the_command_prints_the_table_and_the_pictures_path(
     samples: list[demo.Sample], tmp_path: Path
 ) -> None:
     out = tmp_path / "shown.png"
-    result = CliRunner().invoke(
-        cli.app, ["demo", "--codec", "tiny", "--out", str(out), "--limit", "3"]
-    )
+    result = CliRunner().invoke(cli, ["demo", "--codec", "tiny", "--out", str(out), "--limit", "3"])
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1] == str(out)
-    assert "these 3 pictures alone" in result.stdout.replace("images", "pictures")
+    assert "these 3 pictures alone" in " ".join(result.stdout.split())
     assert out.is_file()
 
 
@@ -213,7 +312,7 @@ def test_a_picture_that_cannot_be_written_is_refused_before_any_work(
     samples: list[demo.Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(demo, "send", lambda *_: pytest.fail("it has begun to work"))
-    result = CliRunner().invoke(cli.app, ["demo", "--codec", "tiny", "--out", str(tmp_path / name)])
+    result = CliRunner().invoke(cli, ["demo", "--codec", "tiny", "--out", str(tmp_path / name)])
     assert result.exit_code == 2
     assert result.stderr.startswith("codec: error: ")
     assert len(result.stderr.splitlines()) == 1

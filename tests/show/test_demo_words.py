@@ -1,4 +1,4 @@
-"""codec.demo_words: what the bundled pictures' blobs say, as printed and as drawn."""
+"""codec.show.demo_words: what the bundled pictures' blobs say, as printed and as drawn."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from codec.cli.app import app as cli
 from codec.model.split_text import decoder_logits
 from codec.pipeline import Device, Server
 from codec.show import demo_words
+from codec.show.drawing import COLOURS
+from codec.show.drawing_words import draw_words
+from codec.show.tables import words_table
 
 QUESTIONS = (("how many red cube are there?", "two"), ("is the ring blue?", "yes"))
 
@@ -42,7 +45,7 @@ def samples(
 
 def plain(told: list[demo_words.Told], width: int = 80) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(demo_words.words_table(told))
+    console.print(words_table(told))
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 
@@ -92,6 +95,36 @@ def test_the_table_marks_what_is_not_the_uncut_models_and_what_is_not_true() -> 
     assert "100x" in words
 
 
+def test_a_colour_says_what_is_true_and_the_mark_says_what_the_uncut_model_says(
+    tiny_blip_codec: FeatureCodec,
+    samples: list[demo_words.Asked],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # a caption that is not the uncut model's, a false answer that is, a true one that is not
+    row = told_row(("a ring", "one", "yes"), ("a cube", "one", "no"), 10)
+    said = next(iter(words_table([row]).columns[1].cells))
+    styles = {str(said)[span.start : span.end]: str(span.style) for span in said.spans}  # type: ignore[union-attr]
+    assert (styles["one"], styles["yes"]) == ("bold red", "green")
+    assert "a ring" not in styles  # nothing says whether a caption is true
+    assert (" ≠ a cube" in styles, " ≠ no" in styles, " ≠ one" in styles) == (True, True, False)
+
+    from matplotlib.figure import Figure
+
+    figures: list[Figure] = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))[1]
+    )
+    row = row._replace(asked=samples[0])
+    draw_words(tiny_blip_codec, [row], tmp_path / "words.svg")
+    below = {text.get_text(): text.get_color() for text in figures[0].axes[1].texts}
+    assert below["a ring"] == COLOURS[None]
+    assert below[f"{QUESTIONS[0][0]} one"] == COLOURS[False]
+    assert below[f"{QUESTIONS[1][0]} yes"] == COLOURS[True]
+    assert {"≠ a cube", "≠ no"} <= set(below)
+
+
 def test_answers_without_captions_have_their_questions(tiny_blip_codec: FeatureCodec) -> None:
     row = told_row(("two", "no"), ("two", "no"), 10)
     assert [line[0] for line in row.lines] == [question for question, _ in QUESTIONS]
@@ -100,7 +133,7 @@ def test_answers_without_captions_have_their_questions(tiny_blip_codec: FeatureC
 def test_the_command_shows_and_draws_it(samples: list[demo_words.Asked], tmp_path: Path) -> None:
     out = tmp_path / "shown.png"
     result = CliRunner().invoke(
-        cli.app, ["demo", "--codec", "tiny-blip", "--out", str(out), "--limit", "2"]
+        cli, ["demo", "--codec", "tiny-blip", "--out", str(out), "--limit", "2"]
     )
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1] == str(out)
