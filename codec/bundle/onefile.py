@@ -29,6 +29,7 @@ SOURCES = (
             "exact",
             "passes",
             "context",
+            "places",
             "integer_prior",
             "progressive",
             "compiled",

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codec.coding.blobs import read_blobs, write_blobs
-from codec.coding.context import LIMIT, ContextNetwork
+from codec.coding.context import ContextNetwork
+from codec.coding.exact import LIMIT
 from codec.coding.opening import open_prior
 from codec.coding.progressive import progressive_prior
 from codec.coding.tables import Tables

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from codec.coding.context import FRACTION_BITS, LIMIT, N_SCALES, ContextNetwork
-from codec.coding.integer_prior import REACH, IntegerPrior
+from codec.coding.context import ContextNetwork
+from codec.coding.exact import FRACTION_BITS, LIMIT, N_SCALES
+from codec.coding.integer_prior import IntegerPrior
 from codec.coding.passes import passes
+from codec.coding.places import REACH
 
 SIDE, N_CHANNELS, N_QUALITIES = 5, 3, 2
 
