@@ -27,7 +27,9 @@ def run(recipe: BackboneRecipe, out: Path) -> float:
     """Train by the recipe into `out`, resuming where a run was stopped; returns the test accuracy
     in percent.
     """
-    preprocess = Preprocess(recipe.image_size, mean=tuple(recipe.mean), std=tuple(recipe.std))  # type: ignore[arg-type]
+    preprocess = Preprocess.from_dict(
+        {"size": recipe.image_size, "mean": recipe.mean, "std": recipe.std}
+    )
     data = Images(recipe.data, recipe.train_split, preprocess, recipe.limit, recipe.schedule.seed)
     test = Images(recipe.data, recipe.test_split, preprocess, recipe.limit)
     teacher: nn.Module | None = None

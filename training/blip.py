@@ -28,7 +28,9 @@ def run(recipe: BlipRecipe, out: Path) -> dict[str, float]:
     """Train by the recipe into `out`, resuming where a run was stopped; returns the scores on the
     test split.
     """
-    preprocess = Preprocess(recipe.image_size, mean=tuple(recipe.mean), std=tuple(recipe.std))  # type: ignore[arg-type]
+    preprocess = Preprocess.from_dict(
+        {"size": recipe.image_size, "mean": recipe.mean, "std": recipe.std}
+    )
     side = recipe.image_size // recipe.patch_size if recipe.see else None
     data = TextImages(
         open_source(recipe.data, recipe.train_split, recipe.limit),

@@ -72,11 +72,12 @@ class _PassThrough(nn.Module):
         super().__init__()
         projection = nn.Module()
         projection.register_buffer("weight", torch.empty(0, dtype=dtype), persistent=False)
-        self.patch_embeddings = nn.Module()
+        self.patch_embeddings: Any = nn.Module()
         self.patch_embeddings.projection = projection
 
     def forward(self, tokens: torch.Tensor, **_: Any) -> torch.Tensor:
-        return tokens.to(self.patch_embeddings.projection.weight.dtype)  # type: ignore[union-attr,arg-type]
+        dtype: torch.dtype = self.patch_embeddings.projection.weight.dtype
+        return tokens.to(dtype)
 
 
 def split(model: nn.Module, k: int) -> Split:

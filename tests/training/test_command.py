@@ -76,3 +76,50 @@ def test_a_right_command_runs_its_recipe_into_the_named_folder(tmp_path: Path) -
         == 0
     )
     assert ran == [(2, 1.5, tmp_path)]
+
+
+def command(*arguments: str, out: Path, ran: list[Any]) -> int:
+    def run(recipe: Any, folder: Path) -> None:
+        ran.append(recipe.k)
+        (folder / "answer" / "checkpoint-5").mkdir(parents=True, exist_ok=True)
+
+    name = "vit-tiny-cifar10-codec-start"
+    return run_command(CodecRecipe, run, None, [name, "--out", str(out), *arguments])
+
+
+def test_overrides_may_stand_behind_the_folder(tmp_path: Path) -> None:
+    ran: list[Any] = []
+    assert command("k=2", out=tmp_path, ran=ran) == 0
+    assert ran == [2]
+
+
+def test_a_finished_run_is_done_and_another_recipe_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[Any] = []
+    assert command("k=2", out=tmp_path / "run", ran=ran) == 0
+    assert command("k=2", out=tmp_path / "run", ran=ran) == 0
+    assert f"{tmp_path / 'run'} is done" in capsys.readouterr().out
+    assert command("k=3", out=tmp_path / "run", ran=ran) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "holds a run of another recipe: its k is 2, not 3" in line
+    assert command("k=3", out=tmp_path / "other", ran=ran) == 0
+    assert ran == [2, 3]
+
+
+def test_a_stopped_run_goes_on_by_its_own_recipe_alone(tmp_path: Path) -> None:
+    ran: list[Any] = []
+    assert command("k=2", out=tmp_path, ran=ran) == 0
+    (tmp_path / "done").unlink()
+    assert command("k=3", out=tmp_path, ran=ran) == 2
+    assert command("k=2", out=tmp_path, ran=ran) == 0
+    assert ran == [2, 2]
+
+
+def test_a_recipe_that_never_trained_can_be_mended(tmp_path: Path) -> None:
+    def fail(recipe: Any, out: Path) -> None:
+        raise ValueError("no such data")
+
+    arguments = ["vit-tiny-cifar10-codec-start", "k=5", "--out", str(tmp_path)]
+    assert run_command(CodecRecipe, fail, None, arguments) == 2
+    assert command("k=2", out=tmp_path, ran=[]) == 0

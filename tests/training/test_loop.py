@@ -11,7 +11,8 @@ from safetensors import safe_open
 
 from codec.device.preprocess import Preprocess
 from training.data.images import Images
-from training.engine.loop import LossIsNaNError, Schedule, last_whole_checkpoint, train
+from training.engine.checkpoints import last_whole_checkpoint
+from training.engine.loop import LossIsNaNError, Schedule, train
 
 
 class Exploding(torch.nn.Module):
@@ -39,7 +40,7 @@ def test_a_checkpoint_cut_short_is_passed_over(pictures: Path, tmp_path: Path) -
     )
     newest = last_whole_checkpoint(tmp_path)
     assert newest == str(tmp_path / "checkpoint-6")
-    for name in ("optimizer.pt", "model.safetensors", "trainer_state.json"):
+    for name in ("optimizer.pt", "model.safetensors", "trainer_state.json", "rng_state.pth"):
         file = Path(newest) / name
         content = file.read_bytes()
         file.write_bytes(content[: len(content) // 2])
@@ -58,6 +59,51 @@ def test_a_nan_loss_stops_and_leaves_the_checkpoint_before_it(
         train(Exploding(), data, schedule, tmp_path)
     last = last_whole_checkpoint(tmp_path)
     assert last == str(tmp_path / "checkpoint-6")
+
+
+def test_a_nan_loss_between_two_lines_of_the_log_is_never_saved(
+    pictures: Path, tmp_path: Path
+) -> None:
+    data = Images(str(pictures), "train", Preprocess(32))
+    schedule = Schedule(epochs=2, batch_size=4, bf16=False, save_steps=8, log_steps=100)
+    with pytest.raises(LossIsNaNError, match="at step 7"):
+        train(Exploding(), data, schedule, tmp_path)
+    assert last_whole_checkpoint(tmp_path) is None
+
+
+class Steep(torch.nn.Module):
+    """Its loss is finite, and its gradient is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(3))
+
+    def forward(
+        self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        return {"loss": self.weight.sqrt().sum() * (self.weight * 0).sum()}
+
+
+def test_weights_that_are_not_finite_are_never_saved(pictures: Path, tmp_path: Path) -> None:
+    data = Images(str(pictures), "train", Preprocess(32))
+    schedule = Schedule(epochs=1, batch_size=4, bf16=False, save_steps=1)
+    with pytest.raises(LossIsNaNError, match="weights weight are not finite at step 1"):
+        train(Steep(), data, schedule, tmp_path)
+    assert last_whole_checkpoint(tmp_path) is None
+
+
+def test_a_damaged_state_of_the_randomness_does_not_stop_a_resume(
+    pictures: Path, tmp_path: Path
+) -> None:
+    data, said = Images(str(pictures), "train", Preprocess(32)), list[str]()
+    schedule = Schedule(epochs=1, batch_size=8, bf16=False, save_steps=3)
+    train(Tied(), data, schedule, tmp_path)
+    file = tmp_path / "checkpoint-6" / "rng_state.pth"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 255
+    file.write_bytes(content)
+    train(Tied(), data, schedule, tmp_path, said.append)
+    assert said == [f"resuming from {tmp_path / 'checkpoint-3'}"]
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_it(

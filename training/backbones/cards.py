@@ -1,4 +1,4 @@
-"""a trained backbone -> a folder one can ship: weights, checksums, and a card of how it was made."""
+"""a trained backbone -> a folder one can ship: weights, checksums, a card of how it was made."""
 
 from __future__ import annotations
 

@@ -30,11 +30,11 @@ class SeeTask(nn.Module):
     them sooner.
     """
 
-    def __init__(self, tower: nn.Module, data: TextImages, preprocess: Preprocess) -> None:
+    def __init__(self, tower: Any, data: TextImages, preprocess: Preprocess) -> None:
         super().__init__()
         assert data.marks is not None
         self.tower, self.preprocess, self.wanted = tower, preprocess, data.marks
-        self.marks = nn.Linear(tower.config.hidden_size, N_MARKS)  # type: ignore[union-attr,arg-type]
+        self.marks = nn.Linear(tower.config.hidden_size, N_MARKS)
 
     def forward(
         self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from codec.files import whole_file
 
@@ -32,19 +32,18 @@ class UncutLogits:
     """
 
     def __init__(
-        self, model: nn.Module, folder: Path | None, n_images: int, n_epochs: float, about: str
+        self, model: Any, folder: Path | None, n_images: int, n_epochs: float, about: str
     ) -> None:
-        self.model, self.shape = model, (n_images, int(model.config.num_labels))  # type: ignore[union-attr,arg-type]
+        self.model, self.shape = model, (n_images, int(model.config.num_labels))
         keep = folder is not None and self.are_kept(model, n_images, n_epochs)
         name = hashlib.sha256(about.encode()).hexdigest()[:16]
         self.folder = folder / name if folder is not None and keep else None
         self._open: tuple[int, np.memmap] | None = None  # type: ignore[type-arg]
 
     @staticmethod
-    def are_kept(model: nn.Module, n_images: int, n_epochs: float) -> bool:
+    def are_kept(model: Any, n_images: int, n_epochs: float) -> bool:
         """Whether the logits of a whole run are few enough to be kept."""
-        n_labels = int(model.config.num_labels)  # type: ignore[union-attr,arg-type]
-        return 2 * n_images * n_labels * (n_epochs + 1) < MAX_BYTES
+        return 2 * n_images * int(model.config.num_labels) * (n_epochs + 1) < MAX_BYTES
 
     @torch.no_grad()
     def __call__(self, x: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:

@@ -65,8 +65,12 @@ def _has(thing: Thing, attribute: Attribute) -> bool:
 
 
 def _is_true(relation: Relation, stands: list[int | None], things: tuple[Thing, ...]) -> bool:
-    ends = [None if end is None else stands[end] for end in (relation.subject, relation.object)]
-    return None not in ends and holds(relation.relation, things[ends[0]], things[ends[1]], MARGIN)  # type: ignore[index]
+    one, other = (
+        None if end is None else stands[end] for end in (relation.subject, relation.object)
+    )
+    if one is None or other is None:
+        return False
+    return holds(relation.relation, things[one], things[other], MARGIN)
 
 
 def _best_assignment(facts: Facts, things: tuple[Thing, ...]) -> list[int | None]:
