@@ -41,7 +41,7 @@ SOURCES = (
     ),
     *(
         f"device.{name}"
-        for name in ("pictures", "preprocess", "cuda", "engines", "encoder", "command")
+        for name in ("pictures", "preprocess", "cuda", "engines", "encoder", "post", "command")
     ),
 )
 """In the order of the data flow: each file names only what is above it."""

@@ -104,7 +104,7 @@ def test_a_raw_payload_is_read_only_where_coding_takes_more(prior: IntegerPrior)
 def test_an_escape_for_a_symbol_that_its_table_reaches_is_refused(prior: IntegerPrior) -> None:
     """Crafted with the coder itself: zeros, of which the first is written as an escape."""
     zeros = np.zeros((1, SIDE**2, N_CHANNELS), dtype=np.int32)
-    ordered, places, tables = prior.places(zeros, 1)
+    _, places, tables = prior.places(zeros, 1)
     coder = open_prior(prior.network, prior.tables, "numpy")._coder(True).encoder(prior.tables)
     n = prior.network.rows[0].stop * N_CHANNELS
     changed = places[0].copy()
