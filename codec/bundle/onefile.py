@@ -39,7 +39,10 @@ SOURCES = (
             "blobs",
         )
     ),
-    *(f"device.{name}" for name in ("preprocess", "engines", "encoder", "command")),
+    *(
+        f"device.{name}"
+        for name in ("pictures", "preprocess", "cuda", "engines", "encoder", "post", "command")
+    ),
 )
 """In the order of the data flow: each file names only what is above it."""
 DEVICE_FILE, BUILD_FILE = "taskcodec_device.py", "build_engine.py"

@@ -5,6 +5,8 @@ of one line.
 from __future__ import annotations
 
 import ast
+import contextlib
+import ctypes
 import dataclasses
 import json
 import os
@@ -14,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -28,10 +31,12 @@ from PIL import Image
 from codec import BitstreamError, FeatureCodec
 from codec.bundle import onefile
 from codec.bundle.export import export_bundle
+from codec.coding import compiled
 from codec.device import command as device_cli
 from codec.device import engines, old_python
 from codec.device.encoder import DeviceEncoder
 from codec.model.checkpoint import shipped_root
+from codec.model.config import Calibration
 from codec.pipeline import Device, Server
 from tests import recorded
 from tests.make_golden import tables_of
@@ -51,8 +56,12 @@ MODULES = {
     "os",
     "pathlib",
     "resource",
+    "math",
+    "stat",
     "sys",
+    "threading",
     "time",
+    "weakref",
 } | {
     *(
         "platform",
@@ -111,7 +120,8 @@ def bare_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def alone(site: Path, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a file of Python with nothing to import but the standard library and `site`."""
-    start = f"import sys, runpy; sys.path.insert(0, {str(site)!r}); sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    start = f"import sys, runpy; sys.path.insert(0, {str(site)!r}); sys.argv = sys.argv[1:]; "
+    start += "runpy.run_path(sys.argv[0], run_name='__main__')"
     command = [sys.executable, "-I", "-S", "-c", start, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
@@ -141,7 +151,7 @@ def test_the_bundle_of_a_codec_with_layers_writes_its_blobs(
     )
     device = Device(codec)
     for quality in codec.qualities:
-        blob = encoder.encode(photo, quality)
+        blob = encoder(photo, quality)
         assert blob == device(photo, quality)
         symbols, _ = encoder.decode(blob)
         np.testing.assert_array_equal(symbols, codec.read([blob])[0][0])
@@ -271,7 +281,7 @@ def test_blobs_go_both_ways_between_device_and_server(
 ) -> None:
     codec = traced("student")[0]
     for quality in codec.qualities:
-        blob = encoder.encode(photo, quality)
+        blob = encoder(photo, quality)
         symbols, q = encoder.decode(blob)
         assert q == quality
         np.testing.assert_array_equal(codec.read([blob])[0][0], symbols)
@@ -306,10 +316,165 @@ def test_a_thousand_recorded_arrays_are_written_to_the_bytes_they_always_were(
     (tmp_path / "taskcodec_device.py").write_text(onefile.device_source())
     runtime = recorded.load(tmp_path / "taskcodec_device.py")
     for coder in ("constriction", "numpy", *(["c"] if shutil.which("cc") else [])):
-        assert recorded.digest(runtime, tables, coder, str(tmp_path)) == golden[SHIPPED]
+        assert recorded.digest(runtime, tables, coder) == golden[SHIPPED]
     assert (
         recorded.digest(runtime, tables, "numpy", layers=recorded.LAYERS)
         == golden[f"{SHIPPED} in layers"]
+    )
+
+
+def test_no_library_in_a_bundle_or_beside_it_is_ever_loaded(
+    bundle: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted under every name that the coder in C has or had, whole with its record."""
+    loaded: list[str] = []
+    real = ctypes.CDLL
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    compiled._library.cache_clear()
+    DeviceEncoder(str(bundle))
+    kept = list((tmp_path / "cache" / "task-codec").iterdir())
+    for place in ("__pycache__", ".", "task-codec", ".cache/task-codec"):
+        (bundle / place).mkdir(exist_ok=True, parents=True)
+        for file in kept:
+            shutil.copy(file, bundle / place)
+    monkeypatch.chdir(bundle)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", ".")
+    monkeypatch.setattr(compiled.ctypes, "CDLL", lambda path: loaded.append(path) or real(path))
+    compiled._library.cache_clear()
+    try:
+        encoder = DeviceEncoder(".")
+        assert encoder(photo)
+        assert [path for path in loaded if bundle in Path(path).resolve().parents] == []
+        assert len(loaded) == (1 if kept else 0)
+    finally:
+        compiled._library.cache_clear()
+
+
+# ---- as Device, for pictures, rates and refusals
+
+
+@pytest.fixture
+def both(
+    make_codec: Callable[..., FeatureCodec], traced: Callable[[str], Any], tmp_path: Path
+) -> tuple[Device, DeviceEncoder]:
+    """Device and DeviceEncoder of one codec, calibrated."""
+    drops = (3.0, 0.5, 0.25)
+    rows = tuple(Calibration(10, 9.0 + q, drop, 90.0) for q, drop in enumerate(drops))
+    codec = make_codec(calibration=rows)
+    folder = export_bundle(codec, tmp_path / "bundle", "onnxruntime", traced=traced("student")[1])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["calibration"] = [dataclasses.asdict(row) for row in rows]
+    sign(folder, manifest)
+    return Device(codec), DeviceEncoder(str(folder))
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [
+        {},
+        {"quality": 0},
+        {"quality": np.int64(2)},
+        {"max_bytes": 80},
+        {"target_drop": 0.5},
+        {"target_drop": 7},
+    ],
+)
+def test_one_picture_or_a_batch_is_taken_as_device_takes_it(
+    both: tuple[Device, DeviceEncoder],
+    picture: Callable[..., Image.Image],
+    photo: Path,
+    rate: dict[str, Any],
+) -> None:
+    array = np.asarray(picture(5, 40, 30))
+    for images in (
+        photo,
+        str(photo),
+        picture(4, 33, 32),
+        array,
+        array[..., 0],
+        [photo, picture(4, 33, 32), array],
+        (photo,),
+        np.stack([array, array[::-1]]),
+    ):
+        expected, found = (side(images, **rate) for side in both)
+        assert found == expected
+        assert isinstance(found, bytes) == (not isinstance(images, (list, tuple))) or (
+            getattr(images, "ndim", 0) == 4
+        )
+
+
+@pytest.mark.parametrize(
+    ("images", "rate"),
+    [
+        ([], {}),
+        (np.zeros((0, 5, 5, 3), np.uint8), {}),
+        (None, {}),
+        (b"bytes", {}),
+        ("nowhere.png", {}),
+        (np.zeros((5, 5, 3), np.float32), {}),
+        (np.zeros((5, 5, 2), np.uint8), {}),
+        (["picture", np.zeros((0, 5), np.uint8)], {}),
+        ("picture", {"quality": 3}),
+        ("picture", {"quality": -1}),
+        ("picture", {"quality": 1.0}),
+        ("picture", {"quality": True}),
+        ("picture", {"quality": "1"}),
+        ("picture", {"max_bytes": 7}),
+        (["picture", "picture"], {"max_bytes": 7}),
+        ("picture", {"max_bytes": 0}),
+        ("picture", {"max_bytes": 9.5}),
+        ("picture", {"max_bytes": False}),
+        ("picture", {"target_drop": 0.1}),
+        ("picture", {"target_drop": float("nan")}),
+        ("picture", {"target_drop": "1"}),
+        ("picture", {"quality": 1, "max_bytes": 99}),
+        ("picture", {"quality": 1, "target_drop": 1.0}),
+        ("picture", {"max_bytes": 99, "target_drop": 1.0}),
+    ],
+)
+def test_it_refuses_in_the_words_of_device(
+    both: tuple[Device, DeviceEncoder],
+    photo: Path,
+    images: Any,
+    rate: dict[str, Any],
+) -> None:
+    def named(image: Any) -> Any:
+        return photo if isinstance(image, str) and image == "picture" else image
+
+    given = [named(i) for i in images] if isinstance(images, list) else named(images)
+    said = []
+    for side in both:
+        with pytest.raises((ValueError, FileNotFoundError)) as error:
+            side(given, **rate)
+        said.append((type(error.value), str(error.value)))
+    assert said[0] == said[1]
+
+
+def test_a_bundle_without_calibration_takes_no_target_drop(
+    encoder: DeviceEncoder, photo: Path
+) -> None:
+    with pytest.raises(ValueError, match="carries no calibration: choose a quality, or max_bytes"):
+        encoder(photo, target_drop=1.0)
+
+
+def test_the_command_takes_a_target_drop(
+    both: tuple[Device, DeviceEncoder], photo: Path, tmp_path: Path
+) -> None:
+    out, folder = tmp_path / "photo.blob", tmp_path / "bundle"
+    arguments = ["encode", str(folder), str(photo), "-o", str(out), "--target-drop", "0.5"]
+    assert device_cli.main(arguments) == 0
+    assert out.read_bytes() == both[0](photo, target_drop=0.5)
+
+
+def test_a_calibration_of_other_qualities_is_refused(
+    bundle: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["calibration"] = [{"drop": 1.0}]
+    sign(bundle, manifest)
+    assert "does not fit its tables" in complaint(
+        capsys, "encode", bundle, photo, "-o", tmp_path / "out.blob"
     )
 
 
@@ -556,10 +721,10 @@ def test_no_bundle_no_picture_and_impossible_wishes_are_refused(
         ((tmp_path, photo), "no bundle in"),
         ((folder, tmp_path / "nowhere.jpg"), "no picture at"),
         ((folder, tmp_path / "text.jpg"), "text.jpg is not a picture that can be read"),
-        ((folder, photo, "-q", 3), "quality 3 is not in 0..2"),
+        ((folder, photo, "-q", 3), "quality 3 is not an integer in 0..2"),
         (
             (folder, photo, "--max-bytes", 7),
-            "no quality fits into 7 bytes: this picture takes at least",
+            "no quality fits into 7 bytes: this image takes at least",
         ),
     ):
         assert named in complaint(capsys, "encode", *arguments, "-o", out)
@@ -709,6 +874,39 @@ def test_a_server_that_is_away_or_refuses_is_one_line(
             capsys, "send", folder, photo, f"http://127.0.0.1:{chatter.getsockname()[1]}/"
         )
         thread.join()
+
+
+@pytest.mark.parametrize("endless", ["body", "headers", "one byte at a time"])
+def test_a_reply_without_end_is_refused_in_time(
+    bundles: Bundles, photo: Path, capsys: pytest.CaptureFixture[str], endless: str
+) -> None:
+    stop = threading.Event()
+
+    def serve(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        parts = {
+            "body": (b"HTTP/1.0 200 OK\r\n\r\n", b"x" * (1 << 16), 0.0),
+            "headers": (b"HTTP/1.0 200 OK\r\n", b"a", 0.02),
+            "one byte at a time": (b"HTTP/1.0 200 OK\r\n\r\n", b"x", 0.02),
+        }
+        start, more, pause = parts[endless]
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1 << 16)
+            connection.sendall(start)
+            while not stop.wait(pause):
+                connection.sendall(more)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        url, start = f"http://127.0.0.1:{server.getsockname()[1]}/", time.monotonic()
+        timeout = "30" if endless == "body" else "0.5"
+        reason = complaint(capsys, "send", bundles("onnxruntime"), photo, url, "--timeout", timeout)
+        stop.set()
+        thread.join()
+    assert time.monotonic() - start < 20
+    expected = "more than 1048576 bytes" if endless == "body" else "not whole after 0.5 seconds"
+    assert expected in reason
 
 
 def _talk_garbage(server: socket.socket) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, PngImagePlugin
 from transformers import (
     BitImageProcessorPil,
     BlipImageProcessorPil,
@@ -17,7 +18,8 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from codec.device.preprocess import MAX_PIXELS, Preprocess, to_rgb
+from codec.device.pictures import MAX_PIXELS, to_rgb
+from codec.device.preprocess import Preprocess
 from tests import tiny_blip
 
 SIZES = [(32, 32), (33, 17), (100, 41), (31, 200), (1, 50), (1, 1), (57, 40)]
@@ -203,6 +205,129 @@ def test_a_photograph_is_turned_as_its_exif_says(picture: Picture, tmp_path: Pat
     exif[0x0112] = 6  # to be shown turned clockwise by a quarter
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
     np.testing.assert_array_equal(np.asarray(to_rgb(tmp_path / "turned.png")), np.asarray(upright))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_paths_and_opened_pictures_are_turned_alike(
+    picture: Picture, tmp_path: Path, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture(8, 40, 30).save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened))
+    with Image.open(tmp_path / "turned.png") as opened:
+        np.testing.assert_array_equal(np.asarray(to_rgb(opened)), expected)
+    np.testing.assert_array_equal(np.asarray(to_rgb(tmp_path / "turned.png")), expected)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [b"", b"Exif", b"MM\x00*\x00", b"II*\x00\xff\xff\xff\x7f", b"MM\x00*\x00\x00\x00\x08\x00\x09"],
+)
+def test_a_picture_with_broken_exif_has_no_orientation(
+    picture: Picture, tmp_path: Path, broken: bytes
+) -> None:
+    image = picture(8, 40, 30)
+    image.save(tmp_path / "broken.png", exif=b"Exif\0\0" + broken)
+    np.testing.assert_array_equal(np.asarray(to_rgb(tmp_path / "broken.png")), np.asarray(image))
+
+
+class _BadExif(Image.Image):
+    """Raises what Pillow raised of EXIF that was altered."""
+
+    error: Exception
+
+    def getexif(self) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [struct.error("unpack"), TypeError("tag"), SyntaxError("TIFF"), KeyError(1)]
+)
+def test_whatever_exif_raises_the_picture_is_taken_as_it_lies(
+    picture: Picture, error: Exception
+) -> None:
+    image = picture(8, 40, 30)
+    bad = _BadExif()
+    bad.__dict__.update(image.__dict__)
+    bad.error = error
+    np.testing.assert_array_equal(np.asarray(to_rgb(bad)), np.asarray(image))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        struct.error("unpack requires 4 bytes"),
+        TypeError("a bytes-like object is required"),
+        NotImplementedError("DDS pixel format"),
+        KeyError("mode"),
+        RuntimeError("AVIF"),
+        AttributeError("tile"),
+        EOFError(),
+        IndexError("index out of range"),
+        ZeroDivisionError(),
+        Image.DecompressionBombError("too large"),
+    ],
+)
+@pytest.mark.parametrize("when", ["opened", "loaded"])
+def test_whatever_pillow_raises_is_a_picture_that_cannot_be_read(
+    picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, error: Exception
+) -> None:
+    picture(8, 40, 30).save(tmp_path / "bad.png")
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    if when == "opened":
+        monkeypatch.setattr(Image, "open", fail)
+    else:
+        monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+    with pytest.raises(ValueError, match=r"bad\.png is not a picture that can be read"):
+        to_rgb(tmp_path / "bad.png")
+    if when == "loaded":
+        with (
+            Image.open(tmp_path / "bad.png") as opened,
+            pytest.raises(ValueError, match=r"the picture is not a picture that can be read"),
+        ):
+            to_rgb(opened)
+
+
+def damaged_files() -> dict[str, bytes]:
+    """Headers that Pillow's plugins take, with nonsense behind them."""
+    dds = b"DDS " + struct.pack("<7I", 124, 0x1007, 8, 8, 32, 0, 0) + bytes(44)
+    avif = bytes.fromhex("0000001c667479706176696600000000617669666d6966316d696166")
+    return {
+        "bad.dds": dds + struct.pack("<8I", 32, 4, 0x12345678, 1, 2, 3, 4, 5) + bytes(60),
+        "bad.blp": b"BLP2" + struct.pack("<IBBBB", 1, 9, 9, 9, 9) + bytes(60),
+        "bad.avif": avif + bytes(40),
+        "bad.gif": b"GIF89a" + bytes(range(200)),
+        "bad.psd": b"8BPS" + bytes(range(200)),
+        "bad.tif": b"II*\0\x08\0\0\0\x09\0" + bytes(range(200)),
+        "bad.ico": b"\0\0\1\0\1\0" + bytes(range(200)),
+    }
+
+
+@pytest.mark.parametrize("name", list(damaged_files()))
+def test_damaged_files_of_any_format_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(damaged_files()[name])
+    with pytest.raises(ValueError, match=name.replace(".", r"\.")):
+        Preprocess(32)([tmp_path / name])
+
+
+def test_a_picture_too_long_and_thin_is_refused_before_it_takes_gigabytes(tmp_path: Path) -> None:
+    for shape in ((30_000, 1), (1, 30_000)):
+        with pytest.raises(ValueError, match="too long and thin: it would be resized to"):
+            Preprocess(224, resize=256).pixels(np.zeros(shape, np.uint8))
+    with pytest.raises(ValueError, match="too long and thin"):
+        Preprocess(224).pixels(np.zeros((1 << 20, 1), np.uint8))  # its rows are resized first
+    assert Preprocess(224).pixels(np.zeros((1, 30_000), np.uint8)).shape == (224, 224, 3)
+    assert Preprocess(32, resize=40).pixels(np.zeros((1, 30_000), np.uint8)).shape == (32, 32, 3)
+
+
+def test_no_pictures_are_refused() -> None:
+    with pytest.raises(ValueError, match="an empty batch of pictures"):
+        Preprocess(32)([])
 
 
 @pytest.mark.parametrize(
