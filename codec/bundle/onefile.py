@@ -29,6 +29,7 @@ SOURCES = (
             "exact",
             "passes",
             "context",
+            "places",
             "integer_prior",
             "progressive",
             "compiled",
@@ -38,7 +39,10 @@ SOURCES = (
             "blobs",
         )
     ),
-    *(f"device.{name}" for name in ("preprocess", "engines", "encoder", "command")),
+    *(
+        f"device.{name}"
+        for name in ("pictures", "preprocess", "cuda", "engines", "encoder", "command")
+    ),
 )
 """In the order of the data flow: each file names only what is above it."""
 DEVICE_FILE, BUILD_FILE = "taskcodec_device.py", "build_engine.py"
@@ -48,14 +52,17 @@ MISSING = """try:
 {imports}except ImportError as error:
     if __name__ != "__main__":
         raise
-    needed = "numpy and Pillow are needed (python3-numpy and python3-pil by apt, or pip)"
-    print("{program}: error: %s: %s" % (needed, error), file=sys.stderr)
+    print(
+        "{program}: error: numpy and Pillow are needed (python3-numpy and python3-pil by apt, or "
+        "pip): %s" % error,
+        file=sys.stderr,
+    )
     sys.exit(2)
 """
 
 HEAD = (
-    '"""A task-codec bundle\'s runtime in one file: made of the library\'s own files by '
-    'codec/bundle/onefile.py; do not edit."""\n\n'
+    '"""A task-codec bundle\'s runtime in one file: made of the library\'s own files by\n'
+    'codec/bundle/onefile.py; do not edit.\n"""\n\n'
 )
 
 

@@ -121,7 +121,7 @@ def verify(
             differ = (found[:, q] != expected).any((1, 2))
             chosen = np.flatnonzero(differ | (q == default))
             blobs = codec.code(expected[chosen], q) if len(chosen) else []
-            bundle_blobs = [encoder.code(found[i], q) for i in chosen]
+            bundle_blobs = encoder.code(found[chosen], q)
             asked = [batch[i] for i in chosen]
             for tally in tallies.values():
                 tally.add(server, q, asked, blobs, bundle_blobs, all_asked=q == default)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from codec.coding.context import LIMIT
+from codec.coding.exact import LIMIT
 from codec.model.backbone import load_backbone, load_tokenizer, task_of
 from codec.model.config import CodecConfig
 from codec.model.split import share_tower, split, token_grid

@@ -18,18 +18,21 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from codec.coding.context import (
+from codec.coding.context import ContextNetwork
+from codec.coding.exact import (
     EIGHTHS,
     FRACTION_BITS,
     LEAST_SCALE,
+    LIMIT,
+    MAX_RESULT,
+    MAX_SUM,
     N_SCALES,
     N_TABLES,
     SCALE_STEP,
-    ContextNetwork,
 )
-from codec.coding.exact import LIMIT, MAX_RESULT, MAX_SUM
-from codec.coding.integer_prior import DISTANCES, TABLE_SYMBOLS, IntegerPrior
+from codec.coding.integer_prior import IntegerPrior
 from codec.coding.passes import passes
+from codec.coding.places import DISTANCES, TABLE_SYMBOLS
 from codec.coding.tables import Tables
 
 Sample = Callable[[], Iterable[tuple[int, NDArray[np.int32]]]]
