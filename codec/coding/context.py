@@ -81,7 +81,7 @@ class Choice(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class ContextNetwork:
     """Known symbols -> `Choice`, by a network of integers with one hidden layer.
-    `codec.model.prior.freeze` makes it.
+    `codec.model.freezing.freeze` makes it.
 
     With v the known neighbours' symbols in the network's unit, of quality q and pass p: h =
     max(hidden[p] v + hidden_bias[q, p], 0) >> shift[p]; o = out[p] h + out_bias; in the first pass
