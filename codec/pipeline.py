@@ -151,8 +151,8 @@ class Server:
     def __call__(self, blobs: Sequence[bytes], top_k: int = 5) -> list[list[dict[str, Any]]]: ...
 
     def __call__(self, blobs: Any, top_k: int = 5) -> Any:
-        """One blob -> its labels; a list of blobs -> a list of these: see `Opened.labels`. Errors as
-        that and `open`.
+        """One blob -> its labels; a list of blobs -> a list of these: see `Opened.labels`. Errors
+        as that and `open`.
         """
         self._tails.rest(LABELS)
         return self.open(blobs).labels(top_k)

@@ -8,7 +8,6 @@ held against the golden digest. The arrays come out of SHAKE-256, so they are th
 
 import hashlib
 import importlib.util
-import os
 import sys
 
 import numpy as np
@@ -42,28 +41,25 @@ def arrays(n_qualities, shape):
         yield quality, symbols.clip(-127, 127).astype(np.int32).reshape(1, *shape)
 
 
-def digest(runtime, tables, coder=None, folder=None, layers=()):
+def digest(runtime, tables, coder=None, layers=()):
     """SHA-256 of all blobs, in hex; each is read back too.
 
     Args:
         runtime: the module `taskcodec_device`.
         tables: arrays of a bundle's tables.npz, by name.
         coder: name of one of the runtime's coders; None for the first that can be had.
-        folder: where the one in C is compiled.
         layers: qualities whose blobs hold the lower ones of these first.
     """
     m = tables["out_bias"].shape[1]
     network = runtime.ContextNetwork(int(m**0.5), *[tables[name] for name in runtime.NETWORK])
-    prior, state = (
-        runtime.open_prior(network, runtime.Tables(tables["cdf"]), coder, folder),
-        hashlib.sha256(),
-    )
-    prior = runtime.layered(prior, layers, [500 - 40 * i for i in range(len(layers))])
+    prior = runtime.open_prior(network, runtime.Tables(tables["cdf"]), coder)
+    state = hashlib.sha256()
+    prior = runtime.progressive_prior(prior, layers, [500 - 40 * i for i in range(len(layers))])
     for quality, symbols in arrays(network.n_qualities, (m, network.n_channels)):
         blob = runtime.write_blobs(prior, FINGERPRINT, symbols, quality)[0]
-        back, q = runtime.read_blob(prior, FINGERPRINT, blob)
-        assert q == quality
-        assert (back == symbols[0]).all()
+        back, qualities = runtime.read_blobs(prior, FINGERPRINT, [blob])
+        assert list(qualities) == [quality]
+        assert (back == symbols).all()
         state.update(blob)
     return state.hexdigest()
 
@@ -81,9 +77,6 @@ if __name__ == "__main__":
     with np.load(sys.argv[2], allow_pickle=False) as file:
         module = load(sys.argv[1])
         wanted = sys.argv[3] if sys.argv[3:] else None
-        arrays_of, here = (
-            {name: file[name] for name in file.files},
-            os.path.dirname(os.path.abspath(sys.argv[1])),
-        )
-        print(digest(module, arrays_of, wanted, here))
-        print(digest(module, arrays_of, wanted, here, LAYERS))
+        arrays_of = {name: file[name] for name in file.files}
+        print(digest(module, arrays_of, wanted))
+        print(digest(module, arrays_of, wanted, LAYERS))

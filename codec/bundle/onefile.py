@@ -3,9 +3,10 @@ of Python 3.6.
 
 There is one copy of coder, context model, container and preprocessing, the library's. The one file
 is their text, in the order of the data flow, less what only types need (annotations, aliases,
-`TYPE_CHECKING` blocks) and the imports among themselves; `zip(strict=)` loses its argument, and
-dataclasses and cached properties come from `codec/device/old_python.py`. Anything else that Python
-3.6 does not take is left as it is, for the tests to find.
+`TYPE_CHECKING` blocks) and the imports among themselves; `zip(strict=)` loses its argument, a file
+that is read beside the library's becomes a string, and dataclasses and cached properties come from
+`codec/device/old_python.py`. Anything else that Python 3.6 does not take is left as it is, for the
+tests to find.
 """
 
 from __future__ import annotations
@@ -21,12 +22,19 @@ SOURCES = (
         f"coding.{name}"
         for name in (
             "container",
-            "rangecoder",
+            "tables",
+            "portable",
+            "constriction",
+            "coders",
+            "exact",
+            "passes",
             "context",
             "integer_prior",
             "progressive",
-            "native_c",
+            "compiled",
             "native",
+            "opening",
+            "budget",
             "blobs",
         )
     ),
@@ -215,6 +223,8 @@ def _edits(node: ast.AST, source: str, tree: ast.Module) -> list[_Edit]:
         if node.value is None:
             raise ValueError(f"line {node.lineno} declares a type and nothing else")
         return [_Edit(_end(node.target), _end(node.annotation), "")]
+    if isinstance(node, ast.Assign) and node in tree.body and _read_beside(node.value):
+        return [_Edit(_start(node.value), _end(node.value), _text_of(_read_beside(node.value)))]
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "zip":
         strict = [word for word in node.keywords if word.arg == "strict"]
         return [_Edit(_end(node.args[-1]), _end(word.value), "") for word in strict]
@@ -229,6 +239,21 @@ def _edits(node: ast.AST, source: str, tree: ast.Module) -> list[_Edit]:
         }.get(node.attr)
         return [_Edit(_start(node), _end(node), instead)] if instead else []
     return []
+
+
+def _read_beside(value: ast.expr) -> str:
+    """The name of the file that `(Path(__file__).parent / "name").read_text(...)` reads; else ""."""
+    start, _, rest = ast.unparse(value).partition("(Path(__file__).parent / '")
+    name, _, end = rest.partition("').read_text(")
+    return name if not start and end else ""
+
+
+def _text_of(name: str) -> str:
+    """A file of codec/coding as a string of Python."""
+    text = (Path(__file__).parent.parent / "coding" / name).read_text(encoding="utf-8")
+    if '"""' in text or text.endswith("\\"):
+        raise ValueError(f"codec/coding/{name} cannot be a string between three quotes")
+    return f'r"""{text}"""'
 
 
 def _in_class(node: ast.AnnAssign, tree: ast.Module) -> bool:

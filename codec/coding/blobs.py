@@ -1,16 +1,22 @@
 """symbols <-> blobs: the prior's payload, or the symbols as they are where that is longer, in the
-container; for device and server.
+container.
+
+For device and server: part of the one file for devices, Python 3.6, numpy.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from codec.coding.container import BitstreamError, Blob, pack, unpack
+from codec.coding.exact import LIMIT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
     from codec.coding.integer_prior import IntegerPrior
@@ -19,7 +25,7 @@ if TYPE_CHECKING:
 def write_blobs(
     prior: IntegerPrior, fingerprint: bytes, symbols: NDArray[np.int32], quality: int
 ) -> list[bytes]:
-    """Symbols (B, M, C) int32 of one quality -> a blob each.
+    """Symbols (B, M, C) int32 of one quality -> a blob each; `read_blobs` is the inverse.
 
     Raises:
         ValueError: symbols of another shape, or beyond -127..127.
@@ -54,14 +60,60 @@ def open_blob(prior: IntegerPrior, fingerprint: bytes, blob: bytes) -> Blob:
     return read
 
 
-def read_blob(
-    prior: IntegerPrior, fingerprint: bytes, blob: bytes
-) -> tuple[NDArray[np.int32], int]:
-    """Blob -> symbols (M, C) int32, and their quality: the inverse of `write_blobs`. Errors as
-    `open_blob`.
+def read_blobs(
+    prior: IntegerPrior, fingerprint: bytes, blobs: Sequence[bytes]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Blobs, in any mix of qualities -> their symbols (B, M, C) int32 and qualities (B,) int64: the
+    inverse of `write_blobs`.
+
+    A payload, raw or not, that `write_blobs` does not write for its symbols is refused.
+
+    Raises:
+        BitstreamError: as `open_blob`, or a payload is not what symbols are written to; of several
+            blobs the message names the first that is wrong.
     """
-    read, network = open_blob(prior, fingerprint, blob), prior.network
-    if read.raw:
-        values = np.frombuffer(read.payload, dtype=np.int8).astype(np.int32)
-        return values.reshape(network.side**2, network.n_channels), read.quality
-    return prior.decode([read.payload], read.quality)[0], read.quality
+    read, network, n = [], prior.network, len(blobs)
+    for i, blob in enumerate(blobs):
+        with _naming(i, n):
+            read.append(open_blob(prior, fingerprint, blob))
+    symbols = np.empty((n, network.side**2, network.n_channels), dtype=np.int32)
+    for i, one in enumerate(read):
+        if one.raw:
+            with _naming(i, n):
+                symbols[i] = _of_raw(prior, one)
+    for q in sorted({one.quality for one in read if not one.raw}):
+        places = [i for i, one in enumerate(read) if one.quality == q and not one.raw]
+        try:
+            symbols[places] = prior.decode([read[i].payload for i in places], q)
+        except BitstreamError:
+            for i in places:
+                with _naming(i, n):
+                    prior.decode([read[i].payload], q)
+            raise
+    return symbols, np.array([one.quality for one in read], dtype=np.int64)
+
+
+def _of_raw(prior: IntegerPrior, blob: Blob) -> NDArray[np.int32]:
+    """Symbols (M, C) of a raw payload, whose length is right."""
+    network = prior.network
+    symbols = np.frombuffer(blob.payload, dtype=np.int8).astype(np.int32)
+    symbols = symbols.reshape(1, network.side**2, network.n_channels)
+    if symbols.min() < -LIMIT:
+        raise BitstreamError(f"the raw payload holds {symbols.min()}; symbols are -127..127")
+    (coded,) = prior.encode(symbols, blob.quality)
+    if len(coded) <= len(blob.payload):
+        raise BitstreamError(
+            f"the payload is raw, but its symbols take only {len(coded)} bytes when coded"
+        )
+    return symbols[0]
+
+
+@contextlib.contextmanager
+def _naming(place: int, n_blobs: int) -> Iterator[None]:
+    """A `BitstreamError` inside says which of several blobs it is about."""
+    try:
+        yield
+    except BitstreamError as error:
+        if n_blobs == 1:
+            raise
+        raise BitstreamError(f"blob {place + 1} of {n_blobs}: {error}") from error

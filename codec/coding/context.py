@@ -1,11 +1,12 @@
 """symbols already known -> which table codes the next one, in integers alone.
 
-Positions are coded in up to three passes (`passes`). Beyond the first, a small network of integers
-predicts mean and scale of each symbol from its four known neighbours (Balle, Johnston, Minnen 2019,
-"Integer networks for data compression with latent-variable models", ICLR): the mean's whole part
-shifts the symbol, its eighths and the scale choose a table. The network is evaluated in floats, but
-on integers whose sums these hold exactly in whatever order they are added: every machine chooses
-the same tables.
+Positions are coded in up to three passes (`codec.coding.passes`). Beyond the first, a small network
+of integers predicts mean and scale of each symbol from its four known neighbours (Balle, Johnston,
+Minnen 2019, "Integer networks for data compression with latent-variable models", ICLR): the mean's
+whole part shifts the symbol, its eighths and the scale choose a table. The network is evaluated in
+floats, but on integers whose sums these hold exactly in whatever order they are added
+(`codec.coding.exact`): every machine chooses the same tables. Part of the one file for devices:
+Python 3.6, numpy.
 """
 
 from __future__ import annotations
@@ -17,56 +18,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.coding.rangecoder import Integers
+from codec.coding.exact import LIMIT, check_network
+from codec.coding.passes import CodingOrder, Pass
+from codec.coding.tables import Integers
 
-LIMIT = 127
-"""Symbols are integers in -127..127; whoever quantises clips to that."""
 N_SCALES, LEAST_SCALE, SCALE_STEP = 24, 0.05, 1.2
 """Scales of the tables: 0.05 * 1.2**i steps of the quantiser, i = 0 ... 23."""
 EIGHTHS = 8
 N_TABLES = N_SCALES * EIGHTHS
 FRACTION_BITS = 16
 """Fraction bits of `unit`, `factor` and `bias` below."""
-MAX_SUM, MAX_RESULT = 1 << 24, 1 << 45
-"""Bounds of the sums of the first layer, which float32 must hold, and of o * factor, which float64
-and then int32 must.
-"""
-
-
-class Pass(NamedTuple):
-    """Positions that are coded together: `positions` (n,) and, for each, its four known neighbours
-    (n, 4), M where there is none.
-    """
-
-    positions: NDArray[np.intp]
-    neighbours: NDArray[np.intp]
-
-
-def passes(side: int) -> tuple[Pass, ...]:
-    """The order in which the side * side positions are coded: a checkerboard in two levels (He et
-    al. 2021, arXiv 2103.15306).
-
-    First the positions at even rows and columns, which see nothing; then those at odd rows and
-    columns, which see their diagonal neighbours; then the rest, which see the adjacent ones. A pass
-    without positions is left out.
-    """
-    y, x = np.divmod(np.arange(side * side), side)
-    straight, diagonal = ((-1, 0), (0, -1), (0, 1), (1, 0)), ((-1, -1), (-1, 1), (1, -1), (1, 1))
-    made, known = [], np.zeros(side * side + 1, dtype=bool)
-    for chosen, steps in (
-        ((y % 2 == 0) & (x % 2 == 0), diagonal),
-        ((y % 2 == 1) & (x % 2 == 1), diagonal),
-        ((y + x) % 2 == 1, straight),
-    ):
-        positions = np.flatnonzero(chosen)
-        rows = np.stack([y[positions] + dy for dy, _ in steps], axis=1)
-        columns = np.stack([x[positions] + dx for _, dx in steps], axis=1)
-        inside = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)
-        places = np.where(inside, rows * side + columns, side * side)
-        if len(positions):
-            made.append(Pass(positions, np.where(known[places], places, side * side)))
-        known[positions] = True
-    return tuple(made)
 
 
 class Choice(NamedTuple):
@@ -111,37 +72,7 @@ class ContextNetwork:
     bias: NDArray[np.int32]
 
     def __post_init__(self) -> None:
-        if self.unit.ndim != 2 or self.out.ndim != 3:
-            raise ValueError("the prior's unit is (Q, C), its out (2, 2 C, H)")
-        (q, c), h, m = self.unit.shape, self.out.shape[2], self.side**2
-        shapes = {
-            "hidden": (2, h, 4 * c),
-            "hidden_bias": (q, 2, h),
-            "shift": (2, h),
-            "out": (2, 2 * c, h),
-            "out_bias": (2 * c, m),
-        }
-        for name, shape in {**shapes, "factor": (q, 2 * c), "bias": (q, 2 * c)}.items():
-            if getattr(self, name).shape != shape:
-                raise ValueError(
-                    f"{name} of the prior has shape {getattr(self, name).shape}, not {shape}"
-                )
-        if self.shift.min() < 0 or self.shift.max() > 24:
-            raise ValueError("a shift of the prior is not in 0..24")
-        hidden = LIMIT * np.abs(self.hidden.astype(np.int64)).sum(2) + np.abs(
-            self.hidden_bias.astype(np.int64)
-        ).max(0)
-        out = (np.abs(self.out.astype(np.int64)) * (hidden >> self.shift)[:, None]).sum(2).max(
-            0
-        ) + np.abs(self.out_bias.astype(np.int64)).max(1)
-        if (
-            hidden.max() >= MAX_SUM
-            or (
-                out * np.abs(self.factor.astype(np.int64)) + np.abs(self.bias.astype(np.int64))
-            ).max()
-            > 2 * MAX_RESULT
-        ):
-            raise ValueError("the sums of the prior's network are too large to be exact")
+        check_network(self)
 
     @property
     def n_qualities(self) -> int:
@@ -152,28 +83,29 @@ class ContextNetwork:
         return self.unit.shape[1]
 
     @functools.cached_property
-    def passes(self) -> tuple[Pass, ...]:
-        """The passes, with neighbours as places in the coding order."""
-        place = np.append(self.inverse, self.side**2)
-        return tuple(
-            Pass(positions, place[neighbours]) for positions, neighbours in passes(self.side)
-        )
+    def coding(self) -> CodingOrder:
+        """The order in which positions are coded."""
+        return CodingOrder(self.side)
 
-    @functools.cached_property
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """The passes, with neighbours as places in the order of coding."""
+        return self.coding.passes
+
+    @property
     def order(self) -> NDArray[np.intp]:
         """Positions in the order of coding, (M,)."""
-        return np.concatenate([positions for positions, _ in passes(self.side)])
+        return self.coding.order
 
-    @functools.cached_property
+    @property
     def inverse(self) -> NDArray[np.intp]:
         """The place of each position in the order of coding, (M,)."""
-        return np.argsort(self.order)
+        return self.coding.inverse
 
-    @functools.cached_property
+    @property
     def rows(self) -> list[slice]:
-        """The places of each pass in the coding order."""
-        ends = np.cumsum([len(positions) for positions, _ in passes(self.side)]).tolist()
-        return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        """The places of each pass in the order of coding."""
+        return self.coding.rows
 
     def choose(self, known: NDArray[np.float32], quality: int, first: int, last: int) -> Choice:
         """Tables and means (n, B, C) of passes first ... last - 1, in the order of coding; (n, 1,
@@ -191,11 +123,8 @@ class ContextNetwork:
         whole = np.floor(h, out=h).astype(np.float64)
         z = np.empty((*h.shape[:2], 2 * self.n_channels))
         for i, rows in self._parts(first, last):
-            np.dot(
-                whole[rows].reshape(-1, h.shape[2]),
-                weights.out[i],
-                out=z[rows].reshape(-1, z.shape[2]),
-            )
+            part = whole[rows].reshape(-1, h.shape[2])
+            np.dot(part, weights.out[i], out=z[rows].reshape(-1, z.shape[2]))
         start = self.rows[first].start
         z += weights.bias[start : start + len(z)]
         return self._chosen(z)
@@ -206,21 +135,13 @@ class ContextNetwork:
         """(hidden v + hidden_bias) * 2**-shift of passes first ... last - 1: (n, B, H) float32;
         `known` as `choose` takes it.
         """
-        start, batch, (n_near, width) = (
-            self.rows[first].start,
-            known.shape[1],
-            self._first.hidden[first].shape,
-        )
+        start, batch = self.rows[first].start, known.shape[1]
+        n_near, width = self._first.hidden[first].shape
         sums = np.empty((self.rows[last - 1].stop - start, batch, width), dtype=np.float32)
         for i, rows in self._parts(first, last):
-            seen = known.take(self._near[i], axis=0, mode="clip").reshape(
-                -1, 4, batch, self.n_channels
-            )
-            np.dot(
-                seen.swapaxes(1, 2).reshape(-1, n_near),
-                self._first.hidden[i],
-                out=sums[rows].reshape(-1, width),
-            )
+            seen = known.take(self._near[i], axis=0, mode="clip")
+            seen = seen.reshape(-1, 4, batch, self.n_channels).swapaxes(1, 2).reshape(-1, n_near)
+            np.dot(seen, self._first.hidden[i], out=sums[rows].reshape(-1, width))
         sums += self._first.bias[quality, start : start + len(sums)]
         return sums
 
@@ -245,6 +166,7 @@ class ContextNetwork:
         """
         unit, other = (np.maximum(self.unit[q].astype(np.int64), 1) for q in (quality, lower))
         whole = symbols.astype(np.int64)
+        # |s| * unit / other + half, rounded down, without a division that rounds twice
         size = (1000 * np.abs(whole) * unit + half * other) // (1000 * other)
         return (np.sign(whole) * np.minimum(size, LIMIT)).astype(np.int32)
 
@@ -317,8 +239,5 @@ class _Second(NamedTuple):
 
 
 _FIRST_TABLES = np.arange(N_SCALES, dtype=np.int32) * EIGHTHS
-_ZERO, _EIGHTH, _EIGHTH_BITS = (
-    np.zeros(1, dtype=np.float32),
-    np.array([EIGHTHS - 1], dtype=np.int32),
-    np.array([3], dtype=np.int32),
-)
+_ZERO = np.zeros(1, dtype=np.float32)
+_EIGHTH, _EIGHTH_BITS = np.array([EIGHTHS - 1], dtype=np.int32), np.array([3], dtype=np.int32)

@@ -3,7 +3,7 @@ does the rest.
 
 Symbols are coded pass by pass, position by position, channel by channel. One that its table does
 not reach is written as the table's last symbol, and its value follows as a byte at the end of the
-pass, so no latent can make encoding fail.
+pass, so no latent can make encoding fail. Part of the one file for devices: Python 3.6, numpy.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.coding.coders import PORTABLE, Coder, usual
 from codec.coding.container import BitstreamError
 from codec.coding.context import LIMIT, N_TABLES, ContextNetwork
-from codec.coding.rangecoder import INVALID, PORTABLE, Coder, Integers, Tables, usual
+from codec.coding.tables import INVALID, Integers, Tables
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
         """Context network and coder in one, as `codec.coding.native.NativeCoder` has them."""
 
         def encode(self, symbols: Integers, quality: int) -> list[bytes]: ...
-        def decode(
-            self, payloads: Sequence[bytes], quality: int
-        ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]: ...
+        def decode(self, payloads: Sequence[bytes], quality: int) -> NDArray[np.int32]: ...
 
 
 REACH = 15
@@ -86,15 +85,7 @@ class IntegerPrior:
         if self.native is not None and not portable:
             self._checked(symbols, quality)
             return self.native.encode(symbols, quality)
-        make = self._coder(portable).encoder
-        ordered, places, tables = self.places(symbols, quality)
-        escaped = np.logical_or.reduce(places == _ESCAPE, axis=1).tolist()
-        payloads = []
-        for row in zip(ordered, places, tables, escaped, strict=True):
-            coder = make(self.tables)
-            self._write(coder, *row)
-            payloads.append(coder.finish())
-        return payloads
+        return self._payloads(*self.places(symbols, quality), portable)
 
     def decode(
         self, payloads: Sequence[bytes], quality: int, portable: bool = False
@@ -103,77 +94,60 @@ class IntegerPrior:
 
         Raises:
             BitstreamError: a payload is not what `encode` writes for any symbols at this quality.
+            ValueError: the prior has no such quality.
         """
+        network = self.network
+        self._check_quality(quality)
         if self.native is not None and not portable:
-            ordered, places, tables = self.native.decode(payloads, quality)
+            symbols = self.native.decode(payloads, quality)
+            written = self.native.encode(symbols, quality)
         else:
             make = self._coder(portable).decoder
-            ordered, places, tables = self._read(
-                [make(payload, self.tables) for payload in payloads], quality
-            )
-        if np.count_nonzero(np.abs(ordered) > LIMIT):
-            raise BitstreamError(INVALID)
-        self._check_lengths(payloads, ordered, places, tables, quality, portable)
-        network = self.network
-        return ordered.reshape(-1, network.side**2, network.n_channels).take(
-            network.inverse, axis=1
-        )
+            coders = [make(payload, self.tables) for payload in payloads]
+            ordered, means, tables = self._read(coders, quality)
+            if np.count_nonzero(np.abs(ordered) > LIMIT):
+                raise BitstreamError(INVALID)
+            written = self._payloads(ordered, _places(ordered, means), tables, portable)
+            symbols = ordered.reshape(-1, network.side**2, network.n_channels)
+            symbols = symbols.take(network.inverse, axis=1)
+        # Other bytes can lead to the same symbols: with another tail, or with an escape for a
+        # symbol that its table reaches. What the encoder writes is the only form.
+        for payload, only in zip(payloads, written, strict=True):
+            if payload != only:
+                found = f"its {len(payload)} bytes hold symbols that take {len(only)}"
+                raise BitstreamError(
+                    f"the payload was not written at quality {quality}, or is damaged: {found}"
+                )
+        return symbols
 
     def _read(
         self, coders: Sequence[Any], quality: int
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-        """A decoder for each payload -> symbols, their places in their tables, and these tables,
-        each (B, M * C) in the order of coding.
+        """A decoder for each payload -> symbols, the means and the tables chosen for them, each (B,
+        M * C) in the order of coding.
         """
         network = self.network
         b, m, c = len(coders), network.side**2, network.n_channels
         known = np.zeros((m + 1, b, c), dtype=np.float32)
-        places, ordered, tables = (np.empty((b, m * c), dtype=np.int32) for _ in range(3))
+        ordered, means, tables = (np.empty((b, m * c), dtype=np.int32) for _ in range(3))
         for i, rows in enumerate(network.rows):
-            choice, part = (
-                network.choose(known, quality, i, i + 1),
-                slice(rows.start * c, rows.stop * c),
-            )
-            tables[:, part] = _by_image(choice.table)
-            for coder, place, table in zip(coders, places, tables, strict=True):
-                place[part] = coder.read(table[part])
-            found = _AWAY.take(places[:, part])
-            found += _by_image(choice.mean)
-            escaped = places[:, part] == _ESCAPE
+            choice = network.choose(known, quality, i, i + 1)
+            part = slice(rows.start * c, rows.stop * c)
+            tables[:, part], means[:, part] = _by_image(choice.table), _by_image(choice.mean)
+            places = np.empty(tables[:, part].shape, dtype=np.int32)
+            for coder, place, row in zip(coders, places, tables[:, part], strict=True):
+                place[:] = coder.read(row)
+            found = _AWAY.take(places)
+            found += means[:, part]
+            escaped = places == _ESCAPE
             if np.count_nonzero(escaped):
                 for coder, symbol, where in zip(coders, found, escaped, strict=True):
-                    symbol[where] = coder.read_bytes(int(where.sum())).astype(np.int32) - (
-                        LIMIT + 1
-                    )
+                    values = coder.read_bytes(int(where.sum())).astype(np.int32)
+                    symbol[where] = values - (LIMIT + 1)
             ordered[:, part] = found
             if rows.stop < m:
                 known[rows] = network.in_unit(found.reshape(b, -1, c), quality).swapaxes(0, 1)
-        return ordered, places, tables
-
-    def _check_lengths(
-        self,
-        payloads: Sequence[bytes],
-        ordered: NDArray[np.int32],
-        places: NDArray[np.int32],
-        tables: NDArray[np.int32],
-        quality: int,
-        portable: bool,
-    ) -> None:
-        """A payload that is longer or shorter than its symbols are worth must be what they are
-        written to, or it is refused.
-        """
-        network = self.network
-        for payload, symbols, bits in zip(
-            payloads, ordered, self._bits(places, tables).tolist(), strict=True
-        ):
-            if -8 < 8 * len(payload) - bits < 16 and not payload.endswith(b"\0"):
-                continue
-            image = symbols.reshape(1, -1, network.n_channels).take(network.inverse, axis=1)
-            if self.encode(image, quality, portable) != [payload]:
-                found = f"its {len(payload)} bytes hold symbols that take {bits / 8:.0f}"
-                raise BitstreamError(
-                    f"the payload was not written at quality {quality}, or is damaged: {found}"
-                )
+        return ordered, means, tables
 
     def _coder(self, portable: bool) -> Coder:
         return PORTABLE if portable else self.coder or usual()
@@ -183,9 +157,6 @@ class IntegerPrior:
         `encode`.
         """
         _, places, tables = self.places(symbols, quality)
-        return self._bits(places, tables)
-
-    def _bits(self, places: NDArray[np.int32], tables: NDArray[np.int32]) -> NDArray[np.float64]:
         return np.add.reduce(self._costs.take(tables * TABLE_SYMBOLS + places), axis=1)
 
     @functools.cached_property
@@ -204,9 +175,7 @@ class IntegerPrior:
         Errors as `encode`.
         """
         ordered, means, tables = self._chosen(symbols, quality)
-        distances = ordered - means
-        distances += REACH + 1
-        return ordered, _PLACES.take(distances, mode="clip"), tables
+        return ordered, _places(ordered, means), tables
 
     def _chosen(
         self, symbols: Integers, quality: int
@@ -226,26 +195,41 @@ class IntegerPrior:
                 tables[rows], means[rows] = network.choose(known, quality, *passes)
         return ordered.reshape(b, -1), _by_image(means), _by_image(tables)
 
+    def _payloads(
+        self,
+        ordered: NDArray[np.int32],
+        places: NDArray[np.int32],
+        tables: NDArray[np.int32],
+        portable: bool,
+    ) -> list[bytes]:
+        """What `places` gives -> a payload for each image."""
+        make, payloads = self._coder(portable).encoder, []
+        for image in zip(ordered, places, tables, strict=True):
+            coder = make(self.tables)
+            self._write(coder, *image)
+            payloads.append(coder.finish())
+        return payloads
+
     def _write(
         self,
         coder: Any,
         ordered: NDArray[np.int32],
         places: NDArray[np.int32],
         tables: NDArray[np.int32],
-        escaped: bool = True,
     ) -> None:
-        """One image's rows of `places` into a coder; `escaped` says whether there may be an escape
-        among them.
-        """
-        if not escaped:
+        """One image's rows of what `places` gives, into a coder."""
+        if not np.count_nonzero(places == _ESCAPE):
             coder.write(places, tables)
             return
         for rows in self.network.rows:
             part = slice(rows.start * self.network.n_channels, rows.stop * self.network.n_channels)
             coder.write(places[part], tables[part])
-            coder.write_bytes(
-                (ordered[part][places[part] == _ESCAPE] + (LIMIT + 1)).astype(np.uint8)
-            )
+            escaped = ordered[part][places[part] == _ESCAPE]
+            coder.write_bytes((escaped + (LIMIT + 1)).astype(np.uint8))
+
+    def _check_quality(self, quality: int) -> None:
+        if quality not in range(self.network.n_qualities):
+            raise ValueError(f"quality {quality!r} is not in 0..{self.network.n_qualities - 1}")
 
     def _checked(self, symbols: Integers, quality: int) -> tuple[int, int, int]:
         network = self.network
@@ -256,8 +240,7 @@ class IntegerPrior:
                 f"symbols have shape (B, {network.side**2}, {network.n_channels}), not "
                 f"{symbols.shape}"
             )
-        if quality not in range(network.n_qualities):
-            raise ValueError(f"quality {quality!r} is not in 0..{network.n_qualities - 1}")
+        self._check_quality(quality)
         flat = symbols.reshape(-1)
         if flat.size and (np.minimum.reduce(flat) < -LIMIT or np.maximum.reduce(flat) > LIMIT):
             raise ValueError(f"symbols are in -{LIMIT}..{LIMIT}")
@@ -267,3 +250,10 @@ class IntegerPrior:
 def _by_image(rows: NDArray[np.int32]) -> NDArray[np.int32]:
     """What the network chose (n, B, C) -> (B, n * C)."""
     return rows.swapaxes(0, 1).reshape(rows.shape[1], -1)
+
+
+def _places(ordered: NDArray[np.int32], means: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Symbols and their means -> the symbols' places in their tables."""
+    distances = ordered - means
+    distances += REACH + 1
+    return _PLACES.take(distances, mode="clip")

@@ -9,7 +9,8 @@ own. What they cost is that a coarse symbol sees no finer neighbours.
 All layers go into one range coder's stream. As zeros are implied behind its end, it can be cut
 wherever the cut point still lies in the interval of the layers that stay. Coded in Python integers,
 as totals are no powers of two (Martin 1979; embedded quantisation: Taubman, Marcellin 2002,
-"JPEG2000: image compression fundamentals, standards and practice", ch. 3).
+"JPEG2000: image compression fundamentals, standards and practice", ch. 3). Part of the one file for
+devices: Python 3.6, numpy.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from numpy.typing import NDArray
 from codec.coding.container import BitstreamError
 from codec.coding.context import LIMIT
 from codec.coding.integer_prior import DISTANCES, REACH, IntegerPrior
-from codec.coding.rangecoder import INVALID, Integers, PortableDecoder, PortableEncoder
+from codec.coding.portable import PortableDecoder, PortableEncoder
+from codec.coding.tables import INVALID, Integers
 
 
 class _Span(NamedTuple):
@@ -38,14 +40,14 @@ class _Span(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class LayeredPrior(IntegerPrior):
+class ProgressivePrior(IntegerPrior):
     """A prior whose payloads, at the qualities in `layers`, hold the lower of these first; at
     others they are as they were.
 
     Attributes:
         layers: the qualities, rising.
         halves: where each of them rounds up from zero on, in thousandths of a step
-            (`codec.model.config.CodecConfig.halves`).
+            (`codec.coding.dead_zone.thousandths`).
     """
 
     layers: tuple[int, ...] = ()
@@ -61,8 +63,11 @@ class LayeredPrior(IntegerPrior):
         self, payloads: Sequence[bytes], quality: int, portable: bool = False
     ) -> NDArray[np.int32]:
         # the first layer's may be the start of a longer one, and end otherwise than it would alone
+        self._check_quality(quality)
         if quality not in self.layers:
             return super().decode(payloads, quality, portable)
+        if not payloads:
+            return np.empty((0, self.network.side**2, self.network.n_channels), dtype=np.int32)
         return np.concatenate([self._decoded(payload, quality) for payload in payloads])
 
     def bits(self, symbols: Integers, quality: int) -> NDArray[np.float64]:
@@ -134,8 +139,13 @@ class LayeredPrior(IntegerPrior):
         for coarse, fine in self._steps(quality):
             symbols = self._refined(coder, symbols, coarse, fine)
         written = self._written(symbols, quality)
-        if not written.holds(payload) or (payload and written.holds(payload[:-1])):
-            found = f"its {len(payload)} bytes hold symbols that take {len(written.finish())}"
+        only = written.finish()
+        if quality == self.layers[-1]:
+            right = payload == only
+        else:  # the start of a longer payload may end in other bytes, but in none too many
+            right = written.holds(payload) and not (payload and written.holds(payload[:-1]))
+        if not right:
+            found = f"its {len(payload)} bytes hold symbols that take {len(only)}"
             raise BitstreamError(
                 f"the payload was not written at quality {quality}, or is damaged: {found}"
             )
@@ -230,10 +240,17 @@ class LayeredPrior(IntegerPrior):
         )
 
 
-def layered(prior: IntegerPrior, layers: Sequence[int], halves: Sequence[int]) -> IntegerPrior:
-    """A prior with layers; without any, as it is."""
+def progressive_prior(
+    prior: IntegerPrior, layers: Sequence[int], halves: Sequence[int]
+) -> IntegerPrior:
+    """A prior whose payloads at the qualities in `layers` hold the lower of these first; the prior
+    as it is where there are none.
+
+    Args:
+        halves: of each of `layers`, in thousandths of a step: see `ProgressivePrior`.
+    """
     if not layers:
         return prior
-    return LayeredPrior(
+    return ProgressivePrior(
         prior.network, prior.tables, prior.coder, prior.native, tuple(layers), tuple(halves)
     )

@@ -16,7 +16,7 @@ import numpy as np
 
 from codec.coding.blobs import write_blobs
 from codec.coding.container import inspect
-from codec.coding.native import CODERS, open_prior
+from codec.coding.opening import CODERS, open_prior
 from codec.device.encoder import SAMPLES_FILE, DeviceEncoder, read_arrays
 from codec.files import whole_file
 
@@ -152,9 +152,7 @@ def _coding(
     coders, missing = {}, []
     for name in CODERS:
         try:
-            coders[name] = open_prior(
-                encoder.prior.network, encoder.prior.tables, name, encoder.cache
-            )
+            coders[name] = open_prior(encoder.prior.network, encoder.prior.tables, name)
         except ValueError as error:
             missing.append((f"  coding, {name}", f"not here: {' '.join(str(error).split())}"))
     steps = [

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from codec.coding.blobs import read_blob, write_blobs
+from codec.coding.blobs import read_blobs, write_blobs
 from codec.coding.context import LIMIT, ContextNetwork
-from codec.coding.native import open_prior
-from codec.coding.progressive import layered
-from codec.coding.rangecoder import Tables
+from codec.coding.opening import open_prior
+from codec.coding.progressive import progressive_prior
+from codec.coding.tables import Tables
 from codec.device.engines import PIXELS, open_engine
 from codec.device.preprocess import Preprocess
 from codec.files import sha256
@@ -83,7 +83,7 @@ class DeviceEncoder:
 
     Args:
         folder: the bundle.
-        coder: who writes payloads, of `codec.coding.native.CODERS`; None for the first that can be
+        coder: who writes payloads, of `codec.coding.opening.CODERS`; None for the first that can be
             had. All write the same bytes.
 
     Raises:
@@ -103,9 +103,8 @@ class DeviceEncoder:
             self.shapes = {name: tuple(shape) for name, shape in self.manifest["shapes"].items()}
             tables = read_arrays(os.path.join(folder, TABLES_FILE))
             network = ContextNetwork(side, *[tables[name] for name in NETWORK])
-            self.cache = os.path.join(folder, "__pycache__")  # of the coder in C
-            prior = open_prior(network, Tables(tables["cdf"]), coder, self.cache)
-            self.prior = layered(
+            prior = open_prior(network, Tables(tables["cdf"]), coder)
+            self.prior = progressive_prior(
                 prior, *[[row[i] for row in self.manifest["layers"]] for i in (0, 1)]
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -191,4 +190,5 @@ class DeviceEncoder:
         Raises:
             BitstreamError: the blob is damaged or of another codec.
         """
-        return read_blob(self.prior, self.fingerprint, blob)
+        symbols, qualities = read_blobs(self.prior, self.fingerprint, [blob])
+        return symbols[0], int(qualities[0])

@@ -29,7 +29,7 @@ NEEDED = (
     "added_tokens.json",
     "vocab.txt",
 )
-"""The files that a codec or a backbone is read from: a manifest lists all of these that are there."""
+"""The files that a codec or a backbone is read from: a manifest lists all that are there."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """FeatureCodec: pixels -> blob and blob -> tokens -> answer, both halves of a codec.
 
     pixels --encoder--> latent --gains, rounding--> symbols --prior--> payload --header--> blob
-    blob --header--> payload --prior--> symbols --gains--> latent --synthesis--> tokens --tail--> answer
+    blob --> payload --prior--> symbols --gains--> latent --synthesis--> tokens --tail--> answer
 
 The first line is `codec.model.encoding`; this file adds the second.
 """
@@ -152,8 +152,8 @@ class FeatureCodec(FeatureEncoder):
     def decode_symbols(
         self, symbols: NDArray[np.int32], quality: NDArray[np.int64]
     ) -> torch.Tensor:
-        """Symbols (B, M, C) int32 and qualities (B,) int64, as `read` gives them -> tokens (B, N, D)
-        float32 for `tail`.
+        """Symbols (B, M, C) int32 and qualities (B,) int64, as `read` gives them -> tokens
+        (B, N, D) float32 for `tail`.
         """
         device = self.log_gain.device
         scaled = torch.from_numpy(symbols).to(device, torch.float32)

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from codec.coding.context import LEAST_SCALE, N_SCALES, SCALE_STEP, passes
+from codec.coding.context import LEAST_SCALE, N_SCALES, SCALE_STEP
+from codec.coding.passes import passes
 
 
 class ContextPrior(nn.Module):
@@ -21,7 +22,7 @@ class ContextPrior(nn.Module):
     four neighbours.
 
     latent of the known neighbours (4 C) -> hidden -> mean and log scale of C channels. One network
-    serves all qualities and positions; each pass of `codec.coding.context.passes` has a first layer
+    serves all qualities and positions; each pass of `codec.coding.passes` has a first layer
     of its own. The first pass has no neighbours: its means and scales are constants.
 
     Joint training of a context model and the transforms: Minnen, Balle, Toderici 2018, arXiv

@@ -6,20 +6,19 @@ networks.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from codec.coding.blobs import open_blob, write_blobs
+from codec.coding.blobs import open_blob, read_blobs, write_blobs
 from codec.coding.budget import best_that_fits, check_budget, check_rate, chosen_quality
-from codec.coding.container import HEADER_BYTES, BitstreamError, Blob, pack, restore, shorten
+from codec.coding.container import HEADER_BYTES, pack, restore, shorten
 from codec.coding.integer_prior import IntegerPrior
-from codec.coding.native import open_prior
-from codec.coding.progressive import LayeredPrior, layered
+from codec.coding.opening import open_prior
+from codec.coding.progressive import ProgressivePrior, progressive_prior
 from codec.model.config import CodecConfig
 from codec.model.networks import EncoderNetworks
 
@@ -87,7 +86,7 @@ class FeatureEncoder(EncoderNetworks):
                 f"{config.n_channels} at {config.n_qualities} qualities"
             )
         opened = open_prior(network, prior.tables)
-        return layered(opened, config.layers, [config.halves[q] for q in config.layers])
+        return progressive_prior(opened, config.layers, [config.halves[q] for q in config.layers])
 
     def encode(
         self,
@@ -150,24 +149,7 @@ class FeatureEncoder(EncoderNetworks):
         Raises:
             BitstreamError: a blob is damaged or of another codec; the message says which and why.
         """
-        read = [self._unpacked(blob, i, len(blobs)) for i, blob in enumerate(blobs)]
-        quality = np.array([blob.quality for blob in read])
-        symbols = np.empty(
-            (len(blobs), self.config.side**2, self.config.n_channels), dtype=np.int32
-        )
-        for i, blob in enumerate(read):
-            if blob.raw:
-                symbols[i] = np.frombuffer(blob.payload, dtype=np.int8).reshape(symbols.shape[1:])
-        for q in sorted({blob.quality for blob in read if not blob.raw}):
-            places = [i for i, blob in enumerate(read) if blob.quality == q and not blob.raw]
-            try:
-                symbols[places] = self.prior.decode([read[i].payload for i in places], q)
-            except BitstreamError:
-                for i in places:
-                    with _naming(i, len(blobs)):
-                        self.prior.decode([read[i].payload], q)
-                raise
-        return symbols, quality
+        return read_blobs(self.prior, self.fingerprint, blobs)
 
     def truncate(self, blob: bytes, max_bytes: int) -> bytes:
         """A longer blob -> one of at most `max_bytes` bytes, without picture or network: its
@@ -207,8 +189,8 @@ class FeatureEncoder(EncoderNetworks):
 
         Nothing for a blob without layers. Errors as `read`.
         """
-        read = self._unpacked(blob, 0, 1)
-        if read.raw or not isinstance(self.prior, LayeredPrior):
+        read = open_blob(self.prior, self.fingerprint, blob)
+        if read.raw or not isinstance(self.prior, ProgressivePrior):
             return {}
         (symbols,) = self.prior.decode([read.payload], read.quality)
         return {
@@ -261,18 +243,3 @@ class FeatureEncoder(EncoderNetworks):
         same on every machine.
         """
         return self.prior.network.coarser(symbols, quality, coarser, self.config.halves[coarser])
-
-    def _unpacked(self, blob: bytes, place: int, n_blobs: int) -> Blob:
-        with _naming(place, n_blobs):
-            return open_blob(self.prior, self.fingerprint, blob)
-
-
-@contextlib.contextmanager
-def _naming(place: int, n_blobs: int) -> Iterator[None]:
-    """A `BitstreamError` inside says which of several blobs it is about."""
-    try:
-        yield
-    except BitstreamError as error:
-        if n_blobs == 1:
-            raise
-        raise BitstreamError(f"blob {place + 1} of {n_blobs}: {error}") from error

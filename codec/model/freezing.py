@@ -21,15 +21,13 @@ from codec.coding.context import (
     EIGHTHS,
     FRACTION_BITS,
     LEAST_SCALE,
-    LIMIT,
-    MAX_RESULT,
-    MAX_SUM,
     N_TABLES,
     SCALE_STEP,
     ContextNetwork,
 )
+from codec.coding.exact import LIMIT, MAX_RESULT, MAX_SUM
 from codec.coding.integer_prior import DISTANCES, TABLE_SYMBOLS, IntegerPrior
-from codec.coding.rangecoder import Tables
+from codec.coding.tables import Tables
 from codec.model.density import ContextPrior
 
 Floats = NDArray[np.float64]
@@ -202,8 +200,8 @@ def _int32(values: Floats) -> NDArray[np.int32]:
 
 
 def prior_to_tensors(prior: IntegerPrior) -> dict[str, torch.Tensor]:
-    """A frozen prior -> the tensors of a checkpoint: `prior.cdf` (K, S + 1) int32, and the arrays of
-    `ContextNetwork` as `prior.<name>`.
+    """A frozen prior -> the tensors of a checkpoint: `prior.cdf` (K, S + 1) int32, and the arrays
+    of `ContextNetwork` as `prior.<name>`.
     """
     arrays = {name: getattr(prior.network, name) for name in _DTYPES}
     arrays["cdf"] = prior.tables.cdf.astype(np.int32)

@@ -28,7 +28,7 @@ DEVICE = ("encoder.", "log_gain", "prior.")
 
 
 class Checkpoint(NamedTuple):
-    """A codec's checkpoint: `weights` by parameter name, `fingerprint` where the manifest has one."""
+    """A codec's checkpoint: `weights` by parameter name; `fingerprint` if the manifest has one."""
 
     folder: Path
     config: CodecConfig
@@ -65,9 +65,11 @@ def read_checkpoint(name: str | os.PathLike[str], names: tuple[str, ...] = ("",)
 
 
 def load_encoder(name: str | os.PathLike[str]) -> FeatureEncoder | None:
-    """The device's half of a codec, from its own tensors alone; of a codec whose encoder is `blocks`
-    the backbone's head too. None where the manifest has no fingerprint: that takes the whole codec.
-    Evaluation mode, CPU, float32. Errors as `read_checkpoint`.
+    """The device's half of a codec, from its own tensors alone; where the encoder is `blocks`, the
+    backbone's head too. Evaluation mode, CPU, float32. Errors as `read_checkpoint`.
+
+    Returns:
+        None where the manifest has no fingerprint: to work that out takes the whole codec.
     """
     with globals_kept():
         read = read_checkpoint(name, DEVICE)
@@ -87,7 +89,7 @@ def load_encoder(name: str | os.PathLike[str]) -> FeatureEncoder | None:
 
 
 def fill(module: FeatureEncoder, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Give a codec that was built without memory (on the device `meta`) its own weights, as float32.
+    """Give a codec that was built without memory (on the device `meta`) its weights, as float32.
 
     Raises:
         ValueError: a weight is missing, or is there and not wanted, or has another shape or dtype.

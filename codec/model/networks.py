@@ -56,7 +56,7 @@ class EncoderNetworks(nn.Module):
 
     @torch.no_grad()
     def round_weights(self) -> None:
-        """Round the codec's own weights to float16, in place: what is measured is what is stored."""
+        """Round the codec's own weights to float16, in place: as measured, so stored."""
         for p in self.own_parameters().values():
             p.copy_(p.half())
 
@@ -109,8 +109,8 @@ class EncoderNetworks(nn.Module):
         return np.asarray(self.round(self.scale(latent, q), q).int().cpu().numpy())
 
     def symbols(self, pixel_values: torch.Tensor, quality: int | None = None) -> NDArray[np.int32]:
-        """Pixels (B, 3, S, S) float32 -> symbols (B, M, C) int32. Errors as `latent`, or there is no
-        such quality.
+        """Pixels (B, 3, S, S) float32 -> symbols (B, M, C) int32. Errors as `latent`, or the codec
+        has no such quality.
         """
         q = self._quality(quality)
         return self.quantise(self.latent(pixel_values), q)

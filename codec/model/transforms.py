@@ -7,7 +7,7 @@ M, C) with M = side * side.
 
 Where `fold` is more than 1, analysis and synthesis know fewer and wider positions: each is fold x
 fold of the latent's, which share its channels out among them. So these channels, which lie in
-passes of their own (`codec.coding.context.passes`), tell of one another before they are coded, as
+passes of their own (`codec.coding.passes`), tell of one another before they are coded, as
 slices of channels do in Minnen, Singh 2020, arXiv 2007.08739, sec. 3.2.
 """
 

@@ -19,9 +19,10 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
+from codec.coding.coders import usual
 from codec.coding.container import HEADER_BYTES
 from codec.coding.context import LIMIT
-from codec.coding.rangecoder import Tables, usual
+from codec.coding.tables import Tables
 from codec.model import FeatureCodec
 from codec.show.plot import save_figure
 from eval.studies.compare import (

@@ -5,8 +5,8 @@ Three workloads. `one image` and `batches of 64` are a shipped codec's symbols o
 pictures, coded by its own prior, contexts included; compressai's factorised prior is fitted to the
 same symbols. `197 x 32 synthetic` is the range coder alone: Laplacian symbols of about 1.3 bits,
 the size of a ViT-B/16's tokens with 32 channels, with one static table a channel on both sides.
-Ours are those of `codec.coding.native.CODERS` that can be had here; which codes, where nobody says,
-is the first of them. The coders take turns; a turn is `--turn` images one after another, or one
+Ours are those of `codec.coding.opening.CODERS` that can be had here; which codes, where nobody
+says, is the first of them. The coders take turns; a turn is `--turn` images one after another, or one
 batch. Medians over the turns are compared.
 """
 
@@ -25,9 +25,10 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
+from codec.coding.coders import PORTABLE, Coder, usual
 from codec.coding.integer_prior import IntegerPrior
-from codec.coding.native import CODERS, open_prior
-from codec.coding.rangecoder import PORTABLE, Coder, Tables, usual
+from codec.coding.opening import CODERS, open_prior
+from codec.coding.tables import Tables
 from codec.model import FeatureCodec
 from codec.model.checkpoint import shipped_root
 from codec.pipeline import Device

@@ -14,7 +14,7 @@ pytest.importorskip("compressai")
 pytest.importorskip("pytest_benchmark")
 
 from codec import FeatureCodec
-from codec.coding.native import CODERS
+from codec.coding.opening import CODERS
 from eval.studies.coding_speed import Workload, workloads
 
 TURN = 16

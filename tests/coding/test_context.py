@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from codec.coding.context import FRACTION_BITS, LIMIT, N_SCALES, ContextNetwork, passes
+from codec.coding.context import FRACTION_BITS, LIMIT, N_SCALES, ContextNetwork
 from codec.coding.integer_prior import REACH, IntegerPrior
+from codec.coding.passes import passes
 
 SIDE, N_CHANNELS, N_QUALITIES = 5, 3, 2
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from codec.coding.container import BitstreamError
 from codec.coding.context import LIMIT
 from codec.coding.integer_prior import IntegerPrior
-from codec.coding.rangecoder import Tables
+from codec.coding.tables import Tables
 
 SIDE, N_CHANNELS, N_QUALITIES = 5, 3, 2
 

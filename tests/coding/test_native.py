@@ -18,13 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from codec.coding import native, rangecoder
-from codec.coding.blobs import read_blob, write_blobs
+from codec.coding import coders, compiled
+from codec.coding.blobs import read_blobs, write_blobs
 from codec.coding.container import BitstreamError
 from codec.coding.context import LIMIT, N_TABLES
 from codec.coding.integer_prior import TABLE_SYMBOLS, IntegerPrior
-from codec.coding.native import open_prior
-from codec.coding.rangecoder import PortableDecoder, Tables
+from codec.coding.opening import open_prior
+from codec.coding.portable import PortableDecoder
+from codec.coding.tables import Tables
 
 NEEDS_CC = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler here"
@@ -35,28 +36,21 @@ SPREADS = st.sampled_from([0.05, 0.2, 2.0, 30.0, 300.0])
 Pair = tuple[IntegerPrior, IntegerPrior]
 
 
-def in_numpy_and_in_c(prior: IntegerPrior, folder: Path) -> Pair:
-    return open_prior(prior.network, prior.tables, "numpy"), open_prior(
-        prior.network, prior.tables, "c", str(folder)
-    )
+def in_numpy_and_in_c(prior: IntegerPrior) -> Pair:
+    return tuple(open_prior(prior.network, prior.tables, name) for name in ("numpy", "c"))  # type: ignore[return-value]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("coder")
-
-
-@pytest.fixture(scope="module")
-def priors(make_prior: Callable[..., IntegerPrior], folder: Path) -> Pair:
-    return in_numpy_and_in_c(make_prior(SIDE, N_CHANNELS, 2, seed=7), folder)
+def priors(make_prior: Callable[..., IntegerPrior]) -> Pair:
+    return in_numpy_and_in_c(make_prior(SIDE, N_CHANNELS, 2, seed=7))
 
 
 @pytest.fixture
 def unloaded() -> Iterator[None]:
     """What was loaded stays with the test that loaded it."""
-    native._library.cache_clear()
+    compiled._library.cache_clear()
     yield
-    native._library.cache_clear()
+    compiled._library.cache_clear()
 
 
 def draw(seed: int, spread: float, side: int = SIDE) -> NDArray[np.int32]:
@@ -90,16 +84,13 @@ def test_what_is_written_has_numpys_bytes_and_is_read_back(
 
 
 def rebuilt(prior: IntegerPrior, tables: Tables) -> IntegerPrior:
-    assert isinstance(prior.native, native.NativeCoder)
-    return open_prior(prior.network, tables, "c", prior.native._made_of[2])
+    return open_prior(prior.network, tables, "c")
 
 
 @NEEDS_CC
 @pytest.mark.parametrize("side", [1, 2, 3, 6])
-def test_any_side_has_its_own_passes(
-    make_prior: Callable[..., IntegerPrior], folder: Path, side: int
-) -> None:
-    numpy, in_c = in_numpy_and_in_c(make_prior(side, N_CHANNELS, 2, seed=side), folder)
+def test_any_side_has_its_own_passes(make_prior: Callable[..., IntegerPrior], side: int) -> None:
+    numpy, in_c = in_numpy_and_in_c(make_prior(side, N_CHANNELS, 2, seed=side))
     for spread in (0.3, 40.0):
         symbols = draw(side, spread, side)
         payloads = in_c.encode(symbols, 1)
@@ -158,7 +149,7 @@ def test_blobs_are_the_same_and_damaged_payloads_end_alike(
     assert blobs[0] == blobs[1]
     for prior in priors:
         np.testing.assert_array_equal(
-            np.stack([read_blob(prior, bytes(32), blob)[0] for blob in blobs[0]]), symbols
+            np.concatenate([read_blobs(prior, bytes(32), [blob])[0] for blob in blobs[0]]), symbols
         )
     (payload, *_) = priors[0].encode(symbols, quality)
     altered = bytearray(payload or b"\0")
@@ -190,7 +181,7 @@ def test_symbols_of_another_kind_never_reach_it(
 
 @NEEDS_CC
 def test_a_network_whose_sums_need_wider_integers_is_left_to_the_others(
-    priors: Pair, folder: Path
+    priors: Pair,
 ) -> None:
     network = priors[0].network
     wide = replace(
@@ -200,47 +191,24 @@ def test_a_network_whose_sums_need_wider_integers_is_left_to_the_others(
         factor=network.factor * 0,
     )
     with pytest.raises(ValueError, match="do not fit the integers of the coder in C"):
-        open_prior(wide, priors[0].tables, "c", str(folder))
-    assert open_prior(wide, priors[0].tables, folder=str(folder)).coder_name in (
-        "constriction",
-        "numpy",
-    )
+        open_prior(wide, priors[0].tables, "c")
+    assert open_prior(wide, priors[0].tables).coder_name in ("constriction", "numpy")
 
 
 @NEEDS_CC
 def test_copies_code_too_and_where_there_is_no_c_they_do_without(
-    priors: Pair, monkeypatch: pytest.MonkeyPatch, unloaded: None, tmp_path: Path
+    priors: Pair, monkeypatch: pytest.MonkeyPatch, unloaded: None
 ) -> None:
     symbols = draw(0, 2.0)
     payloads, sent = priors[1].encode(symbols, 1), pickle.dumps(priors[1])
     for copied in (copy.deepcopy(priors[1]), pickle.loads(sent)):
         assert copied.coder_name == "c"
         assert copied.encode(symbols, 1) == payloads
-    native._library.cache_clear()
-    monkeypatch.setattr(native, "SOURCE", "no C")
+    compiled._library.cache_clear()
+    monkeypatch.setattr(compiled, "SOURCE", "no C")
     elsewhere = pickle.loads(sent)
     assert elsewhere.coder_name != "c"
     assert elsewhere.encode(symbols, 1) == payloads
-
-
-@NEEDS_CC
-def test_it_is_compiled_once_and_leaves_nothing_else(
-    priors: Pair, tmp_path: Path, unloaded: None
-) -> None:
-    in_numpy_and_in_c(priors[0], tmp_path / "cache")
-    (made,) = (tmp_path / "cache").iterdir()
-    stamp = made.stat().st_mtime_ns
-    native._library.cache_clear()
-    in_numpy_and_in_c(priors[0], tmp_path / "cache")
-    assert [file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()] == [stamp]
-
-
-def test_a_computer_keeps_it_in_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert native.cache_folder() == "/somewhere/task-codec"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/me")
-    assert native.cache_folder() == "/home/me/.cache/task-codec"
 
 
 @NEEDS_CC
@@ -256,48 +224,33 @@ def test_a_computer_keeps_it_in_the_users_cache(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_code_that_gives_other_bytes_is_not_used(
-    priors: Pair,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    unloaded: None,
-    change: tuple[str, str],
+    priors: Pair, monkeypatch: pytest.MonkeyPatch, unloaded: None, change: tuple[str, str]
 ) -> None:
-    assert change[0] in native.SOURCE
-    monkeypatch.setattr(native, "SOURCE", native.SOURCE.replace(*change))
+    assert change[0] in compiled.SOURCE
+    monkeypatch.setattr(compiled, "SOURCE", compiled.SOURCE.replace(*change))
     with pytest.raises(ValueError, match="gives other bytes than numpy's"):
-        in_numpy_and_in_c(priors[0], tmp_path)
+        in_numpy_and_in_c(priors[0])
 
 
 def test_without_compiler_or_place_or_constriction_it_is_numpy_and_there_is_a_reason(
     priors: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unloaded: None
 ) -> None:
-    def opened(coder: str | None, name: str = "bundle") -> IntegerPrior:
-        return open_prior(priors[0].network, priors[0].tables, coder, str(tmp_path / name))
+    def opened(coder: str | None) -> IntegerPrior:
+        return open_prior(priors[0].network, priors[0].tables, coder)
 
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "cc").write_text("#!/bin/sh\necho no header; exit 1\n")
     (tmp_path / "cc").chmod(0o755)
-    monkeypatch.setattr(rangecoder, "_constriction", lambda: None)
+    monkeypatch.setattr(coders, "constriction_package", lambda: None)
     for path, named in ((tmp_path, r"failed: no header"), (tmp_path / "nothing", "no C compiler")):
         monkeypatch.setenv("PATH", f"{path}")
         with pytest.raises(ValueError, match=named):
             opened("c")
         assert opened(None).coder_name == "numpy"
-    monkeypatch.setenv("PATH", f"{tmp_path}")
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ValueError, match=r"cannot be compiled: .*file"):
-        opened("c", "file")
+    monkeypatch.setattr(compiled, "private_cache", lambda: tmp_path / "away")
+    with pytest.raises(ValueError, match=r"cannot be compiled: .*away"):
+        opened("c")
     with pytest.raises(ValueError, match="constriction is not installed"):
         opened("constriction")
     with pytest.raises(ValueError, match="unknown coder 'rust'; there are: c, constriction, numpy"):
         opened("rust")
-
-
-@NEEDS_CC
-def test_a_file_that_is_no_library_is_named(priors: Pair, tmp_path: Path, unloaded: None) -> None:
-    in_numpy_and_in_c(priors[0], tmp_path)
-    (made,) = tmp_path.iterdir()
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / made.name).write_bytes(made.read_bytes()[:3])
-    with pytest.raises(ValueError, match=r"coder-.*\.so cannot be loaded"):
-        open_prior(priors[0].network, priors[0].tables, "c", str(elsewhere))

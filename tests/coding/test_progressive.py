@@ -18,7 +18,7 @@ from codec import BitstreamError, FeatureCodec
 from codec.coding.container import HEADER_BYTES, inspect, pack
 from codec.coding.context import LIMIT
 from codec.coding.integer_prior import IntegerPrior
-from codec.coding.progressive import LayeredPrior, layered
+from codec.coding.progressive import ProgressivePrior, progressive_prior
 from eval.studies import progressive as eval_layers
 
 SIDE, N_CHANNELS, LAYERS, HALVES = 5, 3, (0, 2, 3), (500, 420, 500)
@@ -34,9 +34,9 @@ def plain(make_prior: Callable[..., IntegerPrior]) -> IntegerPrior:
 
 
 @pytest.fixture(scope="module")
-def prior(plain: IntegerPrior) -> LayeredPrior:
-    made = layered(plain, LAYERS, HALVES)
-    assert isinstance(made, LayeredPrior)
+def prior(plain: IntegerPrior) -> ProgressivePrior:
+    made = progressive_prior(plain, LAYERS, HALVES)
+    assert isinstance(made, ProgressivePrior)
     return made
 
 
@@ -52,7 +52,7 @@ def symbols_like(n: int, seed: int, spread: float = 5.0) -> NDArray[np.int32]:
     spread=st.sampled_from([0.1, 2.0, 30.0, 300.0]),
 )
 def test_symbols_come_back_at_every_quality_whatever_they_are(
-    prior: LayeredPrior, seed: int, quality: int, spread: float
+    prior: ProgressivePrior, seed: int, quality: int, spread: float
 ) -> None:
     symbols = symbols_like(2, seed, spread)
     payloads = prior.encode(symbols, quality)
@@ -64,7 +64,7 @@ def test_symbols_come_back_at_every_quality_whatever_they_are(
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), spread=st.sampled_from([0.1, 2.0, 30.0, 300.0]))
 def test_the_first_bytes_of_a_payload_are_a_payload_of_each_lower_layer(
-    prior: LayeredPrior, seed: int, spread: float
+    prior: ProgressivePrior, seed: int, spread: float
 ) -> None:
     symbols = symbols_like(1, seed, spread)
     (payload,) = prior.encode(symbols, 3)
@@ -81,7 +81,7 @@ def test_the_first_bytes_of_a_payload_are_a_payload_of_each_lower_layer(
     assert cuts[0] <= cuts[2]
 
 
-def test_layers_are_roundings_of_the_finest_at_each_ones_own_step(prior: LayeredPrior) -> None:
+def test_layers_are_roundings_of_the_finest_at_each_ones_own_step(prior: ProgressivePrior) -> None:
     symbols = symbols_like(4, 1)
     chain, gain = prior.chain(symbols, 3), GAINS.exp().numpy().astype(float)
     for quality, half, finer in ((2, 0.42, 3), (0, 0.5, 2)):
@@ -92,18 +92,18 @@ def test_layers_are_roundings_of_the_finest_at_each_ones_own_step(prior: Layered
 
 
 def test_qualities_without_layers_are_coded_as_they_were(
-    plain: IntegerPrior, prior: LayeredPrior
+    plain: IntegerPrior, prior: ProgressivePrior
 ) -> None:
     symbols = symbols_like(5, 2)
     for quality in (0, 1):  # the lowest layer is below none
         assert prior.encode(symbols, quality) == plain.encode(symbols, quality)
         np.testing.assert_array_equal(prior.bits(symbols, quality), plain.bits(symbols, quality))
         assert prior.cuts(symbols[0], quality, b"") == {}
-    assert layered(plain, (), ()) is plain
+    assert progressive_prior(plain, (), ()) is plain
 
 
 def test_real_bytes_are_the_estimate_and_layers_cost_little(
-    plain: IntegerPrior, prior: LayeredPrior
+    plain: IntegerPrior, prior: ProgressivePrior
 ) -> None:
     latent = np.random.default_rng(5).laplace(0, 1.5, (200, SIDE**2, N_CHANNELS))
     symbols = np.rint(latent * GAINS[3].exp().numpy()).astype(np.int32)
@@ -117,7 +117,7 @@ def test_real_bytes_are_the_estimate_and_layers_cost_little(
 @settings(max_examples=200, deadline=None)
 @given(payload=st.binary(max_size=120), quality=st.sampled_from([2, 3]))
 def test_any_bytes_are_refused_or_what_is_written_but_for_the_tail(
-    prior: LayeredPrior, payload: bytes, quality: int
+    prior: ProgressivePrior, payload: bytes, quality: int
 ) -> None:
     try:
         symbols = prior.decode([payload], quality)
@@ -129,7 +129,7 @@ def test_any_bytes_are_refused_or_what_is_written_but_for_the_tail(
     assert abs(int.from_bytes(written[:n], "big") - int.from_bytes(payload[:n], "big")) <= 1
 
 
-def test_a_longer_payload_is_refused(prior: LayeredPrior) -> None:
+def test_a_longer_payload_is_refused(prior: ProgressivePrior) -> None:
     for seed in range(20):
         (payload,) = prior.encode(symbols_like(1, seed), 3)
         for longer in (payload + b"\0", payload + b"\1\2\3"):

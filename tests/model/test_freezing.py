@@ -9,9 +9,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from codec.coding.context import N_TABLES, passes
+from codec.coding.context import N_TABLES
 from codec.coding.integer_prior import IntegerPrior
-from codec.coding.rangecoder import TOTAL
+from codec.coding.passes import passes
+from codec.coding.tables import TOTAL
 from codec.model.density import ContextPrior
 from codec.model.freezing import freeze, prior_from_tensors, prior_to_tensors
 
