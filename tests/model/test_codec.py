@@ -441,38 +441,41 @@ def test_a_codec_in_training_refuses_to_code(tiny_codec_folder: Path, pixels: to
         fresh.encode(pixels)
 
 
-def test_pushing_uploads_what_saving_writes(
-    tiny_codec: FeatureCodec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    uploaded: dict[str, Any] = {}
-
-    class Hub:
-        def __init__(self, token: str | None = None) -> None:
-            uploaded["token"] = token
-
-        def create_repo(self, repo_id: str, exist_ok: bool) -> None:
-            uploaded["repo"] = repo_id
-
-        def upload_folder(self, repo_id: str, folder_path: str, **kwargs: Any) -> str:
-            uploaded["codec"] = FeatureCodec.from_pretrained(folder_path).fingerprint
-            uploaded.update(kwargs)
-            return f"commit in {repo_id}"
-
-    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
-    assert (
-        tiny_codec.push_to_hub("me/mine", token="t", commit_message="first") == "commit in me/mine"
-    )
-    assert uploaded == {
-        "token": "t",
-        "repo": "me/mine",
-        "codec": tiny_codec.fingerprint,
-        "commit_message": "first",
-    }
-
-
 def test_a_hub_id_is_downloaded(tiny_codec_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "huggingface_hub.snapshot_download",
         lambda name: str(tiny_codec_folder) if name == "me/mine" else None,
     )
     assert FeatureCodec.from_pretrained("me/mine").config.name == "tiny"
+
+
+def test_another_configuration_makes_another_codec_of_the_same_networks(
+    tiny_codec: FeatureCodec, pixels: torch.Tensor
+) -> None:
+    before = tiny_codec.config, tiny_codec.fingerprint, tiny_codec.encode(pixels)
+    renamed = tiny_codec.with_config(name="other", default_quality=2)
+    assert (renamed.config.name, renamed.fingerprint) == ("other", tiny_codec.fingerprint)
+    assert renamed.encode(pixels) == tiny_codec.encode(pixels, 2)
+    zoned = tiny_codec.with_config(dead_zone=(0.2, 0.2, 0.2))
+    assert zoned.fingerprint != tiny_codec.fingerprint
+    assert zoned.encoder is tiny_codec.encoder
+    assert zoned.log_gain is tiny_codec.log_gain
+    layered = tiny_codec.set_layers((0, 2))
+    assert layered.cuts(layered.encode(pixels, 2)[0]).keys() == {0}
+    assert layered.set_layers(()).fingerprint == tiny_codec.fingerprint
+    assert (tiny_codec.config, tiny_codec.fingerprint, tiny_codec.encode(pixels)) == before
+
+
+def test_a_codec_never_changes_what_it_is(tiny_codec: FeatureCodec) -> None:
+    with pytest.raises(AttributeError):
+        tiny_codec.config = tiny_codec.config  # type: ignore[misc]
+    with pytest.raises(ValueError, match="has a prior: it was frozen"):
+        tiny_codec.set_prior(tiny_codec.prior)
+    with pytest.raises(ValueError, match="k, side of a codec's networks cannot be changed; what"):
+        tiny_codec.with_config(side=8, k=2)
+
+
+def test_other_places_to_round_up_can_be_tried(tiny_codec: FeatureCodec) -> None:
+    scaled, quality = torch.tensor([0.45, 0.55, 0.75]).expand(3, 2, -1), torch.arange(3)
+    rounded = tiny_codec.round(scaled, quality, torch.tensor([0.5, 0.6, 0.3]))
+    assert rounded[:, 0].tolist() == [[0, 1, 1], [1, 1, 1], [0, 0, 1]]
