@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from codec.device.preprocess import Preprocess
+from codec.model.asking import answers_to
 from codec.model.split import share_tower
 from codec.tasks import CAPTIONS, QUESTIONS, TASKS
 from codec.tasks.generate import ANSWER_TOKENS, question_ids
@@ -33,7 +34,6 @@ from training.engine.card import write_blip
 from training.engine.command import run_command
 from training.engine.loop import Schedule, is_first_process, train
 from training.engine.words import (
-    answers_to,
     context_of,
     next_word,
     texts_of,

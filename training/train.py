@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +21,7 @@ from torch import nn
 
 from codec.model import FeatureCodec
 from codec.model.backbone import load_backbone
-from codec.model.prior import ContextPrior
+from codec.model.density import ContextPrior
 from codec.model.split import share_tower, split
 from training.codecs.freeze import calibrate, fit_prior, freeze_codec, latents_of, spaced
 from training.codecs.objective import Objective, open_objective
@@ -282,14 +281,14 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
     for tail in codec.tails.values():
         set_attention(tail, "sdpa")  # as it is when loaded
     with torch.compiler.set_stance("force_eager"):  # from here on batches are of all sizes
-        freeze_codec(codec, task.prior, objective, recipe)
+        codec = freeze_codec(codec, task.prior, objective, recipe)
         validation, held_out = (
             calibrate(codec, open_objective(recipe, uncut, preprocess, split_name))
             for split_name in (recipe.validation_split, recipe.calibration_split)
         )
     good = [q for q, row in enumerate(validation) if row.drop <= recipe.max_drop]
-    codec.config = replace(
-        codec.config, default_quality=min(good, default=len(validation) - 1), calibration=held_out
+    codec = codec.with_config(
+        default_quality=min(good, default=len(validation) - 1), calibration=held_out
     )
     codec.save_pretrained(out / "final")
     write_codec_card(codec, recipe, out / "final")

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from codec.device.preprocess import Preprocess
+from codec.model.asking import answers_to
 from codec.model.backbone import load_tokenizer
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS
 from codec.tasks.generate import (
@@ -30,7 +31,7 @@ from training.codecs.answers import Answers
 from training.codecs.recipe import CodecRecipe
 from training.data.images import Images, augment
 from training.data.texts import TextImages, open_source
-from training.engine.words import Texts, answers_to, context_of, texts_of, word_logits, word_states
+from training.engine.words import Texts, context_of, texts_of, word_logits, word_states
 
 Said = tuple[Any, ...]
 """All that a model says of one picture: its class, or its caption and its answers."""
