@@ -66,7 +66,7 @@ def lint(
     """
     find_target(target)
     from codec.bundle.export import check_installed
-    from codec.bundle.lint import lint_file
+    from codec.bundle.lint import alike, lint_file
 
     check_installed()
     findings = lint_file(file, target)
