@@ -1,11 +1,11 @@
-"""The two halves a user drops into a split pipeline: Device (picture -> blob) and Server (blob ->
-label, caption or answer).
+"""image -> blob and blob -> answer: Device and Server, the two halves a user puts at the ends of a
+link.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,24 +18,30 @@ from numpy.typing import NDArray
 from codec.coding.container import BitstreamError, is_of
 from codec.device.pictures import ImageLike
 from codec.model import FeatureCodec, checkpoint
-from codec.model.config import CodecConfig
-from codec.tasks import generate as text
+from codec.model.encoding import FeatureEncoder
+from codec.model.loading import load_encoder
+from codec.model.opened import Opened, Tails
+from codec.tasks import CAPTIONS, LABELS, QUESTIONS
 
 
 class Device:
     """Device side: pictures -> blobs.
 
     Args:
-        codec: a loaded codec; `Device.from_pretrained(name)` loads one.
+        codec: a loaded codec, or the encoder's half of one; `Device.from_pretrained(name)` loads
+            that.
     """
 
-    def __init__(self, codec: FeatureCodec) -> None:
+    def __init__(self, codec: FeatureEncoder) -> None:
         self.codec = codec
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> Device:
-        """Load the device side of a codec; errors as `FeatureCodec.from_pretrained`."""
-        return cls(FeatureCodec.from_pretrained(name))
+        """Load the device side of a codec, and nothing of the server's. Errors as
+        `FeatureCodec.from_pretrained`.
+        """
+        # a checkpoint without fingerprint, of an earlier version, takes the whole codec
+        return cls(load_encoder(name) or FeatureCodec.from_pretrained(name))
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
@@ -99,23 +105,44 @@ class Server:
     """Server side: blobs -> labels, captions, answers to questions; whichever of these the codec
     serves.
 
+    `open` decodes once and answers as often as asked. The other methods open and ask once.
+
     Args:
         codec: a loaded codec; `Server.from_pretrained(name)` loads one.
-
-    Attributes:
-        labels: what a classification codec answers, by index; of another codec, none.
     """
 
     def __init__(self, codec: FeatureCodec) -> None:
         self.codec = codec
-        classifier: Any = codec.tails.get("image-classification")
-        self.labels: dict[int, str] = classifier.config.id2label if classifier is not None else {}
-        self._tokenizers: dict[str, Any] = {}
+        self._tails = Tails(codec)
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> Server:
         """Load the server side of a codec; errors as `FeatureCodec.from_pretrained`."""
         return cls(FeatureCodec.from_pretrained(name))
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """What a classification codec answers, by index; of another codec, none."""
+        return self._tails.labels
+
+    def open(self, blobs: bytes | Sequence[bytes]) -> Opened:
+        """A blob, or a list of blobs in any mix of qualities -> what can be asked of them.
+
+        Raises:
+            BitstreamError: a blob is damaged or of another codec; where that ships, the message
+                says what it serves.
+            ValueError: no blobs.
+        """
+        single = isinstance(blobs, (bytes, bytearray, memoryview))
+        many: Any = [blobs] if single else list(blobs)
+        if not many:
+            raise ValueError("no blobs to decode")
+        try:
+            symbols, qualities = self.codec.read(many)
+        except BitstreamError as error:
+            raise _naming_writer(error, many, self.codec.fingerprint) from error
+        tokens = self.codec.decode_symbols(symbols, qualities)
+        return Opened(self._tails, tokens, qualities, single)
 
     @overload
     def __call__(self, blobs: bytes, top_k: int = 5) -> list[dict[str, Any]]: ...
@@ -124,24 +151,16 @@ class Server:
     def __call__(self, blobs: Sequence[bytes], top_k: int = 5) -> list[list[dict[str, Any]]]: ...
 
     def __call__(self, blobs: Any, top_k: int = 5) -> Any:
-        """One blob -> [{"label": ..., "score": ...}], best first, as transformers' pipelines; a
-        list of blobs -> a list of these.
-
-        Raises:
-            BitstreamError: a blob is damaged or of another codec.
-            ValueError: no blobs, `top_k` is below 1, or the codec does not classify.
+        """One blob -> its labels; a list of blobs -> a list of these: see `Opened.labels`. Errors
+        as that and `open`.
         """
-        if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
-            raise ValueError(f"top_k is an integer of at least 1, not {top_k!r}")
-        probabilities = self.probabilities([blobs] if _is_one(blobs) else blobs)
-        answers = [self._ranked(row, top_k) for row in probabilities]
-        return answers[0] if _is_one(blobs) else answers
+        self._tails.rest(LABELS)
+        return self.open(blobs).labels(top_k)
 
-    @torch.inference_mode()
     def probabilities(self, blobs: Sequence[bytes]) -> NDArray[np.float32]:
         """Blobs -> probability of each label (B, n_labels) float32."""
-        logits = self._tail("image-classification")(self._decode(blobs)).logits
-        return np.asarray(logits.float().softmax(-1).cpu().numpy())
+        self._tails.rest(LABELS)
+        return self.open(blobs).probabilities()
 
     @overload
     def caption(
@@ -153,28 +172,12 @@ class Server:
         self, blobs: Sequence[bytes], *, max_new_tokens: int | None = None, num_beams: int = 1
     ) -> list[str]: ...
 
-    @torch.inference_mode()
-    def caption(self, blobs: Any, *, max_new_tokens: int | None = None, num_beams: int = 1) -> Any:
-        """One blob -> its caption; a list of blobs -> a list of captions.
-
-        Args:
-            max_new_tokens: where a caption is cut off, in tokens; None for 64, or fewer where the
-                model writes no more.
-            num_beams: hypotheses of beam search, 1 for greedy.
-
-        Raises:
-            BitstreamError: a blob is damaged or of another codec; where that ships, the message
-                says what it serves.
-            ValueError: no blobs, a limit out of range, or the codec has no captions; the message
-                says what it serves.
+    def caption(self, blobs: Any, **limits: Any) -> Any:
+        """One blob -> its caption; a list of blobs -> a list of captions: see `Opened.caption`.
+        Errors as that and `open`.
         """
-        task = "image-to-text"
-        tail, tokenizer = self._tail(task), self._tokenizer(task)
-        limits = text.checked_limits(tail, max_new_tokens, num_beams, text.CAPTION_TOKENS)
-        captions = text.caption(
-            tail, tokenizer, self._decode([blobs] if _is_one(blobs) else blobs), limits
-        )
-        return captions[0] if _is_one(blobs) else captions
+        self._tails.rest(CAPTIONS)
+        return self.open(blobs).caption(**limits)
 
     @overload
     def answer(  # type: ignore[overload-overlap]
@@ -191,78 +194,12 @@ class Server:
         num_beams: int = 1,
     ) -> list[str]: ...
 
-    @torch.inference_mode()
-    def answer(
-        self, blobs: Any, questions: Any, *, max_new_tokens: int | None = None, num_beams: int = 1
-    ) -> Any:
-        """A blob and a question -> the answer.
-
-        A blob and a list of questions -> their answers; a list of blobs and a question -> its
-        answer for each; as many blobs as questions -> the answer to each blob's own.
-
-        Args:
-            max_new_tokens: where an answer is cut off, in tokens; None for 16, or fewer where the
-                model writes no more.
-            num_beams: hypotheses of beam search, 1 for greedy.
-
-        Raises:
-            BitstreamError: as `caption`.
-            ValueError: no blobs or questions, or not as many; a question that is empty, too long,
-                or has no word of the model's vocabulary; a limit out of range; or the codec answers
-                no questions.
+    def answer(self, blobs: Any, questions: Any, **limits: Any) -> Any:
+        """A blob and a question -> the answer; lists of them as `Opened.answer` pairs them. Errors
+        as that and `open`.
         """
-        task = "visual-question-answering"
-        tail, tokenizer = self._tail(task), self._tokenizer(task)
-        limits = text.checked_limits(tail, max_new_tokens, num_beams, text.ANSWER_TOKENS)
-        single = _is_one(blobs), isinstance(questions, str) or not isinstance(questions, Sequence)
-        ids = [
-            text.question_ids(tail, tokenizer, question)
-            for question in ([questions] if single[1] else questions)
-        ]
-        if not ids:
-            raise ValueError("no questions to answer")
-        many = [blobs] if single[0] else list(blobs)
-        if not any(single) and len(many) != len(ids):
-            raise ValueError(
-                f"{len(many)} blobs and {len(ids)} questions: give one question, or one for each "
-                "blob"
-            )
-        tokens = self._decode(many)
-        n = max(len(many), len(ids))
-        answers = text.answer(
-            tail, tokenizer, tokens.expand(n, -1, -1), ids * (n // len(ids)), limits
-        )
-        return answers[0] if all(single) else answers
-
-    def _tail(self, task: str) -> Any:
-        config = self.codec.config
-        if task not in config.tasks:
-            raise ValueError(f"{config.name} serves {config.task}, not {task}")
-        return self.codec.tails[task]
-
-    def _tokenizer(self, task: str) -> Any:
-        if task not in self._tokenizers:
-            self._tokenizers[task] = self.codec.load_tokenizer(task)
-        return self._tokenizers[task]
-
-    def _decode(self, blobs: Sequence[bytes]) -> torch.Tensor:
-        """`codec.decode`, whose error for a blob of another shipped codec says which, and what that
-        serves.
-        """
-        try:
-            return self.codec.decode(blobs)
-        except BitstreamError as error:
-            refused = next((blob for blob in blobs if not is_of(blob, self.codec.fingerprint)), b"")
-            written_by = _shipped_writer(refused)
-            if written_by is None:
-                raise
-            raise BitstreamError(
-                f"{error}; it is of {written_by.name}, which serves {written_by.task}"
-            ) from error
-
-    def _ranked(self, row: NDArray[np.float32], top_k: int) -> list[dict[str, Any]]:
-        best = np.argsort(-row, kind="stable")[:top_k]
-        return [{"label": self.labels[int(i)], "score": float(row[i])} for i in best]
+        self._tails.rest(QUESTIONS)
+        return self.open(blobs).answer(questions, **limits)
 
 
 def _as_batch(images: Any) -> tuple[list[ImageLike], bool]:
@@ -274,22 +211,19 @@ def _as_batch(images: Any) -> tuple[list[ImageLike], bool]:
     return [images], True
 
 
-def _shipped_writer(blob: bytes) -> CodecConfig | None:
-    """The configuration of the shipped codec that wrote a blob, if one did."""
-    for name in checkpoint.shipped_names():
-        with contextlib.suppress(ValueError, OSError):  # one that cannot be loaded
-            fingerprint, config = _shipped_facts(checkpoint.shipped_root() / name)
-            if is_of(blob, fingerprint):
-                return config
-    return None
+def _naming_writer(
+    error: BitstreamError, blobs: Sequence[bytes], fingerprint: bytes
+) -> BitstreamError:
+    """The error about one of several blobs, with the name of the shipped codec that wrote it."""
+    refused = next((blob for blob in blobs if not is_of(blob, fingerprint)), None)
+    name = None if refused is None else checkpoint.named_by(refused)
+    if name is None:
+        return error
+    task = _task_of(checkpoint.shipped_root() / name)
+    return BitstreamError(f"{error}; it is of {name}, which serves {task}")
 
 
 @functools.cache
-def _shipped_facts(folder: Path) -> tuple[bytes, CodecConfig]:
-    """Fingerprint and configuration of a codec, loaded once."""
-    codec = FeatureCodec.from_pretrained(folder)
-    return codec.fingerprint, codec.config
-
-
-def _is_one(blobs: Any) -> bool:
-    return isinstance(blobs, (bytes, bytearray, memoryview))
+def _task_of(folder: Path) -> str:
+    """What a shipped codec serves, from its configuration."""
+    return str(json.loads((folder / checkpoint.CONFIG).read_text())["task"])

@@ -21,7 +21,8 @@ from codec.device.preprocess import Preprocess
 from codec.model import FeatureCodec
 from codec.model.backbone import load_backbone
 from codec.model.config import Calibration, CodecConfig
-from codec.model.prior import ContextPrior, freeze
+from codec.model.density import ContextPrior
+from codec.model.freezing import freeze
 
 if TYPE_CHECKING:
     from training.codecs.recipe import CodecRecipe
@@ -224,7 +225,8 @@ def tiny_blip_folder(
         for name, p in codec.own_parameters().items():
             if name.endswith(".up"):
                 p.normal_(0, 0.2)
-    codec.set_prior(codec.prior)
+    codec.round_weights()
+    codec = codec.with_config()  # its fingerprint is of the new weights
     folder = tmp_path_factory.mktemp("codecs") / "tiny-blip"
     codec.save_pretrained(folder)
     return folder

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from codec import FeatureCodec
 from codec.bundle.onefile import device_source
 from codec.model.checkpoint import shipped_names
-from codec.model.prior import prior_to_tensors
+from codec.model.freezing import prior_to_tensors
 from codec.pipeline import Device, Server
 from codec.show.demo import bundled_samples
 from codec.show.demo_words import Asked, bundled_questions
@@ -60,11 +60,11 @@ def answers_of(server: Server, blob: bytes, questions: Sequence[tuple[str, str]]
 def main() -> None:
     digests = {}
     for name in shipped_names():
-        device = Device.from_pretrained(name)
-        server, rows, pictures = Server(device.codec), [], sent_pictures(device.codec)[:4]
+        device = Device(codec := FeatureCodec.from_pretrained(name))
+        server, rows, pictures = Server(codec), [], sent_pictures(codec)[:4]
         paths = [picture.path for picture in pictures]
-        for quality in device.codec.qualities:
-            symbols = device.codec.symbols(device.preprocess(paths), quality)
+        for quality in codec.qualities:
+            symbols = codec.symbols(device.preprocess(paths), quality)
             for picture, blob, image in zip(pictures, device(paths, quality), symbols, strict=True):
                 row = {"picture": picture.path.name, "quality": quality, "blob": blob.hex()}
                 digest = hashlib.sha256(image.astype("<i4").tobytes()).hexdigest()
@@ -77,9 +77,7 @@ def main() -> None:
             runtime = Path(folder) / "taskcodec_device.py"
             runtime.write_text(device_source())
             for layers in ((), recorded.LAYERS):
-                digest = recorded.digest(
-                    recorded.load(runtime), tables_of(device.codec), layers=layers
-                )
+                digest = recorded.digest(recorded.load(runtime), tables_of(codec), layers=layers)
                 digests[name + " in layers" * bool(layers)] = digest
     (GOLDEN / "device.json").write_text(json.dumps(digests) + "\n")
     (GOLDEN / "layers.json").write_text(json.dumps(layered_blobs(), indent=1) + "\n")
@@ -89,8 +87,7 @@ def layered_blobs() -> list[dict[str, Any]]:
     """Blobs of bundled pictures at the finest quality of a codec that was given layers, and what
     they are cut to.
     """
-    codec = FeatureCodec.from_pretrained("vit-tiny-cifar10")
-    codec.set_layers(recorded.LAYERS)
+    codec = FeatureCodec.from_pretrained("vit-tiny-cifar10").set_layers(recorded.LAYERS)
     rows = []
     for sample in bundled_samples()[:4]:
         (blob,) = Device(codec)([sample.path], quality=recorded.LAYERS[-1])

@@ -77,8 +77,7 @@ def test_golden_blobs_get_the_answers_they_got(codec: FeatureCodec) -> None:
 
 
 def test_golden_blobs_in_layers_are_the_bytes_they_were_and_are_cut_where_they_were() -> None:
-    codec = FeatureCodec.from_pretrained("vit-tiny-cifar10")
-    codec.set_layers(recorded.LAYERS)
+    codec = FeatureCodec.from_pretrained("vit-tiny-cifar10").set_layers(recorded.LAYERS)
     for row in json.loads((GOLDEN / "layers.json").read_text()):
         blob = bytes.fromhex(row["blob"])
         symbols, (quality,) = codec.read([blob])

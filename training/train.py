@@ -8,13 +8,12 @@ The two stages of training: `training.codecs.task`. What follows them: `training
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from codec.model import FeatureCodec
-from codec.model.prior import ContextPrior
+from codec.model.density import ContextPrior
 from codec.model.split_tower import set_attention
 from training.codecs.building import build, first_of, load_models
 from training.codecs.calibration import calibrate
@@ -67,14 +66,14 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
     for tail in codec.tails.values():
         set_attention(tail, "sdpa")  # as it is when loaded
     with torch.compiler.set_stance("force_eager"):  # from here on batches are of all sizes
-        freeze_codec(codec, task.prior, objective, recipe)
+        codec = freeze_codec(codec, task.prior, objective, recipe)
         validation, held_out = (
             calibrate(codec, open_objective(recipe, uncut, preprocess, split_name))
             for split_name in (recipe.validation_split, recipe.calibration_split)
         )
     good = [q for q, row in enumerate(validation) if row.drop <= recipe.max_drop]
-    codec.config = replace(
-        codec.config, default_quality=min(good, default=len(validation) - 1), calibration=held_out
+    codec = codec.with_config(
+        default_quality=min(good, default=len(validation) - 1), calibration=held_out
     )
     codec.save_pretrained(out / "final")
     write_codec_card(codec, recipe, out / "final")

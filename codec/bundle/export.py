@@ -2,68 +2,46 @@
 library.
 
     encoder.onnx          pixel_values (B, 3, S, S) float32 -> symbols (B, Q, M, C) int32 of every
-    quality, latent (B, M, C) float32 encoder.fp16.onnx     the same with products in float16, where
-    TensorRT builds strongly typed networks tables.npz            the prior: integer network and
-    tables samples.npz           pixels (n, S, S, 3) uint8, and the symbols (n, Q, M, C) int8 that
-    ONNX Runtime gives for them manifest.json         format, fingerprint, shapes, preprocessing
-    constants, SHA-256 of every file taskcodec_device.py, build_engine.py, README.md
+                          quality, and latent (B, M, C) float32
+    encoder.fp16.onnx     the same with products in float16, where TensorRT builds strongly typed
+                          networks
+    tables.npz            the prior: integer network and tables
+    samples.npz           pixels (n, S, S, 3) uint8, and the symbols (n, Q, M, C) int8 that ONNX
+                          Runtime gives for them
+    manifest.json         format, fingerprint, shapes, preprocessing constants, calibration, SHA-256
+                          of every file
+    SHA256SUMS            the same for `sha256sum -c`
+    taskcodec_device.py, build_engine.py, README.md
 
-All qualities come out of one run: the network is what costs, and scaling and rounding a latent
-sixteen times is nothing beside it. So the graph has one input, no shape depends on a value, and a
-budget in bytes takes one run. The latent comes along because it tells whether float16 overflowed,
+All qualities come out of one run: the network is what costs, and to scale and round a latent
+sixteen times costs nothing beside it. So the graph has one input, no shape depends on a value, and
+a budget in bytes takes one run. The latent comes along because it tells whether float16 overflowed,
 which integers would hide.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
+import logging
 import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from codec.bundle.lint import lint
-from codec.bundle.onefile import BUILD_FILE, DEVICE_FILE, build_source, device_source
-from codec.bundle.targets import Target, find_target
-from codec.device.encoder import (
-    BUNDLE_FORMAT,
-    MANIFEST_FILE,
-    NETWORK,
-    SAMPLES_FILE,
-    TABLES_FILE,
-    manifest_digest,
-)
-from codec.device.engines import ONNX_FILE, PIXELS, TYPED_FILE, OnnxRuntime
-from codec.files import sha256
+from codec.bundle.targets import find_target
+from codec.bundle.write import write_bundle
+from codec.coding.dead_zone import half_steps
+from codec.device.engines import PIXELS
 from codec.model import FeatureCodec
-from codec.model.checkpoint import shipped_root
 
-LEAST_AGREEMENT = 0.999
-"""Share of the sample symbols that ONNX Runtime must give as PyTorch does for a bundle to be
-written.
-"""
-SUMS_FILE = "SHA256SUMS"
-"""Of all other files, for `sha256sum -c`."""
-DECODE = {
-    "image-classification": "--answer",
-    "image-to-text": "--caption",
-    "visual-question-answering": '--ask "What colour is it?"',
-}
-"""How the server's command is told what to make of a blob, by task."""
-ANSWER = {
-    "image-classification": "server(await request.body(), top_k=1)[0]",
-    "image-to-text": "server.caption(await request.body())",
-    "visual-question-answering": 'server.answer(await request.body(), "What colour is it?")',
-}
-"""The same in Python."""
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -98,12 +76,9 @@ def export_bundle(
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         folder.chmod(0o755)
-        _fill(
-            folder,
-            codec,
-            traced or trace(codec.encoder, codec.config.preprocess.size, batch),
-            target,
-        )
+        traced = traced or trace(codec.encoder, codec.config.preprocess.size, batch)
+        graph = make_graph(codec, traced, target)
+        write_bundle(folder, codec, target, graph, _typed_graph(graph, target))
         os.replace(folder, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -117,8 +92,7 @@ def trace(encoder: nn.Module, size: int, batch: int = 1) -> Any:
     Raises:
         ValueError: torch wrote another opset.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet_exporter():
         program = torch.onnx.export(
             encoder,
             (torch.zeros(batch, 3, size, size),),
@@ -147,138 +121,53 @@ def make_graph(codec: FeatureCodec, traced: Any, target: str) -> Any:
     """
     from codec.bundle.lowering import lower, weights_as_half
 
-    of = find_target(target)
-    config = codec.config
+    takes = find_target(target)
     gain = codec.log_gain.detach().exp().cpu().numpy()
-    half = np.float32(0.5) - np.asarray(
-        config.dead_zone or (0.0,) * config.n_qualities, dtype=np.float32
-    )
-    model = lower(traced, of, gain, half)
-    if of.tensorrt is None:
+    half = half_steps(codec.config.dead_zone, codec.config.n_qualities)
+    model = lower(traced, takes, gain, half)
+    if takes.tensorrt is None:
         model = weights_as_half(model)
     _check_forms(model, target)
     return model
 
 
+def _typed_graph(graph: Any, target: str) -> Any | None:
+    """The graph for strongly typed networks, linted; None for targets that have none."""
+    from codec.bundle.lowering import products_in_half
+
+    takes = find_target(target)
+    if takes.tensorrt is None or takes.opset < 18:
+        return None
+    typed = products_in_half(graph)
+    _check_forms(typed, target)
+    return typed
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keeps torch's exporter from saying that torchvision, which no encoder uses, is missing, and
+    from warnings of its own.
+    """
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
+
+
 def _check_forms(model: Any, target: str) -> None:
-    of, opset = find_target(target), model.opset_import[0].version
-    if (opset, model.ir_version) != (of.opset, of.ir):
+    takes, opset = find_target(target), model.opset_import[0].version
+    if (opset, model.ir_version) != (takes.opset, takes.ir):
         raise ValueError(
-            f"the graph has opset {opset} and IR {model.ir_version}, {target} takes {of.opset} and "
-            f"{of.ir}"
+            f"the graph has opset {opset} and IR {model.ir_version}, "
+            f"{target} takes {takes.opset} and {takes.ir}"
         )
     if findings := lint(model, target):
         first = findings[0]
         raise ValueError(
             f"{target} does not take the graph: {first.node}: {first.what}; {first.mend}"
         )
-
-
-def _fill(folder: Path, codec: FeatureCodec, traced: Any, target: str) -> None:
-    from codec.bundle.lowering import FLOAT32, products_in_half
-
-    of, model = find_target(target), make_graph(codec, traced, target)
-    (folder / ONNX_FILE).write_bytes(model.SerializeToString())
-    if of.tensorrt is not None and of.opset >= 18:
-        typed = products_in_half(model)
-        _check_forms(typed, target)
-        (folder / TYPED_FILE).write_bytes(typed.SerializeToString())
-    network = codec.prior.network
-    tables = {name: getattr(network, name) for name in NETWORK}
-    np.savez(folder / TABLES_FILE, cdf=codec.prior.tables.cdf, **tables)
-    shapes = {
-        value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
-        for value in (*model.graph.input, *model.graph.output)
-    }
-    pixels = _sample_pixels(codec)
-    np.savez(
-        folder / SAMPLES_FILE,
-        pixels=pixels,
-        symbols=_recorded(folder, codec, pixels, shapes[PIXELS][0]),
-    )
-    (folder / DEVICE_FILE).write_text(device_source(), encoding="utf-8")
-    (folder / BUILD_FILE).write_text(build_source(), encoding="utf-8")
-    config = codec.config
-    manifest: dict[str, Any] = {
-        "format": BUNDLE_FORMAT,
-        "name": config.name,
-        "task": config.task,
-        "fingerprint": codec.fingerprint.hex(),
-        "target": target,
-        "opset": of.opset,
-        "ir": of.ir,
-        "side": config.side,
-        "default_quality": config.default_quality,
-        "layers": [[q, config.halves[q]] for q in config.layers],
-        "preprocess": config.preprocess.to_dict(),
-        "shapes": shapes,
-        "float32_nodes": list(FLOAT32),
-    }
-    (folder / "README.md").write_text(_readme(manifest, of), encoding="utf-8")
-    manifest["sha256"] = {file.name: sha256(file) for file in sorted(folder.iterdir())}
-    manifest["digest"] = manifest_digest(manifest)
-    (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
-    sums = {**manifest["sha256"], MANIFEST_FILE: sha256(folder / MANIFEST_FILE)}
-    (folder / SUMS_FILE).write_text(
-        "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
-    )
-
-
-def _sample_pixels(codec: FeatureCodec) -> NDArray[np.uint8]:
-    """The first bundled pictures, at the size the backbone takes."""
-    preprocess = codec.config.preprocess
-    pictures = sorted((shipped_root() / "samples").rglob("*.png"))[
-        : 8 if preprocess.size <= 64 else 4
-    ]
-    if not pictures:
-        raise FileNotFoundError("the pictures in pretrained/samples are missing")
-    return np.stack([preprocess.pixels(picture) for picture in pictures])
-
-
-def _recorded(
-    folder: Path, codec: FeatureCodec, pixels: NDArray[np.uint8], batch: int
-) -> NDArray[np.int8]:
-    """What the exported graph gives in ONNX Runtime, (n, Q, M, C), checked against PyTorch."""
-    engine = OnnxRuntime(str(folder))
-    pixel_values = codec.config.preprocess(list(pixels))
-    latent = codec.latent(torch.from_numpy(pixel_values))
-    expected = np.stack([codec.quantise(latent, q) for q in codec.qualities], axis=1)
-    fill = np.zeros((-len(pixels) % batch, *pixel_values.shape[1:]), dtype=np.float32)
-    padded = np.concatenate([pixel_values, fill])
-    found = np.concatenate(
-        [engine.run(padded[i : i + batch])[0] for i in range(0, len(padded), batch)]
-    )[: len(pixels)]
-    agreement = float((found == expected).mean())
-    if agreement < LEAST_AGREEMENT:
-        raise ValueError(
-            f"ONNX Runtime gives {100 * agreement:.3f}% of the symbols that PyTorch gives: the "
-            "graph is wrong"
-        )
-    return found.astype(np.int8)
-
-
-def _readme(manifest: dict[str, Any], of: Target) -> str:
-    text = (Path(__file__).parent / "readme.md").read_text(encoding="utf-8")
-    runtime = "pip install numpy pillow onnxruntime"
-    if of.tensorrt is not None:
-        runtime += "     # or TensorRT as JetPack installs it (below), with numpy and pillow alone"
-    start, end = "<!-- tensorrt -->\n", "<!-- end -->\n"
-    before, _, rest = text.partition(start)
-    about_tensorrt, _, after = rest.partition(end)
-    text = before + (about_tensorrt if of.tensorrt is not None else "") + after
-    answer = ANSWER[manifest["task"].split(", ")[0]]
-    decode = " and ".join(
-        f"`codec decode photo.blob {DECODE[task]}`" for task in manifest["task"].split(", ")
-    )
-    values = {
-        "name": manifest["name"],
-        "decode": decode,
-        "answer": answer,
-        "target": manifest["target"],
-        "device": of.device,
-        "opset": str(of.opset),
-        "runtime": runtime,
-    }
-    for key, value in values.items():
-        text = text.replace(f"{{{key}}}", value)
-    return text

@@ -76,11 +76,13 @@ class Alike(NamedTuple):
 
 def alike(findings: list[Finding]) -> list[Alike]:
     """Findings with those that are alike put together, in the order of the first of each."""
-    counts = Counter(finding[1:] for finding in findings)
-    firsts: dict[tuple[str, ...], Finding] = {}
+    firsts: dict[Finding, Finding] = {}
+    counts: Counter[Finding] = Counter()
     for finding in findings:
-        firsts.setdefault(finding[1:], finding)
-    return [Alike(first, counts[rest]) for rest, first in firsts.items()]
+        nameless = finding._replace(node="")
+        firsts.setdefault(nameless, finding)
+        counts[nameless] += 1
+    return [Alike(first, counts[nameless]) for nameless, first in firsts.items()]
 
 
 def _mend(operator: str) -> str:

@@ -94,7 +94,7 @@ def edits_of(node: ast.AST, source: str, tree: ast.Module) -> list[Edit]:
 
 
 def _read_beside(value: ast.expr) -> str:
-    """The name of the file that `(Path(__file__).parent / "name").read_text(...)` reads; else ""."""
+    """The file that `(Path(__file__).parent / "name").read_text(...)` reads; else ""."""
     start, _, rest = ast.unparse(value).partition("(Path(__file__).parent / '")
     name, _, end = rest.partition("').read_text(")
     return name if not start and end else ""

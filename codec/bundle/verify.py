@@ -4,7 +4,6 @@ codec's in PyTorch.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,23 +14,14 @@ import torch
 from codec.device.encoder import DeviceEncoder
 from codec.model import FeatureCodec
 from codec.pipeline import Server
+from codec.tasks import CAPTIONS, LABELS, QUESTIONS, judge
+from codec.tasks.dataset import Known
 
 LEAST_AGREEMENT, MOST_CHANGE, MOST_CHANGED = 99.99, 0.1, 0.5
 """What a bundle must keep to: percent of symbols; points of score; where nothing says which answers
 are right, percent of answers.
 """
 BATCH = 50
-
-
-class Picture(NamedTuple):
-    """A picture, and what is known about it: the index of its label, questions, and the answers to
-    these; each may be missing.
-    """
-
-    image: Any
-    label: int | None = None
-    questions: tuple[str, ...] = ()
-    answers: tuple[str, ...] = ()
 
 
 class Answers(NamedTuple):
@@ -92,10 +82,10 @@ class Verified(NamedTuple):
 def verify(
     bundle: Path,
     codec: FeatureCodec,
-    pictures: Iterable[Picture],
+    pictures: Iterable[Known],
     step: Callable[[], None] = lambda: None,
 ) -> Verified:
-    """Compare a bundle with its codec; `read_pictures` gives those of a data set.
+    """Compare a bundle with its codec; `pictures.read_labelled` gives those of a data set.
 
     Both encode every picture at every quality. Where symbols differ, and everywhere at the default
     quality, the server answers both blobs.
@@ -109,14 +99,17 @@ def verify(
     """
     encoder = DeviceEncoder(str(bundle))
     if encoder.fingerprint != codec.fingerprint:
-        raise ValueError(f"{bundle} is not of this {codec.config.name}: their fingerprints differ")
+        raise ValueError(
+            f"{bundle} is not of this {codec.config.name}: their fingerprints differ; name the "
+            "codec that it was exported from with --codec"
+        )
     if encoder.preprocess != codec.config.preprocess:
         raise ValueError(
             f"{bundle} prepares pictures in another way than {codec.config.name}: export it anew"
         )
     server, default = Server(codec), codec.config.default_quality
     same, n_images, n_each = np.zeros(len(codec.qualities), dtype=np.int64), 0, 0
-    tallies = {task: _Tally(len(codec.qualities)) for task in codec.config.tasks}
+    tallies = {task: _Tally(task, len(codec.qualities)) for task in codec.config.tasks}
     for batch in _batches(pictures):
         pixel_values = codec.config.preprocess([picture.image for picture in batch])
         latent = codec.latent(torch.from_numpy(pixel_values))
@@ -129,16 +122,9 @@ def verify(
             chosen = np.flatnonzero(differ | (q == default))
             blobs = codec.code(expected[chosen], q) if len(chosen) else []
             bundle_blobs = encoder.code(found[chosen], q)
-            for task, tally in tallies.items():
-                tally.add(
-                    server,
-                    task,
-                    q,
-                    [batch[i] for i in chosen],
-                    blobs,
-                    bundle_blobs,
-                    asked=q == default,
-                )
+            asked = [batch[i] for i in chosen]
+            for tally in tallies.values():
+                tally.add(server, q, asked, blobs, bundle_blobs, all_asked=q == default)
         n_images += len(batch)
         step()
     if not n_images:
@@ -151,44 +137,44 @@ def verify(
 
 
 class _Tally:
-    """Answers of one task, counted by quality."""
+    """Answers of one task, judged and counted by quality."""
 
-    def __init__(self, n_qualities: int) -> None:
+    def __init__(self, task: str, n_qualities: int) -> None:
+        self.task = task
         self.n, self.n_known = 0, 0
-        self.right, self.right_bundle, self.changed = (
-            np.zeros(n_qualities, dtype=np.int64) for _ in range(3)
-        )
+        self.right, self.right_bundle, self.changed = (np.zeros(n_qualities) for _ in range(3))
 
     def add(
         self,
         server: Server,
-        task: str,
         q: int,
-        pictures: list[Picture],
+        pictures: list[Known],
         blobs: list[bytes],
         bundle_blobs: list[bytes],
-        asked: bool,
+        all_asked: bool,
     ) -> None:
-        """Ask about pictures of one quality; `asked` says whether these are all there are, so that
-        they are counted.
+        """Ask about pictures of one quality; `all_asked` says whether these are all there are, so
+        that they are counted.
         """
         wanted = [
             (i, *question)
             for i, picture in enumerate(pictures)
-            for question in _questions(task, picture)
+            for question in _questions(self.task, picture)
         ]
         for start in range(0, len(wanted), BATCH):
             part = wanted[start : start + BATCH]
             questions = [question for _, question, _ in part]
             one, other = ([some[i] for i, _, _ in part] for some in (blobs, bundle_blobs))
-            ours = _ask(server, task, one, questions)
-            theirs = ours if one == other else _ask(server, task, other, questions)
-            for (_, _, truth), before, after in zip(part, ours, theirs, strict=True):
-                self.changed[q] += before != after
-                self.right[q] += before == truth
-                self.right_bundle[q] += after == truth
-                self.n += asked
-                self.n_known += asked and truth is not None
+            ours = _ask(server, self.task, one, questions)
+            theirs = ours if one == other else _ask(server, self.task, other, questions)
+            self.changed[q] += len(part) - sum(judge.agrees(self.task, theirs, ours))
+            known = [place for place, (_, _, truth) in enumerate(part) if truth is not None]
+            if known:
+                truths = [part[place][2] for place in known]
+                for right, given in ((self.right, ours), (self.right_bundle, theirs)):
+                    right[q] += sum(judge.right(self.task, [given[i] for i in known], truths))
+            self.n += all_asked * len(part)
+            self.n_known += all_asked * len(known)
 
     def answers(self, default: int) -> Answers:
         """The counts as shares; answers were asked at the quality `default`."""
@@ -200,39 +186,29 @@ class _Tally:
         return Answers(self.n, changed, float(score[default]), float(bundle_score[default]), change)
 
 
-def _questions(task: str, picture: Picture) -> list[tuple[str, Any]]:
+def _questions(task: str, picture: Known) -> list[tuple[str, Any]]:
     """What a task is asked about a picture, each with what is right, None where that is not
     known.
     """
-    if task == "visual-question-answering":
+    if task == QUESTIONS:
         answers = picture.answers or (None,) * len(picture.questions)
-        return [
-            (question, answer and _plain(answer))
-            for question, answer in zip(picture.questions, answers, strict=True)
-        ]
-    return [("", picture.label if task == "image-classification" else None)]
+        return list(zip(picture.questions, answers, strict=True))
+    return [("", picture.label if task == LABELS else None)]
 
 
 def _ask(server: Server, task: str, blobs: list[bytes], questions: list[str]) -> list[Any]:
     """The server's answers to blobs: indices of labels, captions, or an answer to each one's
     question.
     """
-    if task == "image-classification":
+    if task == LABELS:
         return server.probabilities(blobs).argmax(1).tolist()  # type: ignore[no-any-return]
-    if task == "image-to-text":
+    if task == CAPTIONS:
         return server.caption(blobs)
-    return [_plain(answer) for answer in server.answer(blobs, questions)]
+    return server.answer(blobs, questions)
 
 
-def _plain(answer: str) -> str:
-    """An answer without what no one would call another answer: case, and blanks around and between
-    words.
-    """
-    return " ".join(answer.casefold().split())
-
-
-def _batches(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
-    batch: list[Picture] = []
+def _batches(pictures: Iterable[Known]) -> Iterator[list[Known]]:
+    batch: list[Known] = []
     for picture in pictures:
         batch.append(picture)
         if len(batch) == BATCH:
@@ -240,43 +216,3 @@ def _batches(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
             batch = []
     if batch:
         yield batch
-
-
-def read_pictures(data: str, split: str = "test", limit: int = 500) -> Iterator[Picture]:
-    """The first `limit` pictures of a data set, with labels (column `label`), questions and answers
-    (lists, one of each a question).
-
-    Args:
-        data: folder, parquet files or hub name, whatever `datasets.load_dataset` takes.
-
-    Raises:
-        ValueError: there are no such pictures, or a picture's questions and answers are not as
-            many.
-    """
-    if importlib.util.find_spec("datasets") is None:
-        raise ValueError(
-            "reading a data set takes the package datasets: pip install 'task-codec[train]'"
-        )
-    import datasets
-
-    datasets.disable_progress_bars()
-    try:
-        rows = datasets.load_dataset(data, split=split)
-    except (FileNotFoundError, ConnectionError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"cannot load split {split!r} of {data!r}: {str(error).splitlines()[0]}"
-        ) from error
-    image = next(
-        (name for name, kind in rows.features.items() if isinstance(kind, datasets.Image)), None
-    )
-    label = next((name for name in ("label", "labels") if name in rows.features), None)
-    if image is None or not len(rows):
-        raise ValueError(f"split {split!r} of {data!r} holds no pictures")
-    for i in range(min(limit, len(rows))):
-        row = rows[i]
-        questions, answers = (tuple(row.get(name) or ()) for name in ("questions", "answers"))
-        if answers and len(answers) != len(questions):
-            raise ValueError(
-                f"picture {i} of {data!r} has {len(questions)} questions and {len(answers)} answers"
-            )
-        yield Picture(row[image], row[label] if label else None, questions, answers)

@@ -1,28 +1,35 @@
-"""the commands that make and check what runs on a device: `codec export`, `codec lint`, `codec
-verify`.
-"""
+"""`codec export`, `codec lint` and `codec verify`: make and check what runs on a device."""
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from codec.bundle.targets import TARGETS, find_target
+from codec.cli.common import CodecName, Json, silence_libraries
 from codec.model import checkpoint
-from codec.show.console import add_row, complain, make_table, megabytes, print_json, progress
+from codec.show.console import (
+    add_row,
+    complain,
+    make_table,
+    megabytes,
+    print_json,
+    print_table,
+    progress,
+)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+if TYPE_CHECKING:
+    from codec.bundle.verify import Verified
+
 TargetName = Annotated[
     str, typer.Option("--target", metavar="TARGET", help=f"One of: {', '.join(TARGETS)}.")
 ]
 
 
 def export(
-    name: Annotated[str, typer.Argument(help="A codec's name or folder.")],
+    name: CodecName,
     target: TargetName,
     out: Annotated[Path, typer.Option(help="Folder the bundle is written to: new, or empty.")],
     batch: Annotated[int, typer.Option(min=1, help="Pictures a run of the network takes.")] = 1,
@@ -32,7 +39,7 @@ def export(
     runtime in one file.
     """
     find_target(target)
-    warnings.simplefilter("ignore")
+    silence_libraries()
     checkpoint.find_checkpoint(name)
     with progress("exporting"):
         from codec.bundle.export import export_bundle
@@ -46,7 +53,7 @@ def export(
     table = make_table("file", ">size")
     for file, n_bytes in files.items():
         add_row(table, out / file, megabytes(n_bytes) if n_bytes > 1e5 else f"{n_bytes:,} B")
-    Console().print(table)
+    print_table(table)
 
 
 def lint(
@@ -59,17 +66,17 @@ def lint(
     """
     find_target(target)
     from codec.bundle.export import check_installed
-    from codec.bundle.lint import lint_file
+    from codec.bundle.lint import alike, lint_file
 
     check_installed()
     findings = lint_file(file, target)
     if as_json:
         print_json([finding._asdict() for finding in findings])
     elif findings:
-        table = make_table("node", "", "what", "mend")
-        for finding in findings:
-            add_row(table, *finding)
-        Console().print(table)
+        table = make_table("node", ">nodes", "", "what", "mend")
+        for (node, *rest), n in alike(findings):
+            add_row(table, node if n == 1 else f"{node}, ...", n, *rest)
+        print_table(table)
     else:
         typer.echo(f"{file}: nothing found for {TARGETS[target].device}")
     if findings:
@@ -96,39 +103,26 @@ def verify(
     """Symbols, answers and task score of a bundle against PyTorch. Exit code 1 where it is below
     the floors.
     """
+    from codec.bundle.pictures import label_names, read_labelled
     from codec.device.encoder import read_manifest
 
-    warnings.simplefilter("ignore")
-    manifest = read_manifest(str(bundle))
+    silence_libraries()
+    exported = read_manifest(str(bundle))["name"]
+    _check_checkpoint(exported, name)
+    label_names(data, split)  # says so at once where there is no such split
     with progress("verifying"):
         from codec.bundle import verify as check
         from codec.model import FeatureCodec
+        from codec.pipeline import Server
 
-        codec = FeatureCodec.from_pretrained(name or manifest["name"])
-        found = check.verify(bundle, codec, check.read_pictures(data, split, limit))
+        codec = FeatureCodec.from_pretrained(name or exported)
+        pictures = read_labelled(data, split, limit, Server(codec).labels)
+        found = check.verify(bundle, codec, pictures)
     if as_json:
         answers = {task: some._asdict() for task, some in found.answers.items()}
         print_json(found._asdict() | {"answers": answers, "holds": found.holds})
     else:
-        table = make_table("", ">", show_header=False)
-        add_row(table, "images", found.n_images)
-        add_row(table, "symbols", f"{found.n_symbols:,}")
-        add_row(table, "as PyTorch's", f"{found.agreement:.5f}%")
-        add_row(table, "at the worst quality", f"{found.least_agreement:.5f}%")
-        for task in codec.config.tasks:
-            some = found.answers.get(task)
-            add_row(
-                table, task, f"{some.n_answers:,} answers" if some else "no questions in the data"
-            )
-            if some:
-                add_row(table, "  changed, at the worst quality", f"{some.changed:.2f}%")
-            if some and some.score is not None:
-                add_row(table, "  right, PyTorch", f"{some.score:.2f}%")
-                add_row(table, "  right, bundle", f"{some.bundle_score:.2f}%")
-                add_row(
-                    table, "  largest change at any quality", f"{some.score_change:+.2f} points"
-                )
-        Console().print(table)
+        _print_verified(found, codec.config.tasks)
     if not found.holds:
         floors = f"{check.LEAST_AGREEMENT}% of symbols, {check.MOST_CHANGE} points of score"
         complain(
@@ -136,3 +130,36 @@ def verify(
             "changed"
         )
         raise typer.Exit(1)
+
+
+def _check_checkpoint(exported: str, name: str | None) -> None:
+    """Say before any work that a bundle's codec is not there, and how to name it."""
+    try:
+        checkpoint.find_checkpoint(name or exported)
+    except FileNotFoundError as error:
+        if name is not None:
+            raise
+        raise FileNotFoundError(
+            f"the bundle is of a codec {exported!r}, which is none of the shipped ones: name its "
+            f"checkpoint's folder with --codec ({error})"
+        ) from error
+
+
+def _print_verified(found: Verified, tasks: tuple[str, ...]) -> None:
+    table = make_table("", ">", show_header=False)
+    add_row(table, "images", found.n_images)
+    add_row(table, "symbols", f"{found.n_symbols:,}")
+    add_row(table, "as PyTorch's", f"{found.agreement:.5f}%")
+    add_row(table, "at the worst quality", f"{found.least_agreement:.5f}%")
+    for task in tasks:
+        some = found.answers.get(task)
+        if some is None:
+            add_row(table, task, "no questions in the data")
+            continue
+        add_row(table, task, f"{some.n_answers:,} answers")
+        add_row(table, "  changed, at the worst quality", f"{some.changed:.2f}%")
+        if some.score is not None:
+            add_row(table, "  right, PyTorch", f"{some.score:.2f}%")
+            add_row(table, "  right, bundle", f"{some.bundle_score:.2f}%")
+            add_row(table, "  largest change at any quality", f"{some.score_change:+.2f} points")
+    print_table(table)

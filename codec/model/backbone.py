@@ -4,6 +4,7 @@ whichever its configuration says it is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from codec.model.checkpoint import check_manifest, find_backbone
+from codec.model.config import CodecConfig
 
 TASK_OF = {
     "BlipForConditionalGeneration": "image-to-text",
@@ -18,6 +20,8 @@ TASK_OF = {
     "BlipForImageTextRetrieval": "image-text-retrieval",
 }
 """What each BLIP architecture answers. Every other model that `split` takes is a classifier."""
+COUNTED = ("position_ids",)
+"""Buffers that older files hold and newer models count anew."""
 
 
 def load_backbone(reference: str, folder: Path) -> nn.Module:
@@ -34,9 +38,11 @@ def load_backbone(reference: str, folder: Path) -> nn.Module:
 
     Raises:
         FileNotFoundError: it is not there.
-        ValueError: a file of it was altered, or it is a model of another kind.
+        ValueError: a file of it was altered, it is a model of another kind, or its weights are not
+            those of its architecture: none may be missing, and none left over.
     """
     import transformers
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     place = find_backbone(reference, folder)
@@ -49,30 +55,84 @@ def load_backbone(reference: str, folder: Path) -> nn.Module:
     try:
         if silent:  # a bar for reading one small local file is noise
             logging.disable_progress_bar()
-        config: Any = transformers.AutoConfig.from_pretrained(place)
-        architecture = (config.architectures or ["model of no architecture"])[0]
-        kind: Any = transformers.AutoModelForImageClassification
-        if config.model_type == "blip":
-            if architecture not in TASK_OF:
-                raise ValueError(
-                    f"backbone {reference!r} is a {architecture}; of BLIP's models these are "
-                    f"taken: {', '.join(TASK_OF)}"
-                )
-            kind = getattr(transformers, architecture)
-        elif type(config) not in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
-            raise ValueError(
-                f"backbone {reference!r} is a {architecture}: neither a model for image "
-                "classification nor one of BLIP's"
-            )
-        model: nn.Module = kind.from_pretrained(place, dtype=torch.float32)
+        config: Any = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
+        kind = _kind_of(config, reference)
+        model, info = kind.from_pretrained(
+            place, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+        )
     except OSError as error:
-        raise FileNotFoundError(
-            f"no backbone {reference!r}: {str(error).splitlines()[0]}"
+        raise FileNotFoundError(f"no backbone {reference!r}: {_first_line(error)}") from error
+    except (TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise ValueError(
+            f"backbone {reference!r} cannot be loaded: {_first_line(error)}"
         ) from error
     finally:
         if silent:
             logging.enable_progress_bar()
-    return model.eval()
+    _check_weights(info, reference)
+    loaded: nn.Module = model.eval()
+    return loaded
+
+
+def _kind_of(config: Any, reference: str) -> Any:
+    """The class of transformers that loads a model of this configuration."""
+    import transformers
+
+    architecture = (config.architectures or ["model of no architecture"])[0]
+    if config.model_type == "blip":
+        if architecture not in TASK_OF:
+            raise ValueError(
+                f"backbone {reference!r} is a {architecture}; of BLIP's models these are "
+                f"taken: {', '.join(TASK_OF)}"
+            )
+        return getattr(transformers, architecture)
+    if type(config) not in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        raise ValueError(
+            f"backbone {reference!r} is a {architecture}: neither a model for image "
+            "classification nor one of BLIP's"
+        )
+    return transformers.AutoModelForImageClassification
+
+
+def _check_weights(info: dict[str, Any], reference: str) -> None:
+    """Refuse a model that has random weights in the place of missing ones, or would drop some."""
+    for found, what in (("missing_keys", "lacks"), ("unexpected_keys", "has more than")):
+        names = sorted(name for name in info[found] if not name.endswith(COUNTED))
+        if names:
+            raise ValueError(
+                f"the file of backbone {reference!r} {what} the weights of its architecture: "
+                f"{', '.join(names[:3])}"
+            )
+    if info["mismatched_keys"] or info["error_msgs"]:
+        wrong = [*map(str, info["mismatched_keys"]), *info["error_msgs"]]
+        raise ValueError(f"weights of backbone {reference!r} do not fit: {wrong[0]}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def models_of(
+    config: CodecConfig, backbone: nn.Module | Mapping[str, nn.Module]
+) -> dict[str, nn.Module]:
+    """A model, or several by task -> the model of each task of a codec.
+
+    Raises:
+        ValueError: a task has none, or one that is for another task.
+    """
+    models = {config.task: backbone} if isinstance(backbone, nn.Module) else dict(backbone)
+    if set(models) != set(config.tasks):
+        raise ValueError(
+            f"{config.name} is to serve {config.task}: it takes a model for each, not for "
+            f"{', '.join(models)}"
+        )
+    for task, model in models.items():
+        if task_of(model) != task:
+            raise ValueError(
+                f"{config.name} is to serve {task}; a {type(model).__name__} serves "
+                f"{task_of(model)}"
+            )
+    return models
 
 
 def task_of(model: nn.Module) -> str:
@@ -95,8 +155,8 @@ def load_tokenizer(reference: str, folder: Path) -> Any:
             f"backbone {reference!r} has no tokenizer: neither tokenizer.json nor vocab.txt"
         )
     try:
-        return AutoTokenizer.from_pretrained(str(place))
+        return AutoTokenizer.from_pretrained(str(place), trust_remote_code=False)
     except OSError as error:
         raise FileNotFoundError(
-            f"backbone {reference!r} has no tokenizer: {str(error).splitlines()[0]}"
+            f"backbone {reference!r} has no tokenizer: {_first_line(error)}"
         ) from error

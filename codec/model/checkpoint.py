@@ -1,16 +1,45 @@
-"""folder <-> codec: where checkpoints are found, and the checksums that say whether their files are
-whole.
+"""name -> folder of a checkpoint, and what its manifest says: which files it has, whether they are
+whole, and the fingerprint of the codec.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
-from codec.files import sha256
+from codec.coding.container import BitstreamError, inspect, is_of
+from codec.files import sha256, whole_file
 
-MANIFEST = "manifest.json"
+MANIFEST, CONFIG, WEIGHTS = "manifest.json", "config.json", "codec.safetensors"
+NEEDED = (
+    CONFIG,
+    "generation_config.json",
+    WEIGHTS,
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+)
+"""The files that a codec or a backbone is read from: a manifest lists all that are there."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` says: the SHA-256 of each file in hex, by its path in the folder; and,
+    of a codec, its fingerprint.
+    """
+
+    sums: dict[str, str]
+    fingerprint: bytes | None
 
 
 def shipped_root() -> Path:
@@ -22,7 +51,36 @@ def shipped_root() -> Path:
 
 def shipped_names() -> list[str]:
     """Names of the codecs that ship with the library."""
-    return sorted(p.parent.name for p in shipped_root().glob("*/codec.safetensors"))
+    return sorted(p.parent.name for p in shipped_root().glob(f"*/{WEIGHTS}"))
+
+
+def shipped_fingerprints() -> dict[str, bytes]:
+    """Fingerprint of each shipped codec by its name, from the manifests alone. They are read once;
+    one that cannot be read, or has none, is left out.
+    """
+    return dict(_fingerprints_in(shipped_root()))
+
+
+@functools.cache
+def _fingerprints_in(root: Path) -> tuple[tuple[str, bytes], ...]:
+    found = []
+    for weights in sorted(root.glob(f"*/{WEIGHTS}")):
+        try:
+            manifest = read_manifest(weights.parent)
+        except (ValueError, OSError):
+            continue
+        if manifest is not None and manifest.fingerprint is not None:
+            found.append((weights.parent.name, manifest.fingerprint))
+    return tuple(found)
+
+
+def named_by(blob: bytes) -> str | None:
+    """Name of the shipped codec that wrote a blob, None where none did; no codec is loaded."""
+    try:
+        inspect(blob)
+    except BitstreamError:
+        return None
+    return next((name for name, own in shipped_fingerprints().items() if is_of(blob, own)), None)
 
 
 def find_checkpoint(name: str | os.PathLike[str]) -> Path:
@@ -32,12 +90,10 @@ def find_checkpoint(name: str | os.PathLike[str]) -> Path:
         FileNotFoundError: none of these; the message lists the shipped names.
     """
     for folder in (Path(name), shipped_root() / name):
-        if (folder / "config.json").is_file() and (folder / "codec.safetensors").is_file():
+        if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
             return folder
     if Path(name).is_dir():
-        missing = [
-            f for f in ("config.json", "codec.safetensors") if not (Path(name) / f).is_file()
-        ]
+        missing = [f for f in (CONFIG, WEIGHTS) if not (Path(name) / f).is_file()]
         raise FileNotFoundError(
             f"{name} is a folder without {' and '.join(missing)}: not a codec's checkpoint"
         )
@@ -46,7 +102,8 @@ def find_checkpoint(name: str | os.PathLike[str]) -> Path:
         try:
             return _download(str(name))
         except Exception as error:
-            reason = f" (hub: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+            said = (str(error).splitlines() or [""])[0]
+            reason = f" (hub: {type(error).__name__}: {said})"
     raise FileNotFoundError(
         f"no codec {str(name)!r}; shipped are: {', '.join(shipped_names()) or 'none'}{reason}"
     )
@@ -55,40 +112,82 @@ def find_checkpoint(name: str | os.PathLike[str]) -> Path:
 def find_backbone(reference: str, folder: Path) -> str:
     """Folder or hub id of the backbone a codec in `folder` names."""
     for place in (folder / reference, shipped_root() / reference, Path(reference)):
-        if (place / "config.json").is_file():
+        if (place / CONFIG).is_file():
             return str(place)
     return reference
 
 
-def write_manifest(folder: Path) -> None:
-    """Write the SHA-256 of every file under `folder` into its `manifest.json`."""
+def needed_files(folder: Path, pattern: str = "**/") -> list[Path]:
+    """The files under `folder` that are read when it is loaded, as paths in it, sorted.
+
+    Args:
+        pattern: which folders: `**/` for all, "" for this one alone.
+    """
+    found = {p for name in NEEDED for p in folder.glob(pattern + name) if p.is_file()}
+    paths = {p.relative_to(folder) for p in found}
+    return sorted(p for p in paths if not any(part.startswith(".") for part in p.parts))
+
+
+def write_manifest(folder: Path, fingerprint: bytes | None = None) -> None:
+    """Write `manifest.json`: the SHA-256 of every file under `folder` but README.md, and the
+    fingerprint, where it is a codec's.
+    """
     files = sorted(
         p for p in folder.rglob("*") if p.is_file() and p.name not in (MANIFEST, "README.md")
     )
-    sums = {p.relative_to(folder).as_posix(): sha256(p) for p in files}
-    (folder / MANIFEST).write_text(json.dumps({"sha256": sums}, indent=2) + "\n")
+    values: dict[str, object] = {} if fingerprint is None else {"fingerprint": fingerprint.hex()}
+    values["sha256"] = {p.relative_to(folder).as_posix(): sha256(p) for p in files}
+    with whole_file(folder / MANIFEST) as file:
+        file.write_text(json.dumps(values, indent=2) + "\n")
 
 
-def check_manifest(folder: Path) -> None:
-    """Check every file that `manifest.json` lists, where there is one.
+def read_manifest(folder: Path) -> Manifest | None:
+    """What `manifest.json` says, None where there is none.
+
+    Raises:
+        ValueError: it is not a manifest.
+    """
+    file = folder / MANIFEST
+    if not file.is_file():
+        return None
+    try:
+        values = json.loads(file.read_text())
+        sums, fingerprint = values["sha256"], values.get("fingerprint")
+        if not isinstance(sums, dict) or not all(isinstance(s, str) for s in sums.values()):
+            raise TypeError("sha256 is an object of texts")
+        own = None if fingerprint is None else bytes.fromhex(fingerprint)
+        if own is not None and len(own) != 32:
+            raise ValueError("a fingerprint has 32 bytes")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is not a manifest of checksums: {error}") from error
+    return Manifest(sums, own)
+
+
+def check_manifest(folder: Path, needed: list[Path] | None = None) -> Manifest | None:
+    """Check the files that are read against `manifest.json`, where there is one.
+
+    Args:
+        folder: of a codec or a backbone.
+        needed: the files that will be read, as paths in the folder; None for all that it lists.
 
     Raises:
         FileNotFoundError: a listed file is missing.
-        ValueError: a file was altered.
+        ValueError: a file was altered or is not listed, or the manifest is not one.
     """
-    manifest = folder / MANIFEST
-    if not manifest.is_file():
-        return
-    try:
-        sums = json.loads(manifest.read_text())["sha256"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{manifest} is not a manifest of checksums") from error
-    for name, expected in sums.items():
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return None
+    names = [p.as_posix() for p in (needed_files(folder) if needed is None else needed)]
+    for name in names:
+        if name not in manifest.sums:
+            raise ValueError(f"{folder / name} is not one of the files that {MANIFEST} lists")
+    for name in manifest.sums if needed is None else names:
         file = folder / name
         if not file.is_file():
             raise FileNotFoundError(f"{folder.name} is incomplete: {name} is missing")
-        if sha256(file) != expected:
+        if sha256(file) != manifest.sums[name]:
             raise ValueError(f"{file} was altered: its SHA-256 is not the one in {MANIFEST}")
+    return manifest
 
 
 def _download(name: str) -> Path:

@@ -1,21 +1,18 @@
-"""FeatureCodec: image -> blob and blob -> tokens, the whole way, from the parts in the other files.
+"""FeatureCodec: pixels -> blob and blob -> tokens -> answer, both halves of a codec.
 
-image --encoder--> latent --gain, round--> symbols --prior, coder--> payload --bitstream-->
-blob blob --bitstream--> payload --prior, coder--> symbols --gain--> latent --synthesis-->
-tokens --tail--> answer
+    pixels --encoder--> latent --gains, rounding--> symbols --prior--> payload --header--> blob
+    blob --> payload --prior--> symbols --gains--> latent --synthesis--> tokens --tail--> answer
+
+The first line is `codec.model.encoding`; this file adds the second.
 """
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import hashlib
-import json
-import math
 import os
-import shutil
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,188 +22,119 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from codec.coding.blobs import open_blob, write_blobs
-from codec.coding.container import HEADER_BYTES, BitstreamError, Blob, pack, restore, shorten
 from codec.coding.integer_prior import IntegerPrior
-from codec.coding.opening import open_prior
-from codec.coding.progressive import ProgressivePrior, progressive_prior
-from codec.files import whole_file
-from codec.model.backbone import load_backbone
-from codec.model.checkpoint import (
-    check_manifest,
-    find_backbone,
-    find_checkpoint,
-    shipped_root,
-    write_manifest,
-)
+from codec.model import saving
+from codec.model.backbone import load_backbone, load_tokenizer, models_of
+from codec.model.checkpoint import WEIGHTS
 from codec.model.config import CodecConfig
-from codec.model.networks import CodecNetworks, digest
-from codec.model.prior import prior_from_tensors, prior_to_tensors
+from codec.model.encoding import FeatureEncoder
+from codec.model.freezing import prior_to_tensors
+from codec.model.loading import fill, globals_kept, read_checkpoint
+from codec.model.networks import build_encoder, digest, digest_of
+from codec.model.split import share_tower, split, token_grid
+from codec.model.transforms import Synthesis, add_adapters
+
+CHANGES = ("dead_zone", "layers", "name", "default_quality", "calibration")
+"""What two codecs of the same networks may differ in: none of it changes a weight or a tensor's
+shape.
+"""
 
 
-class FeatureCodec(CodecNetworks):
-    """A learned codec at the cut of a split backbone: `CodecNetworks`, and the frozen integer prior
-    that codes their symbols.
+class FeatureCodec(FeatureEncoder):
+    """A learned codec at the cut of a split backbone: encoder, synthesis, tails, and the prior that
+    codes symbols.
 
-    Arguments and errors as `CodecNetworks`.
+    `synthesis` and `tail` make tokens and the answer of the symbols. The tail's adapters belong to
+    the codec, everything else in head and tail to the backbone. A codec for several tasks has a
+    tail for each, cut from models that share one vision tower: its blocks and adapters are the same
+    objects in all `tails`, and `tail` is the first.
+
+    Args:
+        config: shape of the codec.
+        backbone: the model to cut, of a family that `split` takes; for several tasks a model for
+            each. They are taken over: their blocks get adapters. Pass a copy to keep one.
+
+    Raises:
+        ValueError: a model is for another task than `config.task` says, or the models do not share
+            one vision tower.
     """
 
     def __init__(self, config: CodecConfig, backbone: nn.Module | Mapping[str, nn.Module]) -> None:
-        super().__init__(config, backbone)
-        self._prior: IntegerPrior | None = None
-        self._fingerprint = b""
-
-    @property
-    def prior(self) -> IntegerPrior:
-        """The frozen prior: symbols <-> payloads.
-
-        Raises:
-            ValueError: the codec is still in training and has none.
-        """
-        if self._prior is None:
-            raise ValueError(
-                "this codec has no prior yet: set_prior() freezes it at the end of training"
-            )
-        return self._prior
-
-    @property
-    def fingerprint(self) -> bytes:
-        """32 bytes that name this codec: SHA-256 of its configuration, prior, weights and
-        backbone.
-        """
-        assert self.prior
-        return self._fingerprint
-
-    @property
-    def max_blob_bytes(self) -> int:
-        """No blob takes more bytes: symbols that entropy coding would make longer than a byte each
-        are sent as they are.
-        """
-        return HEADER_BYTES + self.config.side**2 * self.config.n_channels
-
-    def set_prior(self, prior: IntegerPrior) -> None:
-        """End training: round the weights to the float16 they are stored in, and fix prior and
-        fingerprint.
-
-        Raises:
-            ValueError: the prior is of another latent or number of qualities.
-        """
-        config = self.config
-        if (prior.network.side, prior.network.n_channels, prior.network.n_qualities) != (
+        models = models_of(config, backbone)
+        backbone_digest = digest_of(models)
+        share_tower([models[task] for task in config.tasks])
+        for model in models.values():
+            model.requires_grad_(False)
+        grid = token_grid(models[config.tasks[0]])
+        head, tail = split(models[config.tasks[0]], config.k)
+        if config.adapter_rank:
+            add_adapters(tail, config.adapter_rank)
+        super().__init__(config, build_encoder(config, head, grid))
+        self.backbone_digest = backbone_digest
+        self.tail = tail
+        self.other_tails = nn.ModuleDict(
+            {task: split(models[task], config.k).tail for task in config.tasks[1:]}
+        )
+        self.synthesis = Synthesis(
+            grid,
             config.side,
             config.n_channels,
+            config.synthesis_depth,
             config.n_qualities,
-        ):
-            raise ValueError(
-                f"the prior does not fit a latent of {config.side} x {config.side} x "
-                f"{config.n_channels} at {config.n_qualities} qualities"
-            )
-        self.round_weights()
-        opened = open_prior(prior.network, prior.tables)
-        self._prior = progressive_prior(
-            opened, config.layers, [config.halves[q] for q in config.layers]
+            config.fold,
         )
-        self._fingerprint = self._make_fingerprint()
-        self.eval()
 
-    def set_layers(self, layers: Sequence[int]) -> None:
-        """Choose the qualities whose blobs hold the lower ones of these first; none for no layers.
-        Nothing is trained for it.
+    @property
+    def tails(self) -> dict[str, nn.Module]:
+        """The tail of each task, `tail` first."""
+        return {self.config.tasks[0]: self.tail, **self.other_tails}
 
-        It makes another codec: the fingerprint changes, and blobs from before are refused.
+    def set_prior(self, prior: IntegerPrior) -> None:
+        """End training, once: round the weights to the float16 they are stored in, and fix prior
+        and fingerprint.
+
+        Raises:
+            ValueError: the codec has a prior, or this one is of another latent or number of
+                qualities.
+        """
+        self.round_weights()
+        self.fix(prior, self._make_fingerprint(prior))
+
+    def with_config(self, **changes: Any) -> FeatureCodec:
+        """Another codec that shares this one's networks and differs in its configuration.
+
+        Another dead zone or other layers make another fingerprint: blobs of the one are refused by
+        the other. Nothing is trained for it.
+
+        Args:
+            changes: of `CHANGES`.
+
+        Raises:
+            ValueError: another field is named, or a value does not fit.
+        """
+        if unknown := sorted(set(changes) - set(CHANGES)):
+            raise ValueError(
+                f"{', '.join(unknown)} of a codec's networks cannot be changed; what can: "
+                f"{', '.join(CHANGES)}"
+            )
+        other = copy.copy(self)
+        for shared in ("_parameters", "_buffers", "_modules"):
+            other.__dict__[shared] = dict(self.__dict__[shared])
+        other._config = replace(self.config, **changes)
+        if self._prior is not None:
+            other._prior = None
+            other.fix(self._prior, other._make_fingerprint(self._prior))
+        return other
+
+    def set_layers(self, layers: Sequence[int]) -> FeatureCodec:
+        """`with_config` of other layers: the qualities whose blobs hold the lower ones of these
+        first; none for no layers.
 
         Raises:
             ValueError: not two qualities of the codec or more, rising.
         """
-        self.config = replace(self.config, layers=tuple(layers))
-        self.set_prior(self.prior)
+        return self.with_config(layers=tuple(layers))
 
-    def encode(
-        self,
-        pixel_values: torch.Tensor,
-        quality: int | None = None,
-        *,
-        max_bytes: int | None = None,
-        target_drop: float | None = None,
-    ) -> list[bytes]:
-        """Pixels (B, 3, S, S) float32, as the image processor gives them -> one standalone blob per
-        image.
-
-        Args:
-            quality: rate index, 0 = smallest; None for the codec's default.
-            max_bytes: instead of a quality, the most bytes a blob may take, header included: each
-                image gets the best quality that fits. The network runs once.
-            target_drop: instead of a quality, the points of score that may be lost in the mean: see
-                `quality_for`.
-
-        Raises:
-            ValueError: an empty batch, another shape or dtype, NaN, a quality the codec lacks, a
-                budget that no quality fits or a drop that none keeps to; the message says what is
-                possible. Or more than one of the three is given.
-        """
-        if sum(value is not None for value in (quality, max_bytes, target_drop)) > 1:
-            raise ValueError(
-                "quality, max_bytes and target_drop each set the rate: give one of them"
-            )
-        if max_bytes is None:
-            q = (
-                self._checked_quality(quality)
-                if target_drop is None
-                else self.quality_for(target_drop)
-            )
-            return self.code(self.symbols(pixel_values, q), q)
-        return self._fit(self.latent(pixel_values), _checked_budget(max_bytes))
-
-    def quality_for(self, target_drop: float) -> int:
-        """The smallest quality that loses at most `target_drop` points of score in the codec's
-        calibration, on held-out pictures.
-
-        Raises:
-            ValueError: not a number, no quality loses so little, or the codec was not calibrated.
-        """
-        rows = self.config.calibration
-        if (
-            isinstance(target_drop, bool)
-            or not isinstance(target_drop, (int, float))
-            or math.isnan(target_drop)
-        ):
-            raise ValueError(f"target_drop {target_drop!r} is not a number of points")
-        if not rows:
-            raise ValueError("this codec carries no calibration: choose a quality, or max_bytes")
-        fitting = [q for q in self.qualities if rows[q].drop <= target_drop]
-        if not fitting:
-            best = min(self.qualities, key=lambda q: rows[q].drop)
-            raise ValueError(
-                f"no quality drops by at most {target_drop:g} points; the least is "
-                f"{rows[best].drop:.2f}, at quality {best}"
-            )
-        return fitting[0]
-
-    def code(self, symbols: NDArray[np.int32], quality: int) -> list[bytes]:
-        """Symbols (B, M, C) int32 of one quality -> blobs; `read` is the inverse.
-
-        Raises:
-            ValueError: symbols of another shape, or beyond -127..127.
-        """
-        return write_blobs(self.prior, self.fingerprint, symbols, quality)
-
-    def _fit(self, latent: torch.Tensor, max_bytes: int) -> list[bytes]:
-        """The blob of the best quality that fits, image by image."""
-        blobs: list[bytes] = [b""] * len(latent)
-        open_, smallest = list(range(len(latent))), [sys.maxsize] * len(latent)
-        for q in reversed(self.qualities):
-            for i, blob in zip(open_, self.code(self.quantise(latent[open_], q), q), strict=True):
-                blobs[i], smallest[i] = blob, min(smallest[i], len(blob))
-            open_ = [i for i in open_ if len(blobs[i]) > max_bytes]
-            if not open_:
-                return blobs
-        worst = max(open_, key=smallest.__getitem__)
-        which = f"image {worst + 1} of {len(latent)}" if len(latent) > 1 else "this image"
-        raise ValueError(
-            f"no quality fits into {max_bytes} bytes: {which} takes at least {smallest[worst]}"
-        )
-
-    @torch.inference_mode()
     def decode(self, blobs: bytes | Sequence[bytes]) -> torch.Tensor:
         """Blobs, in any mix of qualities -> tokens (B, N, D) float32 for `tail`.
 
@@ -218,135 +146,43 @@ class FeatureCodec(CodecNetworks):
             blobs = [bytes(blobs)]
         if not blobs:
             raise ValueError("no blobs to decode")
+        return self.decode_symbols(*self.read(blobs))
+
+    @torch.inference_mode()
+    def decode_symbols(
+        self, symbols: NDArray[np.int32], quality: NDArray[np.int64]
+    ) -> torch.Tensor:
+        """Symbols (B, M, C) int32 and qualities (B,) int64, as `read` gives them -> tokens
+        (B, N, D) float32 for `tail`.
+        """
         device = self.log_gain.device
-        symbols, quality = self.read(blobs)
-        scaled, q = (
-            torch.from_numpy(symbols).to(device, torch.float32),
-            torch.from_numpy(quality).to(device),
-        )
-        return self.synthesise(scaled, q)
+        scaled = torch.from_numpy(symbols).to(device, torch.float32)
+        return self.synthesise(scaled, torch.from_numpy(quality).to(device))
 
-    def read(self, blobs: Sequence[bytes]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Blobs -> their symbols (B, M, C) int32 and qualities (B,) int64; no network runs. Errors
-        as `decode`.
+    def synthesise(self, scaled: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
+        """Scaled latent or symbols (B, M, C) and quality (B,) int64 -> tokens (B, N, D)."""
+        latent = scaled * (-self.log_gain).exp()[quality][:, None]
+        tokens: torch.Tensor = self.synthesis(latent, quality)
+        return tokens
+
+    def load_uncut(self, task: str | None = None) -> nn.Module:
+        """The uncut model this codec was made for, loaded anew: what answers are compared with.
+
+        Args:
+            task: which one, where the codec serves several; None for the first.
         """
-        read = [self._unpacked(blob, i, len(blobs)) for i, blob in enumerate(blobs)]
-        quality = np.array([blob.quality for blob in read])
-        symbols = np.empty(
-            (len(blobs), self.config.side**2, self.config.n_channels), dtype=np.int32
-        )
-        for i, blob in enumerate(read):
-            if blob.raw:
-                symbols[i] = np.frombuffer(blob.payload, dtype=np.int8).reshape(symbols.shape[1:])
-        for q in sorted({blob.quality for blob in read if not blob.raw}):
-            places = [i for i, blob in enumerate(read) if blob.quality == q and not blob.raw]
-            try:
-                symbols[places] = self.prior.decode([read[i].payload for i in places], q)
-            except BitstreamError:
-                for i in places:
-                    with _naming(i, len(blobs)):
-                        self.prior.decode([read[i].payload], q)
-                raise
-        return symbols, quality
+        return load_backbone(self._reference(task), self.folder)
 
-    def truncate(self, blob: bytes, max_bytes: int) -> bytes:
-        """A longer blob -> one of at most `max_bytes` bytes, without picture or network: its
-        symbols at the best lower quality that fits.
-
-        A blob that is short enough comes back as it is. One that has layers is cut behind the last
-        layer that fits (`cuts`). Of others the symbols are brought to the coarser quantiser and
-        coded anew. Either way a shorter blob differs from one that was encoded at its quality where
-        two roundings differ from one.
+    def load_tokenizer(self, task: str | None = None) -> Any:
+        """The tokenizer of the backbone of `task`, or of the first.
 
         Raises:
-            BitstreamError: as `decode`.
-            ValueError: no quality fits, or not even the first layer; the message says what the
-                smallest one takes.
+            FileNotFoundError: the backbone has none.
         """
-        budget = _checked_budget(max_bytes)
-        symbols, quality = self.read([blob])
-        if len(blob) <= budget:
-            return bytes(blob)
-        cuts, smallest = self.cuts(blob), len(blob)
-        for q in reversed(cuts or range(quality[0])):
-            shorter = (
-                self._start(blob, q, cuts[q])
-                if cuts
-                else self.code(self.requantise(symbols, quality[0], q), q)[0]
-            )
-            if len(shorter) <= budget:
-                return shorter
-            smallest = min(smallest, len(shorter))
-        raise ValueError(
-            f"no quality fits into {budget} bytes: this blob can be cut to {smallest} at the least"
-        )
+        return load_tokenizer(self._reference(task), self.folder)
 
-    def cuts(self, blob: bytes) -> dict[int, int]:
-        """How long a blob that has layers is when it is cut: bytes by each lower quality that it
-        holds, smallest first.
-
-        Nothing for a blob without layers. Errors as `decode`.
-        """
-        read = self._unpacked(blob, 0, 1)
-        if read.raw or not isinstance(self.prior, ProgressivePrior):
-            return {}
-        (symbols,) = self.prior.decode([read.payload], read.quality)
-        return {
-            q: HEADER_BYTES + n
-            for q, n in self.prior.cuts(symbols, read.quality, read.payload).items()
-        }
-
-    def cut(self, blob: bytes, quality: int) -> bytes:
-        """A blob that has layers -> that of a lower one: the first bytes of its payload, in a
-        header of their own.
-
-        Raises:
-            BitstreamError: as `decode`.
-            ValueError: the blob holds no such layer; the message says which it holds.
-        """
-        cuts = self.cuts(blob)
-        if quality not in cuts:
-            held = ", ".join(map(str, cuts)) or "none"
-            raise ValueError(
-                f"this blob cannot be cut to quality {quality!r}; lower layers that it holds: "
-                f"{held}"
-            )
-        return self._start(blob, quality, cuts[quality])
-
-    def _start(self, blob: bytes, quality: int, n_bytes: int) -> bytes:
-        """The blob of a lower layer, which the first `n_bytes` of a blob are but for the header."""
-        return pack(blob[HEADER_BYTES:n_bytes], quality, self.fingerprint)
-
-    def shorten(self, blob: bytes) -> bytes:
-        """A blob -> 3 bytes fewer, for a link whose two ends have agreed on this codec (both know
-        `fingerprint`).
-
-        Raises:
-            BitstreamError: damaged, or of another codec.
-        """
-        return shorten(blob, self.fingerprint)
-
-    def restore(self, short: bytes) -> bytes:
-        """The inverse of `shorten`: the blob, byte for byte.
-
-        Raises:
-            BitstreamError: damaged, or of another codec.
-        """
-        return restore(short, self.fingerprint)
-
-    def requantise(
-        self, symbols: NDArray[np.int32], quality: int, coarser: int
-    ) -> NDArray[np.int32]:
-        """Symbols (B, M, C) of one quality -> those of another, without picture or network, and the
-        same on every machine.
-        """
-        return self.prior.network.coarser(symbols, quality, coarser, self.config.halves[coarser])
-
-    def _unpacked(self, blob: bytes, place: int, n_blobs: int) -> Blob:
-        with _naming(place, n_blobs):
-            return open_blob(self.prior, self.fingerprint, blob)
-
-    # ---- checkpoints
+    def _reference(self, task: str | None) -> str:
+        return self.config.backbones[self.config.tasks[0] if task is None else task]
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> FeatureCodec:
@@ -355,106 +191,61 @@ class FeatureCodec(CodecNetworks):
         Raises:
             FileNotFoundError: no such codec (the message lists the shipped ones), or a file of it
                 is missing.
-            ValueError: a file was altered, or is of another library version.
+            ValueError: a file was altered or cannot be read, or is of another library version, or
+                the codec is not the one that its manifest names.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        folder = find_checkpoint(name)
-        check_manifest(folder)
-        try:
-            config = CodecConfig.from_dict(json.loads((folder / "config.json").read_text()))
-            tensors = load_file(folder / "codec.safetensors")
-        except (json.JSONDecodeError, SafetensorError, UnicodeDecodeError) as error:
-            raise ValueError(f"the checkpoint in {folder} cannot be read: {error}") from error
-        codec = cls(
-            config,
-            {
-                task: load_backbone(reference, folder)
-                for task, reference in config.backbones.items()
-            },
-        )
-        codec.folder = folder
-        own = codec.own_parameters()
-        weights = {key: value for key, value in tensors.items() if not key.startswith("prior.")}
-        if set(own) != set(weights):
+        with globals_kept():
+            read = read_checkpoint(name)
+            models = {
+                task: load_backbone(reference, read.folder)
+                for task, reference in read.config.backbones.items()
+            }
+            with torch.device("meta"):  # no memory for weights that may not be in the file
+                codec = cls(read.config, models)
+            fill(codec, read.weights, read.folder)
+            codec.folder = read.folder
+            codec.set_prior(read.prior)
+        if read.fingerprint not in (None, codec.fingerprint):
             raise ValueError(
-                f"codec.safetensors in {folder} does not fit its config.json: "
-                f"{sorted(set(own) ^ set(weights))[:3]}"
+                f"the codec in {read.folder} is not the one that its manifest names: its "
+                f"fingerprint starts with {codec.fingerprint[:2].hex()}, the manifest's with "
+                f"{read.fingerprint[:2].hex()}; the backbone may be another one"
             )
-        with torch.no_grad():
-            for key, p in own.items():
-                if p.shape != weights[key].shape:
-                    raise ValueError(
-                        f"{key} has shape {tuple(weights[key].shape)}, config.json asks for "
-                        f"{tuple(p.shape)}"
-                    )
-                p.copy_(weights[key])
-        try:
-            codec.set_prior(prior_from_tensors(tensors, config.side))
-        except KeyError as error:
-            raise ValueError(f"codec.safetensors in {folder} lacks {error}") from error
         return codec
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write the codec into `folder`: config.json, codec.safetensors, manifest.json, and its
-        backbone unless that ships or is on the hub.
-        """
-        from safetensors.torch import save_file
+        """Write the codec into `folder`, whole or not at all: config.json, codec.safetensors,
+        manifest.json, and its backbone unless that ships or is on the hub.
 
-        out = Path(folder)
-        out.mkdir(parents=True, exist_ok=True)
-        config = self.config
-        inside = replace(config, backbone="backbone")
-        for task, reference in self.config.backbones.items():
-            place = Path(find_backbone(reference, self.folder))
-            if place.is_dir() and shipped_root() not in place.parents:
-                target = out / inside.backbones[task]
-                if place.resolve() != target.resolve():
-                    shutil.copytree(place, target, dirs_exist_ok=True)
-                config = inside
-        (out / "config.json").write_text(config.to_json())
+        Raises:
+            OSError: it cannot be written; what was in the folder is as it was.
+        """
         tensors = {
             name: p.detach().half().cpu().contiguous() for name, p in self.own_parameters().items()
-        }
-        with whole_file(out / "codec.safetensors") as file:
-            save_file(tensors | prior_to_tensors(self.prior), file)
-        write_manifest(out)
+        } | prior_to_tensors(self.prior)
+        saving.save_checkpoint(
+            Path(folder), self.config, tensors, self.fingerprint, loaded_from=self.folder
+        )
 
-    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
-        """Upload what `save_pretrained` writes to the hub; keyword arguments are
-        `HfApi.upload_folder`'s. Returns the commit's URL.
+    def push_to_hub(self, repo_id: str, **settings: Any) -> str:
+        """Upload what `save_pretrained` writes to the hub, with the model card (README.md) of the
+        folder that the codec was loaded from. Returns the commit's URL.
+
+        Args:
+            repo_id: "owner/name"; made where there is none.
+            settings: `private` and other settings of the repository, as in `HfApi.create_repo`;
+                `commit_message` and others, as in `HfApi.upload_folder`; `token`.
         """
-        from huggingface_hub import HfApi
-
-        api = HfApi(token=kwargs.pop("token", None))
-        api.create_repo(repo_id, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
-            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, **kwargs))
+            card = self.folder / saving.CARD
+            if card.is_file() and (self.folder / WEIGHTS).is_file():
+                (Path(folder) / saving.CARD).write_bytes(card.read_bytes())
+            return saving.upload(repo_id, Path(folder), **settings)
 
-    def _make_fingerprint(self) -> bytes:
-        tensors = {
-            name: p.detach().half() for name, p in self.own_parameters().items()
-        } | prior_to_tensors(self.prior)
-        shape = replace(
-            self.config, name="", backbone="", default_quality=0, calibration=()
-        ).to_json()
-        return hashlib.sha256((shape + self.backbone_digest + digest(tensors)).encode()).digest()
-
-
-def _checked_budget(max_bytes: int) -> int:
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, (int, np.integer)) or max_bytes < 1:
-        raise ValueError(f"max_bytes {max_bytes!r} is not a positive number of bytes")
-    return int(max_bytes)
-
-
-@contextlib.contextmanager
-def _naming(place: int, n_blobs: int) -> Iterator[None]:
-    """A `BitstreamError` inside says which of several blobs it is about."""
-    try:
-        yield
-    except BitstreamError as error:
-        if n_blobs == 1:
-            raise
-        raise BitstreamError(f"blob {place + 1} of {n_blobs}: {error}") from error
+    def _make_fingerprint(self, prior: IntegerPrior) -> bytes:
+        tensors = {name: p.detach().half() for name, p in self.own_parameters().items()}
+        free = {"name": "", "backbone": "", "default_quality": 0, "calibration": ()}
+        shape = replace(self.config, **free).to_json()  # type: ignore[arg-type]
+        weights = digest(tensors | prior_to_tensors(prior))
+        return hashlib.sha256((shape + self.backbone_digest + weights).encode()).digest()

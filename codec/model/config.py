@@ -1,14 +1,19 @@
-"""The facts a codec is built from, as the `config.json` of its checkpoint."""
+"""config.json <-> the facts a codec is built from."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from codec.coding.container import MAX_QUALITIES
+from codec.coding.dead_zone import thousandths
 from codec.device.preprocess import Preprocess
+from codec.model.typed import from_json
 from codec.tasks import LABELS, TASKS
+
+MAX_DEPTH, MAX_WIDTH, MAX_SIDE = 256, 1 << 16, 1 << 12
+"""Most blocks of a network, channels of a layer, and pixels or positions of a side."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class CodecConfig:
     calibration: tuple[Calibration, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_sizes()
         if self.encoder not in ("student", "blocks"):
             raise ValueError(f"encoder is 'student' or 'blocks', not {self.encoder!r}")
         if not 1 <= self.n_qualities <= MAX_QUALITIES:
@@ -125,6 +131,26 @@ class CodecConfig:
                 f"{', '.join(TASKS)}"
             )
 
+    def _check_sizes(self) -> None:
+        """Each size is one that a codec could have: nothing is built of others."""
+        sizes = [
+            ("k", self.k, 0, MAX_DEPTH),
+            ("side", self.side, 1, MAX_SIDE),
+            ("fold", self.fold, 1, MAX_SIDE),
+            ("n_channels", self.n_channels, 1, MAX_WIDTH),
+            ("synthesis_depth", self.synthesis_depth, 0, MAX_DEPTH),
+            ("adapter_rank", self.adapter_rank, 0, MAX_WIDTH),
+            ("preprocess.size", self.preprocess.size, 1, MAX_SIDE),
+            ("preprocess.resample", self.preprocess.resample, 0, 5),
+            *(("a value of student_widths", width, 1, MAX_WIDTH) for width in self.student_widths),
+            *(("a value of student_depths", d, 0, MAX_DEPTH) for d in self.student_depths),
+        ]
+        for name, value, least, most in sizes:
+            if not least <= value <= most:
+                raise ValueError(f"{name} is in {least}..{most}, not {value}")
+        if self.encoder == "student" and not self.student_widths:
+            raise ValueError("a student has one stage or more: student_widths is empty")
+
     @property
     def tasks(self) -> tuple[str, ...]:
         """What the codec's tails answer, one each."""
@@ -140,7 +166,7 @@ class CodecConfig:
         """Where each quality rounds up from zero on, in thousandths of a step: at a half, and its
         dead zone later.
         """
-        return tuple(500 - round(1000 * d) for d in self.dead_zone or (0.0,) * self.n_qualities)
+        return thousandths(self.dead_zone, self.n_qualities)
 
     def to_json(self) -> str:
         """The text of config.json; what was not there in earlier codecs is said only where it is
@@ -161,21 +187,10 @@ class CodecConfig:
         """The inverse of `to_json`, for parsed JSON.
 
         Raises:
-            ValueError: a key is missing or unknown.
+            ValueError: a key is missing or unknown, a value has another type than its field, or the
+                values do not make a codec.
         """
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ValueError(
-                f"config.json holds unknown keys: {', '.join(unknown)}; update the library"
-            )
-        try:
-            preprocess = Preprocess.from_dict(values["preprocess"])
-            several = ("student_widths", "student_depths", "dead_zone", "layers")
-            tuples: dict[str, Any] = {key: tuple(values[key]) for key in several if key in values}
-            calibration = tuple(Calibration(**row) for row in values.get("calibration", ()))
-            return cls(**{**values, **tuples, "preprocess": preprocess, "calibration": calibration})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"config.json is not a codec's: {error}") from error
+        return from_json(cls, values, "config.json")
 
 
 def backbones_of(task: str, backbone: str) -> dict[str, str]:

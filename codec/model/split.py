@@ -13,6 +13,7 @@ Families differ in where the tower and its blocks are (`split_tower`), and in no
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -194,6 +195,36 @@ def _install_hooks(tower: nn.Module) -> None:
     except ImportError:  # before 5.2 there were none
         return
     maybe_install_capturing_hooks(tower)  # type: ignore[arg-type]
+    for module in tower.modules():
+        for key, hook in module._forward_hooks.items():
+            if hook.__module__ == maybe_install_capturing_hooks.__module__:
+                module._forward_hooks[key] = _CapturingHook(hook)
+
+
+class _CapturingHook:
+    """A hook of transformers that can be pickled. It is a function inside a function there: what
+    that was called with is stored, and it is called again.
+    """
+
+    def __init__(self, hook: Any) -> None:
+        self.hook = hook
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
+        return self.hook(module, args, output)
+
+    def __reduce__(self) -> Any:
+        given = inspect.getclosurevars(self.hook).nonlocals
+        return _made_again, tuple(
+            given[k] for k in ("key", "index", "capture_initial_hidden_state")
+        )
+
+
+def _made_again(*given: Any) -> _CapturingHook:
+    from transformers.utils.output_capturing import install_output_capuring_hook
+
+    holder = nn.Module()
+    install_output_capuring_hook(holder, *given)
+    return _CapturingHook(next(iter(holder._forward_hooks.values())))
 
 
 def _shallow_copy(module: nn.Module) -> nn.Module:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from codec.model.asking import answers_to
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS
 from codec.tasks import generate as text
 from codec.tasks.answers import answer_accuracies
@@ -18,7 +19,6 @@ from codec.tasks.captions import BleuCounter, bleu_of
 from codec.tasks.judge import agrees
 from training.data.images import Images
 from training.data.texts import Words
-from training.engine.words import answers_to
 
 N_RESAMPLINGS = 1000
 

@@ -41,8 +41,8 @@ def measure(codec: FeatureCodec, images: Images, layers: Sequence[int]) -> list[
     Raises:
         ValueError: they are no layers of this codec.
     """
-    plain = FeatureCodec.from_pretrained(codec.folder)
-    codec.set_layers(layers)
+    plain = codec.set_layers(())
+    codec = codec.set_layers(layers)
     uncut, finest = codec.load_uncut(), layers[-1]
     sums = np.zeros((len(layers), 5))
     for pixels, labels in track(list(batches(images)), description="measuring"):

@@ -5,6 +5,7 @@ codec's symbols.
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -261,6 +262,32 @@ def test_a_bundle_is_whole(bundles: Callable[[str], Path], traced: Traced, targe
     assert ("trtexec" in readme) == (target != "onnxruntime")
     assert "{" not in readme
     assert "<!--" not in readme
+
+
+def test_the_manifest_has_the_calibration(bundles: Callable[[str], Path], traced: Traced) -> None:
+    codec, _ = traced("student")
+    manifest = json.loads((bundles("jetson-nano") / "manifest.json").read_text())
+    assert len(manifest["calibration"]) == len(codec.qualities)
+    assert manifest["calibration"][2] == {
+        "n_images": 100,
+        "bytes_mean": 40.0,
+        "drop": 0.25,
+        "agreement": 95.0,
+    }
+
+
+def test_the_exporter_keeps_quiet_about_torchvision(
+    traced: Traced, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Complaining(torch.nn.Identity):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            log = logging.getLogger("torch.onnx._internal.exporter._registration")
+            log.warning("torchvision is not installed")
+            return 2 * x
+
+    trace(Complaining(), 8)
+    said = [record.getMessage() for record in caplog.records]
+    assert not [text for text in said if "torchvision" in text]
 
 
 def test_a_folder_that_holds_something_is_left_alone(traced: Traced, tmp_path: Path) -> None:

@@ -19,11 +19,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from codec.bundle.export import export_bundle
-from codec.bundle.verify import BATCH, Picture, read_pictures, verify
+from codec.bundle.pictures import read_labelled
+from codec.bundle.verify import BATCH, verify
 from codec.cli.app import app as cli
 from codec.device.encoder import DeviceEncoder
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
+from codec.tasks.dataset import Known
 from tests.signed import sign
 
 Traced = Callable[[str], tuple[FeatureCodec, Any]]
@@ -47,8 +49,8 @@ def bundles(traced: Traced, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 @pytest.fixture(scope="module")
-def pictures(picture: Callable[..., Image.Image]) -> list[Picture]:
-    return [Picture(picture(i), questions=QUESTIONS) for i in range(12)]
+def pictures(picture: Callable[..., Image.Image]) -> list[Known]:
+    return [Known(picture(i), questions=QUESTIONS) for i in range(12)]
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_a_captioners_bundle_writes_the_codecs_blobs_and_the_server_answers_them
 
 @pytest.mark.parametrize("name", ["blip-student", "blip-blocks"])
 def test_captions_and_answers_are_compared_where_nothing_says_what_is_right(
-    bundles: dict[str, Path], traced: Traced, pictures: list[Picture], name: str
+    bundles: dict[str, Path], traced: Traced, pictures: list[Known], name: str
 ) -> None:
     steps: list[int] = []
     found = verify(bundles[name], traced(name)[0], pictures, lambda: steps.append(1))
@@ -100,7 +102,7 @@ def test_captions_and_answers_are_compared_where_nothing_says_what_is_right(
 
 
 def test_other_symbols_change_captions_and_answers_and_their_score(
-    moved: Path, traced: Traced, pictures: list[Picture]
+    moved: Path, traced: Traced, pictures: list[Known]
 ) -> None:
     codec = traced("blip-blocks")[0]
     server, encoder, default = (
@@ -148,7 +150,7 @@ def test_other_symbols_change_captions_and_answers_and_their_score(
 
 
 def test_a_bundle_that_prepares_pictures_otherwise_is_refused(
-    moved: Path, traced: Traced, pictures: list[Picture]
+    moved: Path, traced: Traced, pictures: list[Known]
 ) -> None:
     manifest = json.loads((moved / "manifest.json").read_text())
     manifest["preprocess"]["mean"] = [0.4, 0.5, 0.5]
@@ -160,13 +162,13 @@ def test_a_bundle_that_prepares_pictures_otherwise_is_refused(
 def test_what_cannot_be_asked_is_left_out_or_refused(
     bundles: dict[str, Path],
     traced: Traced,
-    pictures: list[Picture],
+    pictures: list[Known],
     picture: Callable[..., Image.Image],
 ) -> None:
     bundle, codec = bundles["blip-student"], traced("blip-student")[0]
-    assert list(verify(bundle, codec, [Picture(picture(1), label=3)]).answers) == [CAPTIONS]
+    assert list(verify(bundle, codec, [Known(picture(1), label=3)]).answers) == [CAPTIONS]
     with pytest.raises(ValueError, match="no word of the question '\\?\\?\\?'"):
-        verify(bundle, codec, [Picture(picture(1), questions=("???",))])
+        verify(bundle, codec, [Known(picture(1), questions=("???",))])
     with pytest.raises(ValueError, match="no pictures to compare"):
         verify(bundle, codec, [])
 
@@ -177,7 +179,7 @@ def test_a_batch_ends_where_it_should(
     found = verify(
         bundles["blip-student"],
         traced("blip-student")[0],
-        (Picture(picture(i)) for i in range(BATCH + 1)),
+        (Known(picture(i)) for i in range(BATCH + 1)),
     )
     assert found.n_images == found.answers[CAPTIONS].n_answers == BATCH + 1
 
@@ -199,8 +201,11 @@ def rows(folder: Path, **columns: Any) -> str:
 def test_questions_and_answers_are_read_from_lists(tmp_path: Path) -> None:
     questions, answers = [["how many ?"], [], ["what ?", "right ?"]], [["one"], [], ["ring", "yes"]]
     read = list(
-        read_pictures(
-            rows(tmp_path / "both", questions=questions, answers=answers, label=[2, 0, 1]), limit=9
+        read_labelled(
+            rows(tmp_path / "both", questions=questions, answers=answers, label=[2, 0, 1]),
+            "test",
+            9,
+            {0: "a", 1: "b", 2: "c"},
         )
     )
     assert [(p.label, p.questions, p.answers) for p in read] == [
@@ -208,11 +213,42 @@ def test_questions_and_answers_are_read_from_lists(tmp_path: Path) -> None:
         (0, (), ()),
         (1, ("what ?", "right ?"), ("ring", "yes")),
     ]
-    assert len(list(read_pictures(rows(tmp_path / "plain"), limit=2))) == 2
+    assert len(list(read_labelled(rows(tmp_path / "plain"), "test", 2, {}))) == 2
     with pytest.raises(ValueError, match=r"picture 2 of .* has 1 questions and 2 answers"):
         list(
-            read_pictures(rows(tmp_path / "uneven", questions=[["a"], [], ["b"]], answers=answers))
+            read_labelled(
+                rows(tmp_path / "uneven", questions=[["a"], [], ["b"]], answers=answers),
+                "test",
+                9,
+                {},
+            )
         )
+    unknown = rows(tmp_path / "unknown", label=[0, 1, 7])
+    with pytest.raises(ValueError, match="has a label 7; the model has 2"):
+        list(read_labelled(unknown, "test", 9, {0: "a", 1: "b"}))
+
+
+def test_a_number_as_a_word_is_the_same_answer(
+    bundles: dict[str, Path], traced: Traced, picture: Callable[..., Image.Image]
+) -> None:
+    bundle, codec = bundles["blip-student"], traced("blip-student")[0]
+    codec_says = iter(["two", "2", "2"])
+
+    class Counting:
+        def __init__(self, codec: FeatureCodec) -> None:
+            self.labels: dict[int, str] = {}
+
+        def caption(self, blobs: list[bytes]) -> list[str]:
+            return ["a ring"] * len(blobs)
+
+        def answer(self, blobs: list[bytes], questions: list[str]) -> list[str]:
+            return [next(codec_says)] * len(blobs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("codec.bundle.verify.Server", Counting)
+        asked = Known(picture(1), questions=("how many?",), answers=("2",))
+        found = verify(bundle, codec, [asked]).answers[ANSWERS]
+    assert (found.score, found.bundle_score, found.changed) == (100, 100, 0)
 
 
 def test_the_command_says_what_changed_and_what_was_not_asked(

@@ -4,6 +4,7 @@ code 2.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 from codec import FeatureCodec, __version__
 from codec.cli.app import app as cli
+from codec.model.encoding import FeatureEncoder
 from codec.pipeline import Device, Server
 
 Picture = Callable[..., Image.Image]
@@ -110,10 +112,43 @@ def test_list_of_an_installation_without_codecs_says_so(
 
 
 def test_help_and_list_do_not_load_torch() -> None:
-    code = "import sys; from typer.testing import CliRunner; from codec.cli.app import app; r = CliRunner().invoke(app, {}); "
-    code += "assert r.exit_code == 0, r.output; assert 'torch' not in sys.modules; assert 'transformers' not in sys.modules"
     for arguments in (["--help"], ["list"]):
-        subprocess.run([sys.executable, "-c", code.format(arguments)], check=True)
+        assert not loaded_by(arguments) & {"torch", "transformers", "matplotlib"}
+
+
+def loaded_by(arguments: list[str]) -> set[str]:
+    """The packages that a command that succeeds has imported at its end."""
+    code = (
+        "import sys; from typer.testing import CliRunner; from codec.cli.app import app; "
+        f"r = CliRunner().invoke(app, {arguments}); assert r.exit_code == 0, r.output; "
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+def test_encode_loads_nothing_of_the_servers_side_and_nothing_that_draws(
+    tiny_codec_folder: Path, images: list[Path], tmp_path: Path
+) -> None:
+    loaded = loaded_by(
+        ["encode", str(tiny_codec_folder), str(images[0]), "--out", str(tmp_path / "out")]
+    )
+    assert "torch" in loaded
+    assert not loaded & {"transformers", "matplotlib", "datasets", "onnx"}
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80])
+def test_list_prints_whole_names_in_a_narrow_terminal(
+    shipped: SimpleNamespace,
+    tiny_codec_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+) -> None:
+    name = "a-codec-with-a-long-name"
+    (shipped.root / name).symlink_to(tiny_codec_folder, target_is_directory=True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert json_of("list")[0]["name"] == "tiny"  # what its configuration says
+    assert succeeded("list").split().count("tiny") == 2
 
 
 def test_version_is_the_librarys() -> None:
@@ -176,6 +211,16 @@ def test_info_of_a_damaged_blob_says_so(blob: Path) -> None:
     result = run("info", blob, "--json")
     assert "damaged" in one_error(result)
     assert json.loads(result.stdout)["whole"] is False
+
+
+def test_info_of_a_blob_loads_no_codec(
+    blob: Path, foreign: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        FeatureCodec, "from_pretrained", lambda *_: pytest.fail("a codec has been loaded")
+    )
+    assert json_of("info", blob)["codec"] == "tiny"
+    assert json_of("info", foreign)["codec"] is None
 
 
 def test_info_of_a_foreign_blob_names_no_codec(shipped: SimpleNamespace, foreign: Path) -> None:
@@ -243,6 +288,47 @@ def test_encode_prints_a_table_and_takes_the_default_quality(
     blob = (tmp_path / "out" / "a.blob").read_bytes()
     assert blob == Device(tiny_codec)(images[0], tiny_codec.config.default_quality)
     assert f" {len(blob)} " in printed
+
+
+def test_the_ratio_is_to_the_picture_that_the_model_sees(
+    shipped: SimpleNamespace, picture: Picture, tmp_path: Path, tiny_codec: FeatureCodec
+) -> None:
+    photo = tmp_path / "photo.png"
+    picture(0, 640, 480).save(photo)
+    (row,) = json_of("encode", "tiny", photo, "--out", tmp_path)["blobs"]
+    seen = Image.fromarray(tiny_codec.config.preprocess.pixels(photo))
+    buffer = io.BytesIO()
+    seen.save(buffer, "PNG", optimize=True)
+    assert seen.size == (32, 32)
+    assert row["png_n_bytes"] == buffer.tell() < row["image_n_bytes"] / 10
+    printed = " ".join(succeeded("encode", "tiny", photo, "--out", tmp_path).split())
+    assert "PNG, 32 x 32" in printed
+    assert f" {buffer.tell() / row['n_bytes']:.1f}" in printed
+    assert f"{row['ratio']:.1f}" not in printed
+
+
+def test_pictures_are_encoded_in_batches_where_no_budget_is_asked_for(
+    shipped: SimpleNamespace, picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codec.cli.encoding.BATCH", 3)
+    paths = [tmp_path / f"{i}.png" for i in range(5)]
+    for seed, path in enumerate(paths):
+        picture(seed).save(path)
+    (tmp_path / "1.png").write_text("not a picture")
+    sizes: list[int] = []
+    encode = FeatureEncoder.encode
+    monkeypatch.setattr(
+        FeatureEncoder,
+        "encode",
+        lambda self, x, *a, **k: (sizes.append(len(x)), encode(self, x, *a, **k))[1],
+    )
+    result = run("encode", "tiny", *paths, "--out", tmp_path / "out", "--json")
+    assert "1.png" in one_error(result)
+    assert sizes == [2, 2]
+    assert [Path(row["image"]).stem for row in json.loads(result.stdout)["blobs"]] == list("0234")
+    sizes.clear()
+    json_of("encode", "tiny", paths[0], paths[2], "--max-bytes", 500, "--out", tmp_path / "out")
+    assert sizes == [1, 1]
 
 
 def test_a_codec_may_be_named_by_its_folder(
@@ -467,6 +553,23 @@ def test_decode_captions_and_asks_the_codec_the_blob_names(
         answers[1]["answer"].split()[0],
     ):
         assert word in printed
+
+
+def test_questions_on_one_blob_decode_it_once(wordy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    loaded: list[object] = []
+    open_one, load = Server.open, FeatureCodec.from_pretrained
+    monkeypatch.setattr(
+        Server, "open", lambda self, blobs: (opened.append(blobs), open_one(self, blobs))[1]
+    )
+    monkeypatch.setattr(
+        FeatureCodec, "from_pretrained", lambda name: (loaded.append(name), load(name))[1]
+    )
+    asked = [part for i in range(5) for part in ("--ask", f"how many red things? {i}")]
+    rows = json_of("decode", wordy, wordy, "--caption", *asked)["blobs"]
+    assert [len(row["answers"]) for row in rows] == [5, 5]
+    assert opened == [wordy.read_bytes()] * 2
+    assert len(loaded) == 1  # one server for the whole command
 
 
 def test_a_classification_blob_has_no_caption_and_others_keep_theirs(

@@ -14,15 +14,19 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from codec.bundle import export
-from codec.bundle.verify import read_pictures, verify
+from codec.bundle.pictures import read_labelled
+from codec.bundle.verify import verify
 from codec.cli.app import app as cli
 from codec.model import FeatureCodec
 from tests.signed import sign
 
 Bundles = Callable[[str], Path]
+LABELS = {0: "cat", 1: "dog", 2: "ship", 3: "truck"}
+"""Those of the random backbones."""
 
 
 def run(*arguments: object) -> Result:
@@ -43,6 +47,18 @@ def folder(
     """Checkpoint of the codec that `bundles` are of."""
     place = tmp_path_factory.mktemp("codec") / "tiny"
     traced("student")[0].save_pretrained(place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 pictures of noise in a test split, in folders that are named as the model's labels."""
+    place, rng = tmp_path_factory.mktemp("labelled"), np.random.default_rng(0)
+    rng.integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)  # those after them get several labels
+    for i in range(16):
+        file = place / "test" / LABELS[i % 4] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(file)
     return place
 
 
@@ -125,7 +141,7 @@ def test_a_bundle_that_does_not_is_below_the_floors(
     assert result.exit_code == 1
     assert "below the floors: 99.99% of symbols" in result.stderr
     codec = traced("student")[0]
-    found = verify(altered, codec, read_pictures(str(labelled)))
+    found = verify(altered, codec, read_labelled(str(labelled), "test", 500, LABELS))
     assert found.agreement < 99
     assert not found.holds
     result = found.answers["image-classification"]
@@ -185,6 +201,80 @@ def test_bad_wishes_are_one_line(
     ):
         assert named in one_error(run(*arguments))
     assert not (tmp_path / "o").exists()
+
+
+def test_a_class_folder_of_other_labels_is_refused_and_not_scored(
+    bundles: Bundles, folder: Path, pictures: Path
+) -> None:
+    line = one_error(
+        run(
+            "verify",
+            bundles("jetson-nano"),
+            "--data",
+            pictures,
+            "--split",
+            "train",
+            "--codec",
+            folder,
+        )
+    )
+    assert "labels that the model does not have: kind0, kind1, kind2, kind3" in line
+    assert "the model has cat, dog, ship, truck" in line
+
+
+def test_labels_are_matched_by_name_and_not_by_the_folders_order(tmp_path: Path) -> None:
+    for name in ("Truck", "cat", "dog"):  # by their order: 0, 1, 2
+        (tmp_path / "test" / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "test" / name / f"{name}.png")
+    read = read_labelled(str(tmp_path), "test", 9, LABELS)
+    assert [picture.label for picture in read] == [3, 0, 1]
+
+
+def test_a_bundle_of_an_own_codec_says_how_to_name_it(
+    bundles: Bundles, traced: Callable[[str], tuple[FeatureCodec, Any]], labelled: Path
+) -> None:
+    line = one_error(run("verify", bundles("jetson-nano"), "--data", labelled))
+    assert "the bundle is of a codec 'tiny'" in line
+    assert "with --codec" in line
+
+
+def test_a_split_that_is_not_there_is_refused_before_anything_is_loaded(
+    bundles: Bundles, folder: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        FeatureCodec, "from_pretrained", lambda *_: pytest.fail("a codec has been loaded")
+    )
+    for missing in ((labelled, "night"), (labelled / "nothing", "test")):
+        data, split = missing
+        line = one_error(
+            run(
+                "verify",
+                bundles("jetson-nano"),
+                "--data",
+                data,
+                "--split",
+                split,
+                "--codec",
+                folder,
+            )
+        )
+        assert f"cannot load split '{split}'" in line
+
+
+def test_alike_findings_are_one_row_with_a_count(
+    bundles: Bundles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    file = bundles("jetson-jp7") / "encoder.onnx"
+    found = json.loads(run("lint", file, "--target", "jetson-nano", "--json").stdout)
+    kinds = {(row["kind"], row["what"], row["mend"]) for row in found}
+    assert len(kinds) < len(found)
+    result = run("lint", file, "--target", "jetson-nano")
+    assert result.exit_code == 1
+    for kind, what, mend in kinds:
+        n = sum((row["kind"], row["what"], row["mend"]) == (kind, what, mend) for row in found)
+        (row,) = [line for line in result.stdout.splitlines() if f" {what} " in line]
+        assert row.split()[1 if n == 1 else 2] == str(n)
 
 
 def test_a_missing_package_is_named_with_the_extra(

@@ -25,7 +25,8 @@ from codec.device.preprocess import Preprocess
 from codec.model import FeatureCodec
 from codec.model.backbone import load_backbone
 from codec.model.config import CodecConfig
-from codec.model.prior import ContextPrior, freeze
+from codec.model.density import ContextPrior
+from codec.model.freezing import freeze
 from eval import plot, report, sweep
 from eval.measuring.asked import Labels
 from eval.measuring.measure import overspent

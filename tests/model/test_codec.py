@@ -146,8 +146,7 @@ def test_a_truncated_blob_fits_and_decodes_to_the_best_quality_that_does(
 def test_values_in_the_dead_zone_become_zero_and_the_others_shift_by_it(
     make_codec: Callable[..., FeatureCodec],
 ) -> None:
-    codec = make_codec()
-    codec.config = replace(codec.config, dead_zone=(0.0, 0.1, 0.2))
+    codec = make_codec(dead_zone=(0.0, 0.1, 0.2))
     line = torch.tensor([0.49, 0.51, 0.59, 0.61, 0.69, 0.71, 1.59, 1.61, 300.0])
     scaled = torch.cat([line, -line])[None, :, None].expand(3, -1, -1)
     rounded = codec.round(scaled, torch.arange(3))[..., 0]
@@ -165,8 +164,7 @@ def test_values_in_the_dead_zone_become_zero_and_the_others_shift_by_it(
 def test_dead_zones_are_kept_with_the_codec_and_used_by_encoder_and_truncation(
     make_codec: Callable[..., FeatureCodec], pixels: torch.Tensor, tmp_path: Path
 ) -> None:
-    codec = make_codec()
-    codec.config = replace(codec.config, dead_zone=(0.3, 0.3, 0.0))
+    codec = make_codec().with_config(dead_zone=(0.3, 0.3, 0.0))
     codec.save_pretrained(tmp_path)
     loaded = FeatureCodec.from_pretrained(tmp_path)
     assert loaded.config.dead_zone == (0.3, 0.3, 0.0)
@@ -214,7 +212,8 @@ def test_no_picture_makes_a_blob_longer_than_a_byte_a_symbol(
         if saturated:  # every latent far beyond what symbols hold
             with torch.no_grad():
                 codec.encoder.project.weight.mul_(300)  # type: ignore[union-attr,operator]
-            codec.set_prior(codec.prior)
+            codec.round_weights()
+            codec = codec.with_config()  # its fingerprint is of the new weights
             assert (np.abs(codec.symbols(noise)) == LIMIT).mean() > 0.3
         for x in (noise, 100 * noise.sign(), 1e4 * noise):
             for q in codec.qualities:
@@ -389,7 +388,8 @@ def test_blobs_of_a_codec_with_other_weights_are_refused(
     ours, other = (FeatureCodec.from_pretrained(tiny_codec_folder) for _ in range(2))
     with torch.no_grad():
         next(iter(other.own_parameters().values())).add_(0.5)
-    other.set_prior(other.prior)
+    other.round_weights()
+    other = other.with_config()
     with pytest.raises(BitstreamError, match="another codec"):
         ours.decode(other.encode(pixels))
 
@@ -441,38 +441,41 @@ def test_a_codec_in_training_refuses_to_code(tiny_codec_folder: Path, pixels: to
         fresh.encode(pixels)
 
 
-def test_pushing_uploads_what_saving_writes(
-    tiny_codec: FeatureCodec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    uploaded: dict[str, Any] = {}
-
-    class Hub:
-        def __init__(self, token: str | None = None) -> None:
-            uploaded["token"] = token
-
-        def create_repo(self, repo_id: str, exist_ok: bool) -> None:
-            uploaded["repo"] = repo_id
-
-        def upload_folder(self, repo_id: str, folder_path: str, **kwargs: Any) -> str:
-            uploaded["codec"] = FeatureCodec.from_pretrained(folder_path).fingerprint
-            uploaded.update(kwargs)
-            return f"commit in {repo_id}"
-
-    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
-    assert (
-        tiny_codec.push_to_hub("me/mine", token="t", commit_message="first") == "commit in me/mine"
-    )
-    assert uploaded == {
-        "token": "t",
-        "repo": "me/mine",
-        "codec": tiny_codec.fingerprint,
-        "commit_message": "first",
-    }
-
-
 def test_a_hub_id_is_downloaded(tiny_codec_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "huggingface_hub.snapshot_download",
         lambda name: str(tiny_codec_folder) if name == "me/mine" else None,
     )
     assert FeatureCodec.from_pretrained("me/mine").config.name == "tiny"
+
+
+def test_another_configuration_makes_another_codec_of_the_same_networks(
+    tiny_codec: FeatureCodec, pixels: torch.Tensor
+) -> None:
+    before = tiny_codec.config, tiny_codec.fingerprint, tiny_codec.encode(pixels)
+    renamed = tiny_codec.with_config(name="other", default_quality=2)
+    assert (renamed.config.name, renamed.fingerprint) == ("other", tiny_codec.fingerprint)
+    assert renamed.encode(pixels) == tiny_codec.encode(pixels, 2)
+    zoned = tiny_codec.with_config(dead_zone=(0.2, 0.2, 0.2))
+    assert zoned.fingerprint != tiny_codec.fingerprint
+    assert zoned.encoder is tiny_codec.encoder
+    assert zoned.log_gain is tiny_codec.log_gain
+    layered = tiny_codec.set_layers((0, 2))
+    assert layered.cuts(layered.encode(pixels, 2)[0]).keys() == {0}
+    assert layered.set_layers(()).fingerprint == tiny_codec.fingerprint
+    assert (tiny_codec.config, tiny_codec.fingerprint, tiny_codec.encode(pixels)) == before
+
+
+def test_a_codec_never_changes_what_it_is(tiny_codec: FeatureCodec) -> None:
+    with pytest.raises(AttributeError):
+        tiny_codec.config = tiny_codec.config  # type: ignore[misc]
+    with pytest.raises(ValueError, match="has a prior: it was frozen"):
+        tiny_codec.set_prior(tiny_codec.prior)
+    with pytest.raises(ValueError, match="k, side of a codec's networks cannot be changed; what"):
+        tiny_codec.with_config(side=8, k=2)
+
+
+def test_other_places_to_round_up_can_be_tried(tiny_codec: FeatureCodec) -> None:
+    scaled, quality = torch.tensor([0.45, 0.55, 0.75]).expand(3, 2, -1), torch.arange(3)
+    rounded = tiny_codec.round(scaled, quality, torch.tensor([0.5, 0.6, 0.3]))
+    assert rounded[:, 0].tolist() == [[0, 1, 1], [1, 1, 1], [0, 0, 1]]

@@ -23,7 +23,7 @@ from transformers import ViTConfig, ViTForImageClassification
 
 from codec import FeatureCodec
 from codec.coding.container import HEADER_BYTES
-from codec.model.prior import ContextPrior
+from codec.model.density import ContextPrior
 from training.codecs.building import build, load_models
 from training.codecs.freeze import DEAD_ZONES, choose_dead_zones, fit_prior, space_evenly
 from training.codecs.label_objective import LabelObjective
@@ -276,9 +276,9 @@ def test_dead_zones_are_those_of_least_loss(tiny_codec: FeatureCodec, task: Code
 
     @torch.inference_mode()
     def lost(width: float, q: int) -> float:
-        codec.config = replace(codec.config, dead_zone=(width,) * 3)
+        zoned = codec.with_config(dead_zone=(width,) * 3)
         quality = torch.full((30,), q)
-        symbols = codec.round(codec.scale(latents, quality), quality)
+        symbols = zoned.round(codec.scale(latents, quality), quality)
         answers = codec.tail(codec.synthesise(symbols, quality)).logits.log_softmax(-1)
         return float(F.kl_div(answers, target, reduction="sum"))
 
@@ -318,7 +318,7 @@ def test_sizes_of_the_fine_qualities_rise_by_equal_factors(
 
     fit_prior(prior, codec, latents, 200, seed=0)
     before = sizes()
-    space_evenly(codec, prior, latents, 1)
+    codec = space_evenly(codec, prior, latents, 1)
     after = sizes()
     assert after[:2] == pytest.approx(before[:2], rel=1e-3)
     assert after[-1] == pytest.approx(before[-1], rel=1e-3)

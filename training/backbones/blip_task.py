@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from codec.device.preprocess import Preprocess
+from codec.model.asking import answers_to
 from codec.model.split_tower import vision_states, vision_tower
 from codec.tasks import CAPTIONS, QUESTIONS, TASKS
 from codec.tasks.generate import ANSWER_TOKENS, question_ids
@@ -17,7 +18,6 @@ from training.backbones.see import NameTask, SeeTask
 from training.data.images import batches, normalise
 from training.data.texts import TextImages
 from training.engine.words import (
-    answers_to,
     context_of,
     next_word,
     next_word_logits,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from codec.coding.container import HEADER_BYTES
+from codec.coding.dead_zone import half_steps
 from codec.model import FeatureCodec
-from codec.model.prior import ContextPrior, freeze
+from codec.model.density import ContextPrior
+from codec.model.freezing import freeze
 from training.codecs.objective import Objective
 from training.codecs.recipe import CodecRecipe
 from training.data.images import Keyed, collate, normalise
@@ -27,9 +28,9 @@ def freeze_codec(
     objective: Objective,
     recipe: CodecRecipe,
     batch_size: int = 500,
-) -> None:
+) -> FeatureCodec:
     """End of training: fit the prior to the symbols of training images at every quality, choose
-    dead zones, fit it to these, freeze it.
+    dead zones, fit it to these, freeze it. Gives the codec that codes; it shares the networks.
     """
     codec.eval()
     codec.round_weights()
@@ -59,9 +60,9 @@ def freeze_codec(
                 objective,
                 recipe.rate_weights,
             )
-        codec.config = replace(codec.config, dead_zone=dead_zone)
+        codec = codec.with_config(dead_zone=dead_zone)
     if recipe.even_from is not None:
-        space_evenly(codec, prior, together, recipe.even_from)
+        codec = space_evenly(codec, prior, together, recipe.even_from)
     if recipe.dead_zone_limit or recipe.even_from is not None:
         fit_prior(prior, codec, together, recipe.prior_steps, recipe.answer.seed)
 
@@ -71,6 +72,7 @@ def freeze_codec(
                 yield q, codec.quantise(latent, q)
 
     codec.set_prior(freeze(prior, codec.log_gain, sample))
+    return codec
 
 
 def spaced(n: int, limit: int) -> NDArray[np.int64]:
@@ -136,34 +138,34 @@ def choose_dead_zones(
     """For each quality the dead zone of least loss, rate and task as in training, on batches of
     latents (n, M, C) and their targets.
     """
-    plain, best = codec.config, []
+    n_qualities, best = codec.config.n_qualities, []
     for q, rate_weight in enumerate(rate_weights):
         losses = []
         for width in DEAD_ZONES:
-            codec.config = replace(plain, dead_zone=(width,) * plain.n_qualities)
+            half = torch.from_numpy(half_steps((width,) * n_qualities, n_qualities))
             loss = 0.0
             for some, target in zip(latents, targets, strict=True):
                 quality = torch.full((len(some),), q)
-                symbols = codec.round(codec.scale(some, quality), quality)
+                symbols = codec.round(codec.scale(some, quality), quality, half)
                 bits = prior.bits(symbols, symbols, codec.log_gain, quality)
                 task = objective.loss(codec.tails, codec.synthesise(symbols, quality), target)
                 loss += float(rate_weight * bits.sum() + task.sum())
             losses.append(loss)
         best.append(DEAD_ZONES[int(np.argmin(losses))])
-    codec.config = plain
     return tuple(best)
 
 
 @torch.no_grad()
 def space_evenly(
     codec: FeatureCodec, prior: ContextPrior, latents: torch.Tensor, first: int
-) -> None:
+) -> FeatureCodec:
     """Move the qualities between `first` and the finest so that each one's blobs are as many times
     longer than the one's before.
 
     Which size a rate weight leads to is only known in the end, and a budget in bytes is filled best
     where no two sizes lie far apart. All that a quality has of its own is interpolated between the
-    trained ones (Cui et al. 2021, arXiv 2003.02012, eq. 5, for gains).
+    trained ones (Cui et al. 2021, arXiv 2003.02012, eq. 5, for gains). Gives the codec whose dead
+    zones moved with them.
     """
     n = codec.config.n_qualities
     sizes = []
@@ -190,5 +192,6 @@ def space_evenly(
         p.copy_(between(p))
     if codec.config.dead_zone:
         widths = between(torch.tensor(codec.config.dead_zone)).tolist()
-        codec.config = replace(codec.config, dead_zone=tuple(round(width, 3) for width in widths))
+        codec = codec.with_config(dead_zone=tuple(round(width, 3) for width in widths))
     codec.round_weights()
+    return codec

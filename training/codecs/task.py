@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from codec.model import FeatureCodec
-from codec.model.prior import ContextPrior
+from codec.model.density import ContextPrior
 from codec.model.split import split
 from training.codecs.building import first_of
 from training.codecs.objective import Objective

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from codec.model.asking import answers_to
 from codec.model.backbone import load_tokenizer
 from codec.model.split_tower import vision_states, vision_tower
 from codec.tasks import CAPTIONS, QUESTIONS
@@ -24,7 +25,6 @@ from training.codecs.recipe import CodecRecipe
 from training.data.texts import TextImages
 from training.engine.words import (
     TextBatch,
-    answers_to,
     context_of,
     next_word_logits,
     states_of,

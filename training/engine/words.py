@@ -6,16 +6,13 @@ they are read later (Li et al. 2022, BLIP, arXiv 2201.12086, sec. 3.2).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
-from codec.model.split import n_blocks, split
 from codec.model.split_text import question_states, word_logits, word_states
 from codec.tasks import CAPTIONS, QUESTIONS
-from codec.tasks.generate import answer
 from training.data.texts import TextImages
 
 
@@ -107,29 +104,6 @@ def states_of(model: Any, context: torch.Tensor, texts: TextBatch) -> torch.Tens
 def next_word_logits(model: Any, states: torch.Tensor) -> torch.Tensor:
     """Last states (T, W, D) of a decoder -> logits (T, W - 1, V): of each word after the start."""
     return word_logits(model, states[:, :-1])
-
-
-def answers_to(
-    model: Any,
-    tokenizer: Any,
-    inputs: torch.Tensor,
-    questions: Sequence[Sequence[Sequence[int]]],
-    limits: dict[str, int],
-) -> list[str]:
-    """The answers to all questions of each picture, picture by picture; the vision tower looks once
-    at a picture, however many it has.
-
-    Args:
-        model: a `BlipForQuestionAnswering`, or the tail of one.
-        inputs: pixel values (B, 3, S, S), for a tail tokens (B, N, D).
-        questions: of each picture, as `codec.tasks.generate.question_ids` gives them.
-        limits: of generation, as `codec.tasks.generate.checked_limits` gives them.
-    """
-    head, tail = split(model, n_blocks(model))
-    rows = [row for row, asked in enumerate(questions) for _ in asked]
-    return answer(
-        tail, tokenizer, head(inputs)[rows], [ids for asked in questions for ids in asked], limits
-    )
 
 
 def next_word(logits: torch.Tensor, texts: TextBatch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,7 +13,8 @@ from codec.coding.exact import N_TABLES
 from codec.coding.integer_prior import IntegerPrior
 from codec.coding.passes import passes
 from codec.coding.tables import TOTAL
-from codec.model.prior import ContextPrior, freeze, prior_from_tensors, prior_to_tensors
+from codec.model.density import ContextPrior
+from codec.model.freezing import freeze, prior_from_tensors, prior_to_tensors
 
 SIDE, N_CHANNELS = 4, 3
 LOG_GAIN = torch.tensor([[0.0] * N_CHANNELS, [1.0] * N_CHANNELS])

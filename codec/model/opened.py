@@ -1,0 +1,162 @@
+"""tokens -> label, caption, answers: blobs that were decoded once, and all that is asked of them.
+
+    blobs --decode--> tokens --vision blocks--> states --the rest of each task's tail--> answers
+
+Tokens and states are made once, whatever the number of labels, captions and questions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from codec.model.asking import cut_at_the_end
+from codec.model.codec import FeatureCodec
+from codec.tasks import CAPTIONS, LABELS, QUESTIONS
+from codec.tasks import generate as text
+
+
+class Tails:
+    """The tails of a codec, each cut once more, behind its vision blocks.
+
+    Attributes:
+        look: the vision blocks, which all tasks share: tokens (B, N, D) -> states (B, N, D).
+        labels: what a classification codec answers, by index; of another codec, none.
+    """
+
+    def __init__(self, codec: FeatureCodec) -> None:
+        self._codec = codec
+        cut = {task: cut_at_the_end(tail) for task, tail in codec.tails.items()}
+        self.look = cut[codec.config.tasks[0]].head
+        self._rest: Mapping[str, Any] = {task: parts.tail for task, parts in cut.items()}
+        self._tokenizers: dict[str, Any] = {}
+        classifier = self._rest.get(LABELS)
+        self.labels: dict[int, str] = {} if classifier is None else classifier.config.id2label
+
+    def rest(self, task: str) -> Any:
+        """What is behind the vision blocks in the tail of a task.
+
+        Raises:
+            ValueError: the codec does not serve the task; the message says what it serves.
+        """
+        if task not in self._rest:
+            config = self._codec.config
+            raise ValueError(f"{config.name} serves {config.task}, not {task}")
+        return self._rest[task]
+
+    def tokenizer(self, task: str) -> Any:
+        """The tokenizer of a task, loaded once."""
+        if task not in self._tokenizers:
+            self._tokenizers[task] = self._codec.load_tokenizer(task)
+        return self._tokenizers[task]
+
+
+class Opened:
+    """Blobs that were decoded; `Server.open` gives it.
+
+    Attributes:
+        tokens: (B, N, D) float32, the tokens at the cut.
+        qualities: (B,) int64, the rate index of each blob.
+        single: whether one blob was opened, and not a list: then one answer comes back, and not a
+            list.
+    """
+
+    def __init__(
+        self, tails: Tails, tokens: torch.Tensor, qualities: NDArray[np.int64], single: bool
+    ) -> None:
+        self._tails = tails
+        self.tokens, self.qualities, self.single = tokens, qualities, single
+
+    @functools.cached_property
+    def states(self) -> torch.Tensor:
+        """What the vision blocks behind the cut make of the tokens, (B, N, D); they run once."""
+        with torch.inference_mode():
+            states: torch.Tensor = self._tails.look(self.tokens)
+        return states
+
+    @torch.inference_mode()
+    def probabilities(self) -> NDArray[np.float32]:
+        """Probability of each label (B, n_labels) float32. Errors as `labels`."""
+        logits = self._tails.rest(LABELS)(self.states).logits
+        return np.asarray(logits.float().softmax(-1).cpu().numpy())
+
+    def labels(self, top_k: int = 5) -> Any:
+        """[{"label": ..., "score": ...}], best first, as transformers' pipelines; a list of these
+        where a list was opened.
+
+        Raises:
+            ValueError: `top_k` is below 1, or the codec does not classify.
+        """
+        if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
+            raise ValueError(f"top_k is an integer of at least 1, not {top_k!r}")
+        names = self._tails.labels
+        answers = [
+            [
+                {"label": names[int(i)], "score": float(row[i])}
+                for i in np.argsort(-row, kind="stable")[:top_k]
+            ]
+            for row in self.probabilities()
+        ]
+        return answers[0] if self.single else answers
+
+    @torch.inference_mode()
+    def caption(self, *, max_new_tokens: int | None = None, num_beams: int = 1) -> Any:
+        """A caption; a list of captions where a list was opened.
+
+        Args:
+            max_new_tokens: where a caption is cut off, in tokens; None for 64, or fewer where the
+                model writes no more.
+            num_beams: hypotheses of beam search, 1 for greedy.
+
+        Raises:
+            ValueError: a limit out of range, or the codec has no captions.
+        """
+        tail = self._tails.rest(CAPTIONS)
+        limits = text.checked_limits(tail, max_new_tokens, num_beams, text.CAPTION_TOKENS)
+        captions = text.caption(tail, self._tails.tokenizer(CAPTIONS), self.states, limits)
+        return captions[0] if self.single else captions
+
+    @torch.inference_mode()
+    def answer(
+        self,
+        questions: str | Sequence[str],
+        *,
+        max_new_tokens: int | None = None,
+        num_beams: int = 1,
+    ) -> Any:
+        """A question -> its answer; a list of questions -> their answers.
+
+        Where a list of blobs was opened: a question -> its answer for each blob; as many questions
+        as blobs -> the answer to each blob's own.
+
+        Args:
+            max_new_tokens: where an answer is cut off, in tokens; None for 16, or fewer where the
+                model writes no more.
+            num_beams: hypotheses of beam search, 1 for greedy.
+
+        Raises:
+            ValueError: no questions, or not as many as blobs; a question that is empty, too long,
+                or has no word of the model's vocabulary; a limit out of range; or the codec answers
+                no questions.
+        """
+        tail, tokenizer = self._tails.rest(QUESTIONS), self._tails.tokenizer(QUESTIONS)
+        limits = text.checked_limits(tail, max_new_tokens, num_beams, text.ANSWER_TOKENS)
+        one = isinstance(questions, str) or not isinstance(questions, Sequence)
+        asked: Any = [questions] if one else questions
+        ids = [text.question_ids(tail, tokenizer, question) for question in asked]
+        if not ids:
+            raise ValueError("no questions to answer")
+        n_blobs = len(self.tokens)
+        if not (self.single or one) and n_blobs != len(ids):
+            raise ValueError(
+                f"{n_blobs} blobs and {len(ids)} questions: give one question, or one for each blob"
+            )
+        n = max(n_blobs, len(ids))
+        states = self.states.expand(n, -1, -1)
+        answers = text.answer(tail, tokenizer, states, ids * (n // len(ids)), limits)
+        return answers[0] if self.single and one else answers

@@ -1,0 +1,116 @@
+"""codec -> folder or hub: a checkpoint is written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from codec.model.checkpoint import (
+    CONFIG,
+    MANIFEST,
+    WEIGHTS,
+    find_backbone,
+    needed_files,
+    shipped_root,
+    write_manifest,
+)
+from codec.model.config import CodecConfig
+
+CARD = "README.md"
+PARTS = (CONFIG, WEIGHTS, MANIFEST, "backbone")
+"""What a codec's folder is made of; whatever else is in it (a model card) stays."""
+REPOSITORY = ("private", "visibility", "resource_group_id", "region")
+"""Settings of a repository on the hub, used where it is made."""
+
+
+def save_checkpoint(
+    out: Path,
+    config: CodecConfig,
+    tensors: Mapping[str, torch.Tensor],
+    fingerprint: bytes,
+    loaded_from: Path,
+) -> None:
+    """Write a codec into `out`: config.json, codec.safetensors, manifest.json, and its backbone
+    unless that ships or is on the hub.
+
+    All of it is written beside what is there, then takes its place. Where writing fails, what was
+    there stays.
+
+    Args:
+        tensors: the codec's own weights and its prior.
+        fingerprint: 32 bytes.
+        loaded_from: folder that the configuration's backbone is looked up in.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=out) as place:
+        new, old = Path(place) / "new", Path(place) / "old"
+        new.mkdir()
+        old.mkdir()
+        inside = replace(config, backbone="backbone")
+        for task, reference in config.backbones.items():
+            source = Path(find_backbone(reference, loaded_from))
+            if source.is_dir() and shipped_root() not in source.parents:
+                _copy_backbone(source, new / inside.backbones[task])
+                config = inside
+        (new / CONFIG).write_text(config.to_json())
+        save_file(dict(tensors), new / WEIGHTS)
+        write_manifest(new, fingerprint)
+        for file in new.rglob("*"):
+            if file.is_file():
+                _to_disk(file)
+        _swap(new, out, old)
+
+
+def _copy_backbone(source: Path, target: Path) -> None:
+    """Copy the files that a backbone is loaded from, and nothing else that is in its folder."""
+    target.mkdir(parents=True)
+    for name in needed_files(source, ""):
+        shutil.copyfile(source / name, target / name)
+
+
+def _to_disk(file: Path) -> None:
+    """On the disk before it is under its name: a power cut leaves the old file or the new one."""
+    with file.open("rb+") as written:
+        os.fsync(written.fileno())
+
+
+def _swap(new: Path, out: Path, old: Path) -> None:
+    """Put the parts in `new` into `out`, and its former ones into `old`: all, or none."""
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for name in PARTS:
+            for source, target in ((out / name, old / name), (new / name, out / name)):
+                if source.exists():
+                    source.rename(target)
+                    moved.append((source, target))
+    except OSError:
+        for source, target in reversed(moved):
+            target.rename(source)
+        raise
+
+
+def upload(repo_id: str, folder: Path, **settings: Any) -> str:
+    """Upload a folder to the hub, into a repository that is made where there is none.
+
+    Args:
+        settings: `token`; those of `REPOSITORY` and `repo_type`, as in `HfApi.create_repo`; others,
+            and `repo_type` too, as in `HfApi.upload_folder`.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=settings.pop("token", None))
+    made = {name: settings.pop(name) for name in REPOSITORY if name in settings}
+    api.create_repo(repo_id, repo_type=settings.get("repo_type"), exist_ok=True, **made)
+    return str(api.upload_folder(repo_id=repo_id, folder_path=folder, **settings))
