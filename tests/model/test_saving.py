@@ -28,9 +28,7 @@ def saved(tiny_codec_folder: Path, tmp_path: Path) -> Path:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {
-        str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if not p.is_dir()
-    }
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if not p.is_dir()}
 
 
 @pytest.mark.parametrize("failing", ["write_manifest", "_to_disk", "_copy_backbone"])
