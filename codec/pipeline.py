@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from codec.coding.container import BitstreamError, is_of
-from codec.device.preprocess import ImageLike
+from codec.device.pictures import ImageLike
 from codec.model import FeatureCodec, checkpoint
 from codec.model.encoding import FeatureEncoder
 from codec.model.loading import load_encoder

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from codec.bundle.targets import Target
-from codec.coding.context import LIMIT
+from codec.coding.exact import LIMIT
 from codec.device.engines import LATENT, PIXELS, SYMBOLS
 
 FLOAT32 = ("norm", "project", "quantise")

@@ -29,6 +29,7 @@ SOURCES = (
             "exact",
             "passes",
             "context",
+            "places",
             "integer_prior",
             "progressive",
             "compiled",
@@ -38,7 +39,10 @@ SOURCES = (
             "blobs",
         )
     ),
-    *(f"device.{name}" for name in ("preprocess", "engines", "encoder", "command")),
+    *(
+        f"device.{name}"
+        for name in ("pictures", "preprocess", "cuda", "engines", "encoder", "command")
+    ),
 )
 """In the order of the data flow: each file names only what is above it."""
 DEVICE_FILE, BUILD_FILE = "taskcodec_device.py", "build_engine.py"
@@ -48,7 +52,11 @@ MISSING = """try:
 {imports}except ImportError as error:
     if __name__ != "__main__":
         raise
-    print("{program}: error: numpy and Pillow are needed (python3-numpy and python3-pil by apt, or pip): %s" % error, file=sys.stderr)
+    print(
+        "{program}: error: numpy and Pillow are needed (python3-numpy and python3-pil by apt, or "
+        "pip): %s" % error,
+        file=sys.stderr,
+    )
     sys.exit(2)
 """
 
@@ -71,7 +79,8 @@ def device_source() -> str:
                 raise ValueError(f"{_place(name)} and {_place(taken[top])} both define {top}")
         texts.append(f"\n\n# {'-' * 20} {_place(name)}\n\n{text.strip()}\n")
         imports |= needed
-    head = '"""A task-codec bundle\'s runtime in one file: made of the library\'s own files by codec/bundle/onefile.py; do not edit."""\n\n'
+    head = "A task-codec bundle's runtime in one file: made of the library's own files by\n"
+    head = f'"""{head}codec/bundle/onefile.py; do not edit.\n"""\n\n'
     return head + _imports(imports, "taskcodec") + "".join(texts)
 
 
@@ -242,7 +251,7 @@ def _edits(node: ast.AST, source: str, tree: ast.Module) -> list[_Edit]:
 
 
 def _read_beside(value: ast.expr) -> str:
-    """The name of the file that `(Path(__file__).parent / "name").read_text(...)` reads; else ""."""
+    """The name of the file in `(Path(__file__).parent / "name").read_text(...)`, else ""."""
     start, _, rest = ast.unparse(value).partition("(Path(__file__).parent / '")
     name, _, end = rest.partition("').read_text(")
     return name if not start and end else ""

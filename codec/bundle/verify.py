@@ -128,7 +128,7 @@ def verify(
             differ = (found[:, q] != expected).any((1, 2))
             chosen = np.flatnonzero(differ | (q == default))
             blobs = codec.code(expected[chosen], q) if len(chosen) else []
-            bundle_blobs = [encoder.code(found[i], q) for i in chosen]
+            bundle_blobs = encoder.code(found[chosen], q)
             for task, tally in tallies.items():
                 tally.add(
                     server,

@@ -23,8 +23,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codec.coding.context import EIGHTHS, FRACTION_BITS, LIMIT, N_SCALES
-from codec.coding.integer_prior import REACH
+from codec.coding.exact import EIGHTHS, FRACTION_BITS, LIMIT, N_SCALES
+from codec.coding.places import REACH
 from codec.files import sha256, whole_file
 
 if TYPE_CHECKING:

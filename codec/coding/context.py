@@ -12,22 +12,14 @@ Python 3.6, numpy.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.coding.exact import LIMIT, check_network
+from codec.coding.exact import EIGHTHS, FRACTION_BITS, LIMIT, N_SCALES, NetworkArrays
 from codec.coding.passes import CodingOrder, Pass
 from codec.coding.tables import Integers
-
-N_SCALES, LEAST_SCALE, SCALE_STEP = 24, 0.05, 1.2
-"""Scales of the tables: 0.05 * 1.2**i steps of the quantiser, i = 0 ... 23."""
-EIGHTHS = 8
-N_TABLES = N_SCALES * EIGHTHS
-FRACTION_BITS = 16
-"""Fraction bits of `unit`, `factor` and `bias` below."""
 
 
 class Choice(NamedTuple):
@@ -39,48 +31,8 @@ class Choice(NamedTuple):
     mean: NDArray[np.int32]
 
 
-@dataclass(frozen=True, eq=False)
-class ContextNetwork:
-    """Known symbols -> `Choice`, by a network of integers with one hidden layer.
-    `codec.model.freezing.freeze` makes it.
-
-    With v the known neighbours' symbols in the network's unit, of quality q and pass p: h =
-    max(hidden[p] v + hidden_bias[q, p], 0) >> shift[p]; o = out[p] h + out_bias; in the first pass
-    o = out_bias. Then, with 16 fraction bits, the mean in eighths of a symbol, plus 4, and the
-    scale's index are o * factor[q] + bias[q].
-
-    Attributes:
-        side: side of the latent's square, M = side * side.
-        unit: (Q, C) int32, a symbol in the network's unit, 16 fraction bits; v is rounded and
-            clipped to -127..127.
-        hidden: (2, H, 4 C) int8, for the second and the third pass.
-        hidden_bias: (Q, 2, H) int32.
-        shift: (2, H) int32.
-        out: (2, 2 C, H) int8: C means, C scales.
-        out_bias: (2 C, M) int32.
-        factor, bias: (Q, 2 C) int32.
-    """
-
-    side: int
-    unit: NDArray[np.int32]
-    hidden: NDArray[np.int8]
-    hidden_bias: NDArray[np.int32]
-    shift: NDArray[np.int32]
-    out: NDArray[np.int8]
-    out_bias: NDArray[np.int32]
-    factor: NDArray[np.int32]
-    bias: NDArray[np.int32]
-
-    def __post_init__(self) -> None:
-        check_network(self)
-
-    @property
-    def n_qualities(self) -> int:
-        return len(self.unit)
-
-    @property
-    def n_channels(self) -> int:
-        return self.unit.shape[1]
+class ContextNetwork(NetworkArrays):
+    """Known symbols -> `Choice`, by the network whose arrays are given."""
 
     @functools.cached_property
     def coding(self) -> CodingOrder:

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from codec.coding.coders import PORTABLE, Coder, usual
 from codec.coding.container import BitstreamError
-from codec.coding.context import LIMIT, N_TABLES, ContextNetwork
+from codec.coding.context import ContextNetwork
+from codec.coding.exact import LIMIT, N_TABLES
+from codec.coding.places import AWAY, ESCAPE, TABLE_SYMBOLS, places_of
 from codec.coding.tables import INVALID, Integers, Tables
 
 if TYPE_CHECKING:
@@ -29,23 +31,6 @@ if TYPE_CHECKING:
 
         def encode(self, symbols: Integers, quality: int) -> list[bytes]: ...
         def decode(self, payloads: Sequence[bytes], quality: int) -> NDArray[np.int32]: ...
-
-
-REACH = 15
-"""A table holds the mean's nearest symbol and this many on both sides of it."""
-TABLE_SYMBOLS = 2 * REACH + 2
-"""Those, nearest first (0, -1, 1, -2, ...), and the escape: constriction looks a symbol up from the
-start of its table.
-"""
-
-_ESCAPE = TABLE_SYMBOLS - 1
-DISTANCES = np.array(
-    [-(place + 1) // 2 if place % 2 else place // 2 for place in range(_ESCAPE)], dtype=np.int32
-)
-"""Symbol minus mean, by place in a table."""
-# by distance + REACH + 1, clipped
-_PLACES = np.array([_ESCAPE, *np.argsort(DISTANCES), _ESCAPE], dtype=np.int32)
-_AWAY = np.append(DISTANCES, 0).astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +92,7 @@ class IntegerPrior:
             ordered, means, tables = self._read(coders, quality)
             if np.count_nonzero(np.abs(ordered) > LIMIT):
                 raise BitstreamError(INVALID)
-            written = self._payloads(ordered, _places(ordered, means), tables, portable)
+            written = self._payloads(ordered, places_of(ordered, means), tables, portable)
             symbols = ordered.reshape(-1, network.side**2, network.n_channels)
             symbols = symbols.take(network.inverse, axis=1)
         # Other bytes can lead to the same symbols: with another tail, or with an escape for a
@@ -137,9 +122,9 @@ class IntegerPrior:
             places = np.empty(tables[:, part].shape, dtype=np.int32)
             for coder, place, row in zip(coders, places, tables[:, part], strict=True):
                 place[:] = coder.read(row)
-            found = _AWAY.take(places)
+            found = AWAY.take(places)
             found += means[:, part]
-            escaped = places == _ESCAPE
+            escaped = places == ESCAPE
             if np.count_nonzero(escaped):
                 for coder, symbol, where in zip(coders, found, escaped, strict=True):
                     values = coder.read_bytes(int(where.sum())).astype(np.int32)
@@ -163,7 +148,7 @@ class IntegerPrior:
     def _costs(self) -> NDArray[np.float64]:
         """Bits of each symbol of each table, the byte that follows an escape included."""
         costs = self.tables.cost.copy()
-        costs[:, _ESCAPE] += 8
+        costs[:, ESCAPE] += 8
         return costs
 
     def places(
@@ -175,7 +160,7 @@ class IntegerPrior:
         Errors as `encode`.
         """
         ordered, means, tables = self._chosen(symbols, quality)
-        return ordered, _places(ordered, means), tables
+        return ordered, places_of(ordered, means), tables
 
     def _chosen(
         self, symbols: Integers, quality: int
@@ -218,13 +203,13 @@ class IntegerPrior:
         tables: NDArray[np.int32],
     ) -> None:
         """One image's rows of what `places` gives, into a coder."""
-        if not np.count_nonzero(places == _ESCAPE):
+        if not np.count_nonzero(places == ESCAPE):
             coder.write(places, tables)
             return
         for rows in self.network.rows:
             part = slice(rows.start * self.network.n_channels, rows.stop * self.network.n_channels)
             coder.write(places[part], tables[part])
-            escaped = ordered[part][places[part] == _ESCAPE]
+            escaped = ordered[part][places[part] == ESCAPE]
             coder.write_bytes((escaped + (LIMIT + 1)).astype(np.uint8))
 
     def _check_quality(self, quality: int) -> None:
@@ -250,10 +235,3 @@ class IntegerPrior:
 def _by_image(rows: NDArray[np.int32]) -> NDArray[np.int32]:
     """What the network chose (n, B, C) -> (B, n * C)."""
     return rows.swapaxes(0, 1).reshape(rows.shape[1], -1)
-
-
-def _places(ordered: NDArray[np.int32], means: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Symbols and their means -> the symbols' places in their tables."""
-    distances = ordered - means
-    distances += REACH + 1
-    return _PLACES.take(distances, mode="clip")

@@ -13,7 +13,8 @@ import numpy as np
 
 from codec.coding.coders import PORTABLE, constriction_coder
 from codec.coding.container import BitstreamError
-from codec.coding.context import LIMIT, ContextNetwork
+from codec.coding.context import ContextNetwork
+from codec.coding.exact import LIMIT
 from codec.coding.integer_prior import IntegerPrior
 from codec.coding.native import NativeCoder
 

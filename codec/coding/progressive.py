@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.coding.container import BitstreamError
-from codec.coding.context import LIMIT
-from codec.coding.integer_prior import DISTANCES, REACH, IntegerPrior
+from codec.coding.exact import LIMIT
+from codec.coding.integer_prior import IntegerPrior
+from codec.coding.places import rising, upto
 from codec.coding.portable import PortableDecoder, PortableEncoder
 from codec.coding.tables import INVALID, Integers
 
@@ -160,7 +161,7 @@ class ProgressivePrior(IntegerPrior):
         symbols, means, tables = (part.astype(np.int64) for part in self._chosen(fine, quality))
         low, high = self._spans(coarse.take(self.network.order, axis=1), lower, quality)
         below, start, after, end = (
-            self._upto(tables, s - means) for s in (low, symbols, symbols + 1, high + 1)
+            upto(self._rising, tables, s - means) for s in (low, symbols, symbols + 1, high + 1)
         )
         return start - below, after - start, end - below
 
@@ -190,8 +191,8 @@ class ProgressivePrior(IntegerPrior):
             if len(part):
                 width = (high[part] - low[part]).max() + 2
                 edges = np.minimum(low[part][:, None] + np.arange(width), high[part][:, None] + 1)
-                upto = self._upto(table[:, None], edges - mean[:, None])
-                ordered[part] += coder.read_parts((upto - upto[:, :1]).tolist())
+                below = upto(self._rising, table[:, None], edges - mean[:, None])
+                ordered[part] += coder.read_parts((below - below[:, :1]).tolist())
             if rows.stop < m:
                 known[rows] = network.in_unit(ordered.reshape(m, 1, c)[rows], quality)
         return ordered.reshape(1, m, c).take(network.inverse, axis=1).astype(np.int32)
@@ -221,23 +222,9 @@ class ProgressivePrior(IntegerPrior):
     def _known_spans(self) -> dict[tuple[int, int], _Span]:
         return {}
 
-    def _upto(self, tables: NDArray[np.int64], distances: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Frequency of all symbols below one at that distance from the mean, up to a constant; each
-        beyond a table's reach counts 1.
-        """
-        place = distances + REACH
-        inside = self._rising[tables, place.clip(0, 2 * REACH + 1)]
-        return inside + np.minimum(place, 0) + np.maximum(place - (2 * REACH + 1), 0)
-
     @functools.cached_property
     def _rising(self) -> NDArray[np.int64]:
-        """The tables' cumulative frequencies with symbols from -REACH to REACH in their own order,
-        without the escape: (K, 2 REACH + 2).
-        """
-        frequency = np.diff(self.tables.cdf.astype(np.int64), axis=1)[:, np.argsort(DISTANCES)]
-        return np.concatenate(
-            [np.zeros((len(frequency), 1), dtype=np.int64), np.cumsum(frequency, axis=1)], axis=1
-        )
+        return rising(self.tables.cdf)
 
 
 def progressive_prior(

@@ -11,10 +11,12 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from codec.device.cuda import Cuda
 from codec.device.encoder import SAMPLES_FILE, read_arrays, read_manifest
 from codec.device.engines import (
     ENGINE_FILE,
@@ -22,7 +24,6 @@ from codec.device.engines import (
     PIXELS,
     RECORD_FILE,
     TYPED_FILE,
-    Cuda,
     TensorRT,
 )
 from codec.device.preprocess import Preprocess
@@ -85,10 +86,7 @@ def build_bundle(folder: str, fp16: bool, workspace: int) -> None:
 
     cuda = Cuda()
     cache_path = os.path.join(folder, CACHE_FILE)
-    cache = b""
-    if os.path.isfile(cache_path):
-        with open(cache_path, "rb") as file:
-            cache = file.read()
+    cache = Path(cache_path).read_bytes() if os.path.isfile(cache_path) else b""
     serialized, cache = build(
         tensorrt, onnx_of(folder, tensorrt, fp16), fp16, manifest["float32_nodes"], workspace, cache
     )
@@ -101,8 +99,8 @@ def build_bundle(folder: str, fp16: bool, workspace: int) -> None:
         LEAST_AGREEMENT[precision],
     )
     engine_path = os.path.join(folder, ENGINE_FILE)
-    with whole_file(engine_path) as path, path.open("wb") as file:
-        file.write(serialized)
+    with whole_file(engine_path) as path:
+        path.write_bytes(serialized)
     record = {
         "tensorrt": str(tensorrt.__version__),
         "gpu": cuda.device_name(),
@@ -111,10 +109,10 @@ def build_bundle(folder: str, fp16: bool, workspace: int) -> None:
         "onnx_sha256": sha256(os.path.join(folder, ONNX_FILE)),
         "engine_sha256": sha256(engine_path),
     }
-    with whole_file(os.path.join(folder, RECORD_FILE)) as path, path.open("w") as file:
-        json.dump(record, file, indent=2)
-    with whole_file(cache_path) as path, path.open("wb") as file:
-        file.write(cache)
+    with whole_file(os.path.join(folder, RECORD_FILE)) as path:
+        path.write_text(json.dumps(record, indent=2))
+    with whole_file(cache_path) as path:
+        path.write_bytes(cache)
     print(
         f"{engine_path}: {precision}, {len(serialized)} bytes, {100 * agreement:.3f}% of the "
         "sample symbols as recorded"
@@ -135,8 +133,7 @@ def onnx_of(folder: str, trt: Any, fp16: bool) -> bytes:
         raise FileNotFoundError(
             f"{name} is not in this bundle: export it for this device's JetPack"
         )
-    with open(path, "rb") as file:
-        return file.read()
+    return Path(path).read_bytes()
 
 
 def build(
@@ -183,8 +180,7 @@ def build(
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         raise ValueError(
-            f"TensorRT {trt.__version__} cannot build an engine of this file: see its messages "
-            "above"
+            f"TensorRT {trt.__version__} cannot build an engine of this file: see above"
         )
     return bytes(serialized), bytes(config.get_timing_cache().serialize())
 
@@ -243,8 +239,10 @@ def check(engine: Any, folder: str, manifest: dict[str, Any], least: float) -> f
         same += int((symbols[: len(expected)] == expected).sum())
         n_symbols += expected.size
     if same < least * n_symbols:
-        share = f"{100 * same / n_symbols:.3f}% of its symbols are the recorded ones, {100 * least:g}% are asked for"
-        raise ValueError(f"the engine is not accepted: {share}")
+        raise ValueError(
+            f"the engine is not accepted: {100 * same / n_symbols:.3f}% of its symbols are the "
+            f"recorded ones, {100 * least:g}% are asked for"
+        )
     return same / n_symbols
 
 

@@ -18,6 +18,7 @@ from codec.coding.blobs import write_blobs
 from codec.coding.container import inspect
 from codec.coding.opening import CODERS, open_prior
 from codec.device.encoder import SAMPLES_FILE, DeviceEncoder, read_arrays
+from codec.device.post import post
 from codec.files import whole_file
 
 if TYPE_CHECKING:
@@ -73,12 +74,21 @@ def _parser() -> argparse.ArgumentParser:
         rate.add_argument(
             "--max-bytes", type=_positive, help="instead of a quality: the best one whose blob fits"
         )
+        rate.add_argument(
+            "--target-drop",
+            type=float,
+            metavar="POINTS",
+            help="instead of a quality: the smallest that loses at most so many points of score",
+        )
         if name == "encode":
             sub.add_argument("--out", "-o", required=True, help="blob file to write")
         else:
             sub.add_argument("url", help="where the blob is posted to")
             sub.add_argument(
-                "--timeout", type=float, default=10.0, help="seconds to wait for the reply"
+                "--timeout",
+                type=float,
+                default=10.0,
+                help="seconds until the whole reply must be there",
             )
     return parser
 
@@ -89,37 +99,29 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _encode(options: argparse.Namespace) -> None:
-    blob = DeviceEncoder(options.bundle, options.coder).encode(
-        options.picture, options.quality, options.max_bytes
+def _blob(options: argparse.Namespace) -> bytes:
+    """The picture's blob at the rate that the options ask for."""
+    encoder = DeviceEncoder(options.bundle, options.coder)
+    blob: bytes = encoder(
+        options.picture,
+        options.quality,
+        max_bytes=options.max_bytes,
+        target_drop=options.target_drop,
     )
+    return blob
+
+
+def _encode(options: argparse.Namespace) -> None:
+    blob = _blob(options)
     with whole_file(options.out) as path:
         path.write_bytes(blob)
     print(f"{options.out}: {len(blob)} bytes, quality {inspect(blob).quality}")
 
 
 def _send(options: argparse.Namespace) -> None:
-    from http.client import HTTPException
-    from urllib.error import HTTPError, URLError
-    from urllib.request import Request, urlopen
-
     if not options.url.startswith(("http://", "https://")):
         raise ValueError(f"{options.url} is not an http address")
-    blob = DeviceEncoder(options.bundle, options.coder).encode(
-        options.picture, options.quality, options.max_bytes
-    )
-    request = Request(options.url, data=blob, headers={"Content-Type": "application/octet-stream"})
-    try:
-        with urlopen(request, timeout=options.timeout) as reply:
-            print(reply.read().decode("utf-8", "replace"))
-    except HTTPError as error:
-        reason = error.read(1000).decode("utf-8", "replace")
-        raise ValueError(
-            f"{options.url} answered {error.code}: {reason or error.reason}"
-        ) from error
-    except (OSError, HTTPException) as error:
-        why = error.reason if isinstance(error, URLError) else str(error) or type(error).__name__
-        raise ValueError(f"no reply from {options.url}: {why}") from error
+    print(post(options.url, _blob(options), options.timeout).decode("utf-8", "replace"))
 
 
 def _bench(options: argparse.Namespace) -> None:
@@ -130,16 +132,16 @@ def _bench(options: argparse.Namespace) -> None:
         options.picture or read_arrays(os.path.join(options.bundle, SAMPLES_FILE))["pixels"][0]
     )
     pixel_values = encoder.preprocess([picture])
-    symbols = encoder.symbols(pixel_values)[0]
+    symbols = encoder.symbols(pixel_values)
     steps: dict[str, Callable[[], Any]] = {
         "preprocess": lambda: encoder.preprocess([picture]),
         f"encoder, {encoder.engine.name}": lambda: encoder.symbols(pixel_values),
-        "picture to blob": lambda: encoder.encode(picture),
+        "picture to blob": lambda: encoder(picture),
     }
     rows += [(name, f"{_medians_ms(step)[0]:.2f} ms") for name, step in steps.items()]
     for q in sorted({encoder.default_quality, encoder.qualities[-1]}):
-        rows.append((f"quality {q}", f"{len(encoder.code(symbols, q))} bytes"))
-        rows += _coding(encoder, symbols[q : q + 1], q)
+        rows.append((f"quality {q}", f"{len(encoder.code(symbols, q)[0])} bytes"))
+        rows += _coding(encoder, symbols[:, q], q)
     rows.append(("most memory so far", f"{_peak_mb():.0f} MB"))
     for name, value in rows:
         print(f"{name:24} {value}")

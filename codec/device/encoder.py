@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codec.coding.blobs import read_blobs, write_blobs
-from codec.coding.context import LIMIT, ContextNetwork
+from codec.coding.budget import best_that_fits, check_rate, chosen_quality
+from codec.coding.context import ContextNetwork
+from codec.coding.exact import LIMIT
 from codec.coding.opening import open_prior
 from codec.coding.progressive import progressive_prior
 from codec.coding.tables import Tables
 from codec.device.engines import PIXELS, open_engine
+from codec.device.pictures import as_batch
 from codec.device.preprocess import Preprocess
 from codec.files import sha256
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from codec.device.preprocess import ImageLike
 
 BUNDLE_FORMAT = 1
 MANIFEST_FILE, TABLES_FILE, SAMPLES_FILE = "manifest.json", "tables.npz", "samples.npz"
@@ -79,7 +80,8 @@ def read_arrays(path: str) -> dict[str, NDArray[Any]]:
 
 
 class DeviceEncoder:
-    """An opened bundle: `encode` makes blobs of pictures, `decode` reads their symbols back.
+    """An opened bundle: a call makes blobs of pictures, as `codec.pipeline.Device` does; `decode`
+    reads their symbols back.
 
     Args:
         folder: the bundle.
@@ -101,6 +103,8 @@ class DeviceEncoder:
                 int(self.manifest["side"]),
             )
             self.shapes = {name: tuple(shape) for name, shape in self.manifest["shapes"].items()}
+            # of each quality; a bundle from before has none
+            self.drops = [float(row["drop"]) for row in self.manifest.get("calibration", [])]
             tables = read_arrays(os.path.join(folder, TABLES_FILE))
             network = ContextNetwork(side, *[tables[name] for name in NETWORK])
             prior = open_prior(network, Tables(tables["cdf"]), coder)
@@ -109,6 +113,11 @@ class DeviceEncoder:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the bundle in {folder} lacks {error}: export it anew") from error
+        if self.default_quality not in self.qualities or len(self.drops) not in (
+            0,
+            len(self.qualities),
+        ):
+            raise ValueError(f"the manifest in {folder} does not fit its tables: export it anew")
         self.batch = self.shapes[PIXELS][0]
         self.engine = open_engine(folder, self.shapes)
 
@@ -116,6 +125,39 @@ class DeviceEncoder:
     def qualities(self) -> range:
         """The rate indices, 0 = smallest."""
         return range(self.prior.network.n_qualities)
+
+    def __call__(
+        self,
+        images: Any,
+        quality: int | None = None,
+        *,
+        max_bytes: int | None = None,
+        target_drop: float | None = None,
+    ) -> Any:
+        """One picture -> its blob; a batch of pictures -> a list of blobs.
+
+        Args:
+            images: a PIL image, a path, an array (H, W), (H, W, 3) or (H, W, 4) uint8, a list of
+                these, or an array (B, H, W, 3).
+            quality: rate index, 0 = smallest; None for the codec's default.
+            max_bytes: instead of a quality, the most bytes a blob may take, header included; each
+                picture gets the best quality that fits. The network runs once.
+            target_drop: instead of a quality, the points of score that may be lost in the mean, by
+                the codec's calibration.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not a picture, an empty batch, a quality the codec lacks, or a budget or
+                drop that none keeps to; or more than one of the three is given.
+        """
+        batch, single = as_batch(images)
+        blobs = self.code(
+            self.symbols(self.preprocess(batch)),
+            quality,
+            max_bytes=max_bytes,
+            target_drop=target_drop,
+        )
+        return blobs[0] if single else blobs
 
     def symbols(self, pixel_values: NDArray[np.float32]) -> NDArray[np.int32]:
         """Pixels (n, 3, S, S) float32 -> symbols (n, Q, M, C) int32 of every quality; the network
@@ -144,45 +186,32 @@ class DeviceEncoder:
             parts.append(symbols[: len(part)])
         return np.concatenate(parts)
 
-    def encode(
-        self, picture: ImageLike, quality: int | None = None, max_bytes: int | None = None
-    ) -> bytes:
-        """One picture -> its blob.
-
-        Args:
-            picture: a path, a PIL image, or an array (H, W, 3) uint8.
-            quality: rate index; None for the codec's default.
-            max_bytes: instead of a quality, the most bytes the blob may take: the best quality that
-                fits.
-
-        Raises:
-            FileNotFoundError, ValueError: no picture, a quality the codec lacks, or a budget that
-                no quality fits.
-        """
-        return self.code(self.symbols(self.preprocess([picture]))[0], quality, max_bytes)
-
     def code(
-        self, symbols: NDArray[np.int32], quality: int | None = None, max_bytes: int | None = None
-    ) -> bytes:
-        """Symbols (Q, M, C) of a picture -> its blob. Arguments and errors as `encode`."""
-        if quality is not None and max_bytes is not None:
-            raise ValueError("quality and max_bytes each set the rate: give one of them")
-        if quality is not None and quality not in self.qualities:
-            raise ValueError(f"quality {quality} is not in 0..{len(self.qualities) - 1}")
-        if max_bytes is None:
-            return self._blob(symbols, self.default_quality if quality is None else quality)
-        sizes = []
-        for q in reversed(self.qualities):
-            blob = self._blob(symbols, q)
-            if len(blob) <= max_bytes:
-                return blob
-            sizes.append(len(blob))
-        raise ValueError(
-            f"no quality fits into {max_bytes} bytes: this picture takes at least {min(sizes)}"
+        self,
+        symbols: NDArray[np.int32],
+        quality: int | None = None,
+        *,
+        max_bytes: int | None = None,
+        target_drop: float | None = None,
+    ) -> list[bytes]:
+        """Symbols (B, Q, M, C) int32 of pictures, as `symbols` gives them -> a blob each. The rate
+        and errors as for a call.
+        """
+        check_rate(quality, max_bytes, target_drop)
+        if max_bytes is not None:
+            return best_that_fits(
+                lambda q, places: self._blobs(symbols[places], q),
+                len(symbols),
+                self.qualities,
+                max_bytes,
+            )
+        q = chosen_quality(
+            quality, target_drop, self.drops, self.default_quality, len(self.qualities)
         )
+        return self._blobs(symbols, q)
 
-    def _blob(self, symbols: NDArray[np.int32], quality: int) -> bytes:
-        return write_blobs(self.prior, self.fingerprint, symbols[quality : quality + 1], quality)[0]
+    def _blobs(self, symbols: NDArray[np.int32], quality: int) -> list[bytes]:
+        return write_blobs(self.prior, self.fingerprint, symbols[:, quality], quality)
 
     def decode(self, blob: bytes) -> tuple[NDArray[np.int32], int]:
         """Blob -> symbols (M, C) int32 and their quality.

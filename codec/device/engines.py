@@ -6,13 +6,13 @@ Part of the one file for devices: Python 3.6, numpy, and whichever of the two is
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from codec.device.cuda import Cuda
 from codec.files import sha256
 
 if TYPE_CHECKING:
@@ -143,62 +143,6 @@ class TensorRT:
         return self._symbols.copy(), self._latent.copy()
 
 
-class Cuda:
-    """The few calls of CUDA's driver that an engine needs.
-
-    Raises:
-        ValueError: there is no driver, no device, or a call fails.
-    """
-
-    def __init__(self) -> None:
-        try:
-            self._driver = ctypes.CDLL("libcuda.so.1")
-        except OSError as error:
-            raise ValueError(f"no CUDA driver: {error}") from error
-        self._device, context = ctypes.c_int(), ctypes.c_void_p()
-        self._call("cuInit", ctypes.c_uint(0))
-        self._call("cuDeviceGet", ctypes.byref(self._device), ctypes.c_int(0))
-        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), self._device)
-        self._call("cuCtxSetCurrent", context)
-
-    def _call(self, name: str, *arguments: Any) -> None:
-        code = getattr(self._driver, name)(*arguments)
-        if code:
-            raise ValueError(f"CUDA: {name} failed with code {code}")
-
-    def device_name(self) -> str:
-        """Name of the GPU."""
-        text = ctypes.create_string_buffer(256)
-        self._call("cuDeviceGetName", text, ctypes.c_int(256), self._device)
-        return text.value.decode("ascii", "replace")
-
-    def allocate(self, n_bytes: int) -> int:
-        """Address of new memory on the device; it lives as long as the process."""
-        address = ctypes.c_uint64()
-        self._call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(n_bytes))
-        return int(address.value)
-
-    def to_device(self, address: int, array: NDArray[Any]) -> None:
-        self._call(
-            "cuMemcpyHtoD_v2",
-            ctypes.c_uint64(address),
-            ctypes.c_void_p(array.ctypes.data),
-            ctypes.c_size_t(array.nbytes),
-        )
-
-    def from_device(self, array: NDArray[Any], address: int) -> None:
-        self._call(
-            "cuMemcpyDtoH_v2",
-            ctypes.c_void_p(array.ctypes.data),
-            ctypes.c_uint64(address),
-            ctypes.c_size_t(array.nbytes),
-        )
-
-    def wait(self) -> None:
-        """Until everything that was started is done."""
-        self._call("cuCtxSynchronize")
-
-
 def check_record(folder: str, tensorrt: str, gpu: str) -> None:
     """Compare what `build_engine.py` wrote beside the engine with this device.
 
@@ -227,9 +171,11 @@ def check_record(folder: str, tensorrt: str, gpu: str) -> None:
     }
     for key in ("tensorrt", "gpu", "onnx_sha256", "engine_sha256"):
         if built[key] != here[key]:
-            then, now = built[key][:40], here[key][:40]
-            reason = f"{ENGINE_FILE} was built for another device: {words[key]} was {then}, here it is {now}"
-            raise ValueError(f"{reason}; build it again with build_engine.py")
+            raise ValueError(
+                f"{ENGINE_FILE} was built for another device: {words[key]} was "
+                f"{built[key][:40]}, here it is {here[key][:40]}; build it again with "
+                "build_engine.py"
+            )
 
 
 def open_engine(folder: str, shapes: dict[str, tuple[int, ...]]) -> OnnxRuntime | TensorRT:

@@ -1,5 +1,7 @@
 """picture -> pixel_values: what the Hugging Face image processor of a ViT or BLIP does, from PIL
 and numpy alone.
+
+Part of the one file for devices: Python 3.6, numpy, PIL.
 """
 
 from __future__ import annotations
@@ -7,16 +9,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-ImageLike: TypeAlias = Image.Image | str | Path | NDArray[Any]
-"""A PIL image, the path of one, or an array (H, W), (H, W, 3) or (H, W, 4) uint8."""
+from codec.device.pictures import check_resizing, to_rgb
 
-MAX_PIXELS = 1 << 28
+if TYPE_CHECKING:
+    from codec.device.pictures import ImageLike
 
 
 @dataclass(frozen=True)
@@ -49,25 +50,31 @@ class Preprocess:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not a picture, an array of another shape or dtype, or an empty or enormous
-                picture.
+            ValueError: not a picture, an array of another shape or dtype, or a picture that is
+                empty, enormous, or too long and thin to be resized.
         """
         picture = to_rgb(image)
         size = self.size
-        if self.resize is None:
-            if picture.size != (size, size):
-                picture = picture.resize((size, size), self.resample)
-        else:
+        width, height = size, size
+        if self.resize is not None:
             short = min(picture.size)
             width, height = (max(int(self.resize * edge / short), 1) for edge in picture.size)
-            if picture.size != (width, height):
-                picture = picture.resize((width, height), self.resample)
+        if picture.size != (width, height):
+            check_resizing(picture.size, (width, height))
+            picture = picture.resize((width, height), self.resample)
+        if (width, height) != (size, size):
             left, top = (width - size) // 2, (height - size) // 2
             picture = picture.crop((left, top, left + size, top + size))
         return np.asarray(picture, dtype=np.uint8)
 
     def __call__(self, images: list[ImageLike]) -> NDArray[np.float32]:
-        """Pictures -> `pixel_values` (B, 3, size, size) float32."""
+        """Pictures -> `pixel_values` (B, 3, size, size) float32.
+
+        Raises:
+            FileNotFoundError, ValueError: as `pixels`, or there are no pictures.
+        """
+        if not len(images):
+            raise ValueError("an empty batch of pictures")
         scale, shift = self.affine()
         pixels = np.stack([self.pixels(image) for image in images])
         return np.ascontiguousarray((pixels * scale - shift).transpose(0, 3, 1, 2))
@@ -134,43 +141,3 @@ class Preprocess:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocess:
         return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-
-
-def to_rgb(image: ImageLike) -> Image.Image:
-    """A picture of any mode as an RGB PIL image; errors as `Preprocess.pixels`."""
-    if isinstance(image, (str, Path)):
-        path = Path(image)
-        if not path.is_file():
-            raise FileNotFoundError(f"no picture at {path}")
-        try:
-            with Image.open(path) as opened:
-                _check_extent(opened.size, str(path))
-                return ImageOps.exif_transpose(opened).convert("RGB")
-        except (
-            UnidentifiedImageError,
-            OSError,
-            SyntaxError,
-            Image.DecompressionBombError,
-        ) as error:
-            raise ValueError(f"{path} is not a picture that can be read: {error}") from error
-    if isinstance(image, Image.Image):
-        _check_extent(image.size, "the picture")
-        return image.convert("RGB")
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8:
-            raise ValueError(
-                f"an image array has dtype uint8, not {image.dtype}; use codec.encode for "
-                "pixel_values"
-            )
-        if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
-            raise ValueError(
-                f"an image array has shape (H, W), (H, W, 3) or (H, W, 4), not {image.shape}"
-            )
-        _check_extent(image.shape[:2], "the array")
-        return Image.fromarray(image).convert("RGB")
-    raise ValueError(f"expected a PIL image, a path or an array, not {type(image).__name__}")
-
-
-def _check_extent(size: tuple[int, ...], name: str) -> None:
-    if not 0 < size[0] * size[1] <= MAX_PIXELS:
-        raise ValueError(f"{name} has {size[0]} x {size[1]} pixels; 1 to {MAX_PIXELS} are taken")

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from codec.coding.context import LEAST_SCALE, N_SCALES, SCALE_STEP
+from codec.coding.exact import LEAST_SCALE, N_SCALES, SCALE_STEP
 from codec.coding.passes import passes
 
 

@@ -17,16 +17,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codec.coding.context import (
+from codec.coding.context import ContextNetwork
+from codec.coding.exact import (
     EIGHTHS,
     FRACTION_BITS,
     LEAST_SCALE,
+    LIMIT,
+    MAX_RESULT,
+    MAX_SUM,
     N_TABLES,
     SCALE_STEP,
-    ContextNetwork,
 )
-from codec.coding.exact import LIMIT, MAX_RESULT, MAX_SUM
-from codec.coding.integer_prior import DISTANCES, TABLE_SYMBOLS, IntegerPrior
+from codec.coding.integer_prior import IntegerPrior
+from codec.coding.places import DISTANCES, TABLE_SYMBOLS
 from codec.coding.tables import Tables
 from codec.model.density import ContextPrior
 

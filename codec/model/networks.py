@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from codec.coding.budget import check_quality
-from codec.coding.context import LIMIT
 from codec.coding.dead_zone import half_steps
+from codec.coding.exact import LIMIT
 from codec.model.config import CodecConfig
 from codec.model.split import Head, TokenGrid
 from codec.model.transforms import BlocksAnalysis, StudentAnalysis

@@ -21,7 +21,7 @@ from rich.progress import track
 
 from codec.coding.coders import usual
 from codec.coding.container import HEADER_BYTES
-from codec.coding.context import LIMIT
+from codec.coding.exact import LIMIT
 from codec.coding.tables import Tables
 from codec.model import FeatureCodec
 from codec.show.plot import save_figure

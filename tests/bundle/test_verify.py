@@ -70,7 +70,7 @@ def test_a_captioners_bundle_writes_the_codecs_blobs_and_the_server_answers_them
     codec, encoder = traced(name)[0], DeviceEncoder(str(bundles[name]))
     photo = picture(5, 61, 47)
     for quality in codec.qualities:
-        blob = encoder.encode(photo, quality)
+        blob = encoder(photo, quality)
         assert blob == Device(codec)(photo, quality)
     server = Server(codec)
     assert server.caption(blob)
@@ -121,7 +121,7 @@ def test_other_symbols_change_captions_and_answers_and_their_score(
     for q in codec.qualities:
         ours, theirs = (
             Device(codec)([p.image for p in pictures], q),
-            [encoder.encode(p.image, q) for p in pictures],
+            [encoder(p.image, q) for p in pictures],
         )
         changed.append(
             100
@@ -132,7 +132,7 @@ def test_other_symbols_change_captions_and_answers_and_their_score(
     assert found.answers[CAPTIONS].changed == pytest.approx(max(changed)) != 0
     assert not found.answers[CAPTIONS].holds
     answers = found.answers[ANSWERS]
-    theirs = [server.answer(encoder.encode(p.image, default), list(QUESTIONS)) for p in pictures]
+    theirs = [server.answer(encoder(p.image, default), list(QUESTIONS)) for p in pictures]
     right = 100 * np.mean(
         [
             a == b

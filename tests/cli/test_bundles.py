@@ -139,7 +139,7 @@ def test_a_bundle_that_does_not_is_below_the_floors(
     images, labels = rows["image"][:], np.array(rows["label"])
     changes, changed, encoder, server = [], [], DeviceEncoder(str(altered)), Server(codec)
     for q in codec.qualities:
-        theirs = server.probabilities([encoder.encode(image, q) for image in images]).argmax(1)
+        theirs = server.probabilities([encoder(image, q) for image in images]).argmax(1)
         ours = server.probabilities(codec.encode(_pixels(codec, images), q)).argmax(1)
         changes.append(100 * ((theirs == labels).mean() - (ours == labels).mean()))
         changed.append(100 * (theirs != ours).mean())

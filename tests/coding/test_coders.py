@@ -4,12 +4,17 @@ bytes.
 
 from __future__ import annotations
 
+import gc
+import pickle
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from codec.coding import constriction
 from codec.coding.constriction import ConstrictionDecoder, ConstrictionEncoder
 from codec.coding.container import BitstreamError
 from codec.coding.portable import PortableDecoder, PortableEncoder
@@ -216,3 +221,17 @@ def test_parts_of_any_totals_come_back_between_symbols_of_tables(seed: int, n: i
     np.testing.assert_array_equal(decoder.read(ids), symbols)
     assert decoder.read_parts(rows) == chosen
     np.testing.assert_array_equal(decoder.read(ids), symbols)
+
+
+def test_what_constriction_makes_of_tables_is_made_once_and_goes_with_them() -> None:
+    tables = random_tables(0)
+    payload_of(tables, *draw(tables, 9, 0))
+    made = constriction._MADE[tables]
+    payload_of(tables, *draw(tables, 9, 1))
+    assert constriction._MADE[tables] is made
+    kept, gone = len(constriction._MADE), weakref.ref(tables)
+    pickle.dumps(tables)
+    del tables, made
+    gc.collect()
+    assert gone() is None
+    assert len(constriction._MADE) == kept - 1

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from codec.coding.context import FRACTION_BITS, LIMIT, N_SCALES, ContextNetwork
-from codec.coding.integer_prior import REACH, IntegerPrior
+from codec.coding.context import ContextNetwork
+from codec.coding.exact import FRACTION_BITS, LIMIT, N_SCALES
+from codec.coding.integer_prior import IntegerPrior
 from codec.coding.passes import passes
+from codec.coding.places import REACH
 
 SIDE, N_CHANNELS, N_QUALITIES = 5, 3, 2
 
@@ -131,6 +134,57 @@ def test_arrays_of_another_shape_are_refused(network: ContextNetwork) -> None:
         replace(network, out=network.out[:, :-1])
     with pytest.raises(ValueError, match=r"unit is \(Q, C\)"):
         replace(network, unit=network.unit[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"unit": np.float32}, "unit of the prior is an array of int32, not of float32"),
+        ({"hidden": np.int32}, "hidden of the prior is an array of int8, not of int32"),
+        ({"out": np.float64}, "out of the prior is an array of int8"),
+        ({"factor": np.int64}, "factor of the prior is an array of int32, not of int64"),
+        ({"bias": np.uint32}, "bias of the prior is an array of int32, not of uint32"),
+        ({"shift": ">i4"}, "shift of the prior is an array of int32, not of >i4"),
+    ],
+)
+def test_arrays_of_another_dtype_are_refused(
+    network: ContextNetwork, change: dict[str, Any], named: str
+) -> None:
+    for name, dtype in change.items():
+        with pytest.raises(ValueError, match=named):
+            replace(network, **{name: getattr(network, name).astype(dtype)})
+    with pytest.raises(ValueError, match="unit of the prior is an array of int32, not of float64"):
+        replace(network, unit=np.full(network.unit.shape, np.nan))
+    with pytest.raises(ValueError, match="unit of the prior is an array of int32, not of list"):
+        replace(network, unit=network.unit.tolist())
+
+
+@pytest.mark.parametrize("quality", range(N_QUALITIES))
+@pytest.mark.parametrize("name", ["factor", "bias", "hidden_bias"])
+def test_sums_too_large_are_refused_whichever_quality_has_them(
+    network: ContextNetwork, quality: int, name: str
+) -> None:
+    """Also where int64 would wrap around."""
+    array = getattr(network, name).copy()
+    array[quality].flat[-1] = -(2**31)
+    changes = {name: array}
+    if name == "bias":  # alone it is never too large
+        changes = {"bias": array, "factor": np.full_like(network.factor, 2**31 - 1)}
+    elif name == "factor":
+        changes["out"] = np.full_like(network.out, -128)
+    with pytest.raises(ValueError, match="too large to be exact"):
+        replace(network, **changes)
+
+
+@pytest.mark.parametrize("side", [0, -5, 5.0, True, "5"])
+def test_a_side_is_a_positive_integer(network: ContextNetwork, side: Any) -> None:
+    with pytest.raises(ValueError, match="the side of a prior's latent is a positive integer"):
+        replace(network, side=side)
+
+
+def test_arrays_without_entries_are_refused(network: ContextNetwork) -> None:
+    with pytest.raises(ValueError, match="no qualities, no channels or no hidden units"):
+        replace(network, unit=network.unit[:0])
 
 
 def test_sums_are_exact_in_any_batch(network: ContextNetwork) -> None:

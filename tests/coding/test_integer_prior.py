@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from codec.coding.container import BitstreamError
-from codec.coding.context import LIMIT
+from codec.coding.exact import LIMIT
 from codec.coding.integer_prior import IntegerPrior
 from codec.coding.tables import Tables
 

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from codec.coding import coders, compiled
 from codec.coding.blobs import read_blobs, write_blobs
 from codec.coding.container import BitstreamError
-from codec.coding.context import LIMIT, N_TABLES
-from codec.coding.integer_prior import TABLE_SYMBOLS, IntegerPrior
+from codec.coding.exact import LIMIT, N_TABLES
+from codec.coding.integer_prior import IntegerPrior
 from codec.coding.opening import open_prior
+from codec.coding.places import TABLE_SYMBOLS
 from codec.coding.portable import PortableDecoder
 from codec.coding.tables import Tables
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from codec import BitstreamError, FeatureCodec
 from codec.coding.container import HEADER_BYTES, inspect, pack
-from codec.coding.context import LIMIT
+from codec.coding.exact import LIMIT
 from codec.coding.integer_prior import IntegerPrior
 from codec.coding.progressive import ProgressivePrior, progressive_prior
 from eval.studies import progressive as eval_layers

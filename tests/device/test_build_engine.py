@@ -17,7 +17,7 @@ import onnx
 import pytest
 
 from codec.bundle.lowering import FLOAT32
-from codec.device import build_engine, engines
+from codec.device import build_engine, cuda, engines
 from codec.device import command as device_cli
 from codec.device.encoder import DeviceEncoder
 from codec.pipeline import Device
@@ -102,7 +102,7 @@ def test_an_engine_is_built_checked_and_then_used(
     assert encoder.engine.name == "tensorrt"
     image = picture(1, 50, 40)
     if not fp16:
-        assert encoder.encode(image, 2) == Device(traced("student")[0])(image, 2)
+        assert encoder(image, 2) == Device(traced("student")[0])(image, 2)
     typed = fp16 and int(release.split(".")[0]) >= 10
     assert calls(module, "parse") == [
         (folder / ("encoder.fp16.onnx" if typed else "encoder.onnx")).stat().st_size
@@ -292,9 +292,9 @@ def test_without_a_driver_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str) -> Any:
         raise OSError(f"{name}: cannot open shared object file")
 
-    monkeypatch.setattr(engines.ctypes, "CDLL", refuse)
+    monkeypatch.setattr(cuda.ctypes, "CDLL", refuse)
     with pytest.raises(ValueError, match=r"no CUDA driver: libcuda\.so\.1"):
-        engines.Cuda()
+        cuda.Cuda()
 
 
 def test_cuda_calls_the_driver_and_names_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,12 +310,12 @@ def test_cuda_calls_the_driver_and_names_what_fails(monkeypatch: pytest.MonkeyPa
 
             return call
 
-    monkeypatch.setattr(engines.ctypes, "CDLL", lambda name: Driver())
-    cuda = engines.Cuda()
+    monkeypatch.setattr(cuda.ctypes, "CDLL", lambda name: Driver())
+    driver = cuda.Cuda()
     assert seen == ["cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxSetCurrent"]
-    assert cuda.device_name() == "Orin"
+    assert driver.device_name() == "Orin"
     with pytest.raises(ValueError, match="cuMemAlloc_v2 failed with code 2"):
-        cuda.allocate(4)
-    cuda.to_device(0, np.zeros(4, np.float32))
-    cuda.wait()
+        driver.allocate(4)
+    driver.to_device(0, np.zeros(4, np.float32))
+    driver.wait()
     assert seen[-2:] == ["cuMemcpyHtoD_v2", "cuCtxSynchronize"]

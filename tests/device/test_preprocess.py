@@ -17,7 +17,8 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from codec.device.preprocess import MAX_PIXELS, Preprocess, to_rgb
+from codec.device.pictures import MAX_PIXELS, to_rgb
+from codec.device.preprocess import Preprocess
 from tests import tiny_blip
 
 SIZES = [(32, 32), (33, 17), (100, 41), (31, 200), (1, 50), (1, 1), (57, 40)]

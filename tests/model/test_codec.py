@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from codec import BitstreamError, FeatureCodec
 from codec.coding.container import HEADER_BYTES, inspect
-from codec.coding.context import LIMIT
+from codec.coding.exact import LIMIT
 
 
 @pytest.fixture

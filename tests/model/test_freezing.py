@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from codec.coding.context import N_TABLES
+from codec.coding.exact import N_TABLES
 from codec.coding.integer_prior import IntegerPrior
 from codec.coding.passes import passes
 from codec.coding.tables import TOTAL
