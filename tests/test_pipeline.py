@@ -4,8 +4,15 @@ become ranked answers.
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +20,10 @@ import torch
 from PIL import Image
 
 from codec import BitstreamError, FeatureCodec
+from codec.model.checkpoint import named_by, shipped_fingerprints
+from codec.model.split import blocks
 from codec.pipeline import Device, Server
+from codec.tasks import generate as text
 
 Picture = Callable[..., Image.Image]
 
@@ -176,3 +186,140 @@ def test_both_halves_load_by_folder(
     blob = Device.from_pretrained(tiny_codec_folder)(picture(10))
     assert blob == device(picture(10))
     assert Server.from_pretrained(tiny_codec_folder)(blob) == server(blob)
+
+
+ALONE = """
+import json, sys
+from pathlib import Path
+from codec.pipeline import Device
+device = Device.from_pretrained({folder!r})
+blob = device({picture!r})
+wrong = sys.modules.keys() & {{"transformers", "torch._dynamo", "huggingface_hub"}}
+own = [name for name, _ in device.codec.named_parameters()]
+print(json.dumps([blob.hex(), sorted(wrong), own]))
+"""
+
+
+def test_a_device_loads_neither_transformers_nor_the_servers_half(
+    tiny_codec: FeatureCodec, tiny_codec_folder: Path, picture: Picture, tmp_path: Path
+) -> None:
+    picture(3).save(tmp_path / "picture.png")
+    script = ALONE.format(folder=str(tiny_codec_folder), picture=str(tmp_path / "picture.png"))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ
+    )
+    blob, wrong, own = json.loads(done.stdout)
+    assert bytes.fromhex(blob) == Device(tiny_codec)(picture(3))
+    assert not wrong
+    assert own
+    assert all(name == "log_gain" or name.startswith("encoder.") for name in own)
+
+
+def rows_through(codec: FeatureCodec) -> tuple[list[int], Callable[[], None]]:
+    """How many rows go through the last vision block at each call, and what ends the counting."""
+    rows: list[int] = []
+    handle = blocks(codec.tail)[-1].register_forward_hook(
+        lambda _module, args, _output: rows.append(len(args[0]))
+    )
+    return rows, handle.remove
+
+
+ASKED = ["how many red things ?", "what colour is the cube ?", "is there a large ring ?"]
+FIVE = [*ASKED, "how many ?", "is the ring small ?"]
+
+
+def test_all_that_is_asked_of_a_blob_sends_one_row_through_the_vision_blocks(
+    tiny_blip_codec: FeatureCodec, picture: Picture
+) -> None:
+    blob, server = Device(tiny_blip_codec)(picture(1)), Server(tiny_blip_codec)
+    expected = [server.answer(blob, question) for question in FIVE], server.caption(blob)
+    rows, end = rows_through(tiny_blip_codec)
+    try:
+        opened = server.open(blob)
+        assert rows == [], "nothing was asked yet"
+        assert (opened.answer(FIVE), opened.caption()) == expected
+        assert opened.answer(ASKED[0]) == expected[0][0]
+        assert rows == [1]
+        assert server.answer(blob, FIVE) == expected[0]
+        assert rows == [1, 1]
+    finally:
+        end()
+
+
+def test_blobs_that_were_opened_together_are_asked_together(
+    tiny_blip_codec: FeatureCodec, picture: Picture
+) -> None:
+    device, server = Device(tiny_blip_codec), Server(tiny_blip_codec)
+    blobs = [device(picture(seed), seed) for seed in range(3)]
+    rows, end = rows_through(tiny_blip_codec)
+    try:
+        opened = server.open(blobs)
+        together = opened.answer(ASKED), opened.answer(ASKED[0]), opened.caption()
+        assert rows == [3]
+    finally:
+        end()
+    assert opened.qualities.tolist() == [0, 1, 2]
+    assert torch.equal(opened.tokens, tiny_blip_codec.decode(blobs))
+    assert together[0] == [server.answer(b, q) for b, q in zip(blobs, ASKED, strict=True)]
+    assert together[1] == [server.answer(blob, ASKED[0]) for blob in blobs]
+    assert together[2] == [server.caption(blob) for blob in blobs]
+    with pytest.raises(ValueError, match="3 blobs and 2 questions"):
+        opened.answer(ASKED[:2])
+
+
+def test_what_an_opened_blob_says_is_what_the_whole_tail_says(
+    tiny_blip_codec: FeatureCodec, tiny_codec: FeatureCodec, picture: Picture
+) -> None:
+    """`codec.tails` have all their blocks; an opened blob has gone through them before."""
+    blobs = Device(tiny_blip_codec)([picture(seed) for seed in range(2)])
+    tokens, opened = tiny_blip_codec.decode(blobs), Server(tiny_blip_codec).open(blobs)
+    captioner, answerer = tiny_blip_codec.tails.values()
+    words = tiny_blip_codec.load_tokenizer()
+    limits = text.checked_limits(captioner, 8, 1, 64)
+    assert opened.caption(max_new_tokens=8) == text.caption(captioner, words, tokens, limits)
+    ids = [text.question_ids(answerer, words, question) for question in ASKED[:2]]
+    assert opened.answer(ASKED[:2], max_new_tokens=8) == text.answer(
+        answerer, words, tokens, ids, limits
+    )
+    blob = Device(tiny_codec)(picture(1))
+    with torch.inference_mode():
+        logits = tiny_codec.tail(tiny_codec.decode(blob)).logits
+    probabilities = Server(tiny_codec).open(blob).probabilities()
+    np.testing.assert_array_equal(probabilities, logits.softmax(-1).numpy())
+
+
+def test_an_opened_blob_says_what_it_cannot_be_asked(
+    server: Server, device: Device, picture: Picture
+) -> None:
+    opened = server.open(device(picture(1)))
+    assert opened.labels(top_k=2) == server(device(picture(1)), top_k=2)
+    with pytest.raises(ValueError, match="tiny serves image-classification, not image-to-text"):
+        opened.caption()
+    with pytest.raises(ValueError, match="not visual-question-answering"):
+        opened.answer("how many?")
+    with pytest.raises(ValueError, match="no blobs"):
+        server.open([])
+
+
+def test_a_blob_of_another_shipped_codec_is_named_at_once_and_nothing_is_loaded(
+    shipped: SimpleNamespace,
+    tiny_codec: FeatureCodec,
+    tiny_blip_codec: FeatureCodec,
+    picture: Picture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(*_: Any) -> None:
+        raise AssertionError("a codec was loaded")
+
+    monkeypatch.setattr(FeatureCodec, "from_pretrained", load)
+    foreign, server = Device(tiny_codec)(picture(1)), Server(tiny_blip_codec)
+    assert named_by(foreign) == "tiny"
+    assert named_by(foreign[:-1]) is named_by(b"junk") is None
+    assert shipped_fingerprints() == {"tiny": tiny_codec.fingerprint}
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        with pytest.raises(BitstreamError, match="it is of tiny, which serves image-class"):
+            server.open(foreign)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 1e-3

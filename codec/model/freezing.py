@@ -158,7 +158,7 @@ def _factor(scale: Floats, gain: Floats) -> Floats:
     n_channels = gain.shape[1]
     eighths = EIGHTHS * gain / scale[:n_channels]
     indices = np.broadcast_to(1 / (scale[n_channels:] * LOG_STEP), gain.shape)
-    factor: Floats = np.concatenate([eighths, indices], axis=1) * ONE
+    factor: Floats = np.concatenate([eighths, indices], axis=1) * float(ONE)
     return factor
 
 

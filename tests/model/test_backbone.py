@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, BlipModel
 
 from codec.model.backbone import load_backbone, load_tokenizer, task_of
@@ -52,13 +54,15 @@ def test_a_model_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
     BertModel(config).save_pretrained(tmp_path / "bert")
     with pytest.raises(
         ValueError,
-        match=r"backbone 'bert' is a BertModel: neither a model for image classification nor one of BLIP's",
+        match=r"backbone 'bert' is a BertModel: neither a model for image classification "
+        r"nor one of BLIP's",
     ):
         load_backbone("bert", tmp_path)
     BlipModel(tiny_blip.build("image-text-retrieval").config).save_pretrained(tmp_path / "blip")
     with pytest.raises(
         ValueError,
-        match=r"backbone 'blip' is a BlipModel; of BLIP's models these are taken: BlipForConditionalGeneration",
+        match=r"backbone 'blip' is a BlipModel; of BLIP's models these are taken: "
+        r"BlipForConditionalGeneration",
     ):
         load_backbone("blip", tmp_path)
     values = json.loads((tmp_path / "blip" / "config.json").read_text())
@@ -99,3 +103,47 @@ def test_a_backbone_without_tokenizer_says_so(tmp_path: Path) -> None:
         FileNotFoundError, match=r"has no tokenizer: neither tokenizer\.json nor vocab\.txt"
     ):
         load_tokenizer(str(tmp_path), HERE)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda t: t.pop("classifier.weight"), r"lacks the weights .*: classifier\.weight"),
+        (lambda t: t.update(more=torch.zeros(2)), r"has more than the weights .*: more"),
+        (lambda t: t.update({"classifier.bias": torch.zeros(3)}), "cannot be loaded|do not fit"),
+    ],
+)
+def test_a_backbone_whose_weights_are_not_those_of_its_architecture_is_refused(
+    tiny_backbone: Path, tmp_path: Path, change: Any, reason: str
+) -> None:
+    shutil.copytree(tiny_backbone, tmp_path / "b")
+    tensors = load_file(tmp_path / "b" / "model.safetensors")
+    change(tensors)
+    save_file(tensors, tmp_path / "b" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=reason):
+        load_backbone("b", tmp_path)
+
+
+def test_code_that_comes_with_a_backbone_is_never_run(
+    tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_backbone, tmp_path / "b")
+    values = json.loads((tmp_path / "b" / "config.json").read_text())
+    own = {"AutoConfig": "own.Config", "AutoModelForImageClassification": "own.Model"}
+    values |= {"auto_map": own, "model_type": "own"}
+    (tmp_path / "b" / "config.json").write_text(json.dumps(values))
+    (tmp_path / "b" / "own.py").write_text("raise SystemExit('the code was run')")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises((ValueError, OSError)):
+        load_backbone("b", tmp_path)
+
+
+def test_a_damaged_configuration_of_a_backbone_is_a_value_error(
+    tiny_backbone: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_backbone, tmp_path / "b")
+    values = json.loads((tmp_path / "b" / "config.json").read_text())
+    for wrong in ({"hidden_size": "wide"}, {"hidden_size": 48}, {"num_hidden_layers": None}):
+        (tmp_path / "b" / "config.json").write_text(json.dumps(values | wrong))
+        with pytest.raises((ValueError, OSError)):
+            load_backbone("b", tmp_path)
