@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {  # of each package, from the lowest to the highest: a room may import those before it
     "codec": ("files", "coding", "device", "tasks", "model", "pipeline", "bundle", "show", "cli"),
     "training": ("scenes", "data", "engine", "backbones", "codecs", "backbone", "blip", "train"),
-    "eval": ("methods", "measuring", "report", "plot", "samples", "sweep", "studies"),
+    "eval": ("methods", "measuring", "studies", "report", "plot", "samples", "sweep"),
 }
 PACKAGES = ("codec", "training", "eval")
 FACE = {"coding", "model", "pipeline"}

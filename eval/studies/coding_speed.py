@@ -31,7 +31,7 @@ from codec.coding.rangecoder import PORTABLE, Coder, Tables, usual
 from codec.model import FeatureCodec
 from codec.model.checkpoint import shipped_root
 from codec.pipeline import Device
-from eval.methods.factorised import fit_bottleneck
+from eval.methods.factorised import fit_factorised_prior
 
 N_POSITIONS, N_CHANNELS = 197, 32
 FIT_IMAGES = 200
@@ -59,7 +59,7 @@ def latent(codec: FeatureCodec, quality: int, n_images: int, batch: int) -> Work
     """A codec's symbols of `n_images` bundled pictures, in batches of `batch`."""
     pictures = sorted((shipped_root() / "samples" / "cifar10").glob("*.png"))
     symbols = codec.symbols(Device(codec).preprocess(pictures), quality)
-    bottleneck = fit_bottleneck(symbols.transpose(0, 2, 1))
+    factorised = fit_factorised_prior(symbols.transpose(0, 2, 1))
     chosen = np.ascontiguousarray(symbols[np.arange(n_images) % len(symbols)])
     ours, theirs = (
         np.array_split(chosen, n_images // batch),
@@ -75,7 +75,7 @@ def latent(codec: FeatureCodec, quality: int, n_images: int, batch: int) -> Work
             ),
         )
 
-    pairs = {"compressai": _compressai(bottleneck, theirs, chosen.shape[1])}
+    pairs = {"compressai": _compressai(factorised, theirs, chosen.shape[1])}
     for name in CODERS:
         with contextlib.suppress(ValueError):  # it is not to be had here
             pairs[name] = pair(open_prior(codec.prior.network, codec.prior.tables, name))
@@ -121,7 +121,7 @@ def synthetic(n_images: int, seed: int = 0) -> Workload:
         )
 
     theirs = torch.from_numpy(images).float().split(1)
-    pairs = {"compressai": _compressai(fit_bottleneck(draws[n_images:]), theirs, N_POSITIONS)}
+    pairs = {"compressai": _compressai(fit_factorised_prior(draws[n_images:]), theirs, N_POSITIONS)}
     pairs |= {coder.name: pair(coder) for coder in (usual(), PORTABLE)}
     ideal = (
         sum(
@@ -134,13 +134,11 @@ def synthetic(n_images: int, seed: int = 0) -> Workload:
     return _checked(images, pairs, float(ideal))
 
 
-def _compressai(bottleneck: Any, batches: Sequence[torch.Tensor], n_positions: int) -> Pair:
-    strings = [bottleneck.compress(some) for some in batches]
+def _compressai(prior: Any, batches: Sequence[torch.Tensor], n_positions: int) -> Pair:
+    strings = [prior.compress(some) for some in batches]
     return Pair(
-        lambda: [string for some in batches for string in bottleneck.compress(some)],
-        lambda: torch.cat(
-            [bottleneck.decompress(some, (n_positions,)) for some in strings]
-        ).numpy(),
+        lambda: [string for some in batches for string in prior.compress(some)],
+        lambda: torch.cat([prior.decompress(some, (n_positions,)) for some in strings]).numpy(),
     )
 
 

@@ -15,18 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from codec.show.plot import save_figure
-from eval.studies.compare import (
-    Compared,
-    arguments,
-    command_of,
-    compare,
-    count,
-    images_of,
-    kept,
-    read_compared,
-    trained,
-    write_compared,
-)
+from eval.studies.compare import Compared, arguments, compare, read_compared, write_compared
+from eval.studies.counting import command_of, count, images_of, kept, trained
 from training.codecs.recipe import CodecRecipe
 from training.engine.recipe import read_recipe
 

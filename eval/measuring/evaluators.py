@@ -1,5 +1,5 @@
-"""what a model continues from -> answers -> score: what is asked of every picture, a label, a
-caption or the answers to its questions.
+"""what a model continues from -> answers -> score: how each task asks a model about the pictures of
+a split, and scores what it answers.
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from codec.tasks import CAPTIONS, LABELS, QUESTIONS
-from codec.tasks import generate as text
+from codec.model import FeatureCodec
+from codec.tasks import CAPTIONS, LABELS, QUESTIONS, generate
 from codec.tasks.captions import BleuCounter, bleu_of
 from codec.tasks.scores import answer_accuracies, answer_agreement, caption_agreement
+from eval.measuring.intervals import bootstrap_margin, paired_margin
 from training.data.images import Images
-from training.data.texts import Words
+from training.data.texts import TextImages, Words
 from training.engine.words import answers_to
-
-N_RESAMPLINGS = 1000
 
 
 class Scored(NamedTuple):
@@ -34,23 +32,23 @@ class Scored(NamedTuple):
     margin: float
 
 
-class Asked(Protocol):
-    """What one task asks of the pictures of a split.
+class Evaluator(Protocol):
+    """One task on the pictures of a split.
 
-    `ask` takes the task's model, what it continues from for the pictures at `places` of the split
-    (see `Method.decode`), and gives the answers in order; `score` takes those to all pictures, and
-    the uncut model's.
+    `answer` takes the task's model and what it continues from for the pictures at `places` of the
+    split (see `Method.decode`), and gives the answers in order; `score` takes the answers to all
+    pictures, and the uncut model's.
     """
 
     @property
     def task(self) -> str: ...
 
-    def ask(self, model: Any, seen: torch.Tensor, places: range) -> list[Any]: ...
+    def answer(self, model: Any, inputs: torch.Tensor, places: range) -> list[Any]: ...
 
     def score(self, answers: Sequence[Any], uncut: Sequence[Any]) -> Scored: ...
 
 
-class Labels:
+class LabelEvaluator:
     """The label of each picture; the score is top-1 accuracy, its margin as in `paired_margin`.
 
     Args:
@@ -72,8 +70,8 @@ class Labels:
             )
         self.labels = np.array(images.labels)
 
-    def ask(self, model: Any, seen: torch.Tensor, places: range) -> list[Any]:
-        answers: list[Any] = model(seen).logits.argmax(-1).tolist()
+    def answer(self, model: Any, inputs: torch.Tensor, places: range) -> list[Any]:
+        answers: list[Any] = model(inputs).logits.argmax(-1).tolist()
         return answers
 
     def score(self, answers: Sequence[Any], uncut: Sequence[Any]) -> Scored:
@@ -91,36 +89,30 @@ class Labels:
         )
 
 
-class Captions:
+class CaptionEvaluator:
     """A caption of each picture, greedy; the score is BLEU-4 of all of them against their
     references.
 
-    The margin is from a paired bootstrap over pictures (Koehn 2004, aclanthology.org/W04-3250):
-    1.96 standard deviations of the drop over 1,000 resamplings, in which uncut model and codec
-    caption the same pictures.
+    The margin is as in `bootstrap_margin`.
     """
 
     task = CAPTIONS
 
     def __init__(self, references: Sequence[Sequence[str]], model: Any, tokenizer: Any) -> None:
         self.counts, self.tokenizer = BleuCounter(references), tokenizer
-        self.limits = text.checked_limits(model, None, 1, text.CAPTION_TOKENS)
+        self.limits = generate.checked_limits(model, None, 1, generate.CAPTION_TOKENS)
 
-    def ask(self, model: Any, seen: torch.Tensor, places: range) -> list[Any]:
-        return list(text.caption(model, self.tokenizer, seen, self.limits))
+    def answer(self, model: Any, inputs: torch.Tensor, places: range) -> list[Any]:
+        return list(generate.caption(model, self.tokenizer, inputs, self.limits))
 
     def score(self, answers: Sequence[Any], uncut: Sequence[Any]) -> Scored:
         own, other = self.counts(answers), self.counts(uncut)
-        n = len(own)
-        times = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=N_RESAMPLINGS)
-        drops = bleu_of(times @ other)[:, 3] - bleu_of(times @ own)[:, 3]
         score, score_uncut = (float(bleu_of(counts.sum(0))[3]) for counts in (own, other))
-        return Scored(
-            n, score, score_uncut, caption_agreement(answers, uncut), 1.96 * float(drops.std())
-        )
+        margin = bootstrap_margin(own, other, lambda counts: bleu_of(counts)[:, 3])
+        return Scored(len(own), score, score_uncut, caption_agreement(answers, uncut), margin)
 
 
-class Questions:
+class QuestionEvaluator:
     """The answers to all questions of each picture, greedy; the score is their accuracy
     (`answer_accuracies`).
 
@@ -137,21 +129,21 @@ class Questions:
 
     def __init__(self, words: Sequence[Words], model: Any, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        self.limits = text.checked_limits(model, None, 1, text.ANSWER_TOKENS)
+        self.limits = generate.checked_limits(model, None, 1, generate.ANSWER_TOKENS)
         self.ids = [
-            [text.question_ids(model, tokenizer, question) for question, _ in some.questions]
+            [generate.question_ids(model, tokenizer, question) for question, _ in some.questions]
             for some in words
         ]
         self.truth: list[Any] = [answer for some in words for _, answer in some.questions]
         self.pictures = np.repeat(np.arange(len(words)), [len(ids) for ids in self.ids])
 
-    def ask(self, model: Any, seen: torch.Tensor, places: range) -> list[Any]:
-        """As the protocol says; the vision tower looks once at a picture, however many questions it
+    def answer(self, model: Any, inputs: torch.Tensor, places: range) -> list[Any]:
+        """As the protocol says; the vision tower sees a picture once, however many questions it
         has.
         """
         return list(
             answers_to(
-                model, self.tokenizer, seen, [self.ids[place] for place in places], self.limits
+                model, self.tokenizer, inputs, [self.ids[place] for place in places], self.limits
             )
         )
 
@@ -170,41 +162,37 @@ class Questions:
         )
 
 
-def paired_margin(
-    right: NDArray[np.float64], right_uncut: NDArray[np.float64], pictures: NDArray[np.int64]
-) -> float:
-    """Half the 95% interval of the drop in points: paired, by normal approximation, clustered by
-    picture.
-
-    Args:
-        right, right_uncut: how right each answer of the codec and of the uncut model is, (n,) in
-            0..1.
-        pictures: which picture each answer is about, (n,). What a picture's answers lose is summed
-            first: pictures are drawn at random, not questions. With one answer a picture this is
-            the usual paired interval.
-    """
-    lost, n = np.bincount(pictures, right_uncut - right), np.bincount(pictures)
-    return 196 * float(np.sqrt(np.sum((lost - n * lost.sum() / n.sum()) ** 2))) / float(n.sum())
-
-
-def ask_words(
-    words: Sequence[Words], models: Mapping[str, Any], tokenizers: Mapping[str, Any]
-) -> list[Asked]:
-    """What captioners and question answerers can be asked of pictures with these words.
+def evaluators_of(
+    images: Images | TextImages, uncut: Mapping[str, Any], codec: FeatureCodec
+) -> list[Evaluator]:
+    """The evaluators of a codec's tasks, as far as the data tells the answers.
 
     Raises:
-        ValueError: nothing: the words are for none of the models; or as `Captions` and `Questions`.
+        ValueError: it tells none, or not in the model's words.
     """
-    asked: list[Asked] = []
+    if isinstance(images, Images):
+        return [LabelEvaluator(images, uncut[LABELS].config.num_labels)]
+    tokenizers = {task: codec.load_tokenizer(task) for task in uncut}
+    return word_evaluators(images.words, uncut, tokenizers)
+
+
+def word_evaluators(
+    words: Sequence[Words], models: Mapping[str, Any], tokenizers: Mapping[str, Any]
+) -> list[Evaluator]:
+    """The evaluators of captioners and question answerers on pictures with these words.
+
+    Raises:
+        ValueError: the words are for none of the models; or as the evaluators'.
+    """
+    made: list[Evaluator] = []
     if CAPTIONS in models and any(some.captions for some in words):
-        asked.append(
-            Captions([some.captions for some in words], models[CAPTIONS], tokenizers[CAPTIONS])
-        )
+        references = [some.captions for some in words]
+        made.append(CaptionEvaluator(references, models[CAPTIONS], tokenizers[CAPTIONS]))
     if QUESTIONS in models and any(some.questions for some in words):
-        asked.append(Questions(words, models[QUESTIONS], tokenizers[QUESTIONS]))
-    if not asked:
+        made.append(QuestionEvaluator(words, models[QUESTIONS], tokenizers[QUESTIONS]))
+    if not made:
         raise ValueError(
             f"the data has no words for {', '.join(models)}: neither captions nor questions that "
             "it could be asked"
         )
-    return asked
+    return made
