@@ -1,4 +1,4 @@
-"""captions and references -> BLEU, CIDEr-D."""
+"""captions and reference captions -> BLEU, CIDEr-D."""
 
 from __future__ import annotations
 

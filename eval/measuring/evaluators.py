@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from codec.model import FeatureCodec
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS, generate
 from codec.tasks.captions import BleuCounter, bleu_of
-from codec.tasks.scores import answer_accuracies, answer_agreement, caption_agreement
+from codec.tasks.judge import agrees, right
 from eval.measuring.intervals import bootstrap_margin, paired_margin
 from training.data.images import Images
 from training.data.texts import TextImages, Words
@@ -68,25 +69,14 @@ class LabelEvaluator:
             raise ValueError(
                 f"a picture has label {max(images.labels)}; the model answers 0..{n_labels - 1}"
             )
-        self.labels = np.array(images.labels)
+        self.labels = images.labels
 
     def answer(self, model: Any, inputs: torch.Tensor, places: range) -> list[Any]:
         answers: list[Any] = model(inputs).logits.argmax(-1).tolist()
         return answers
 
     def score(self, answers: Sequence[Any], uncut: Sequence[Any]) -> Scored:
-        n, same = len(self.labels), np.asarray(answers) == np.asarray(uncut)
-        right, right_uncut = (
-            (np.asarray(given) == self.labels).astype(float) for given in (answers, uncut)
-        )
-        margin = paired_margin(right, right_uncut, np.arange(n))
-        return Scored(
-            n,
-            100 * float(right.mean()),
-            100 * float(right_uncut.mean()),
-            100 * float(same.mean()),
-            margin,
-        )
+        return _scored(LABELS, answers, uncut, self.labels, np.arange(len(self.labels)))
 
 
 class CaptionEvaluator:
@@ -109,12 +99,12 @@ class CaptionEvaluator:
         own, other = self.counts(answers), self.counts(uncut)
         score, score_uncut = (float(bleu_of(counts.sum(0))[3]) for counts in (own, other))
         margin = bootstrap_margin(own, other, lambda counts: bleu_of(counts)[:, 3])
-        return Scored(len(own), score, score_uncut, caption_agreement(answers, uncut), margin)
+        return Scored(len(own), score, score_uncut, _agreement(CAPTIONS, answers, uncut), margin)
 
 
 class QuestionEvaluator:
     """The answers to all questions of each picture, greedy; the score is their accuracy
-    (`answer_accuracies`).
+    (`codec.tasks.answers.answer_accuracies`).
 
     The margin is as in `paired_margin`: the questions of one picture err together.
 
@@ -148,18 +138,27 @@ class QuestionEvaluator:
         )
 
     def score(self, answers: Sequence[Any], uncut: Sequence[Any]) -> Scored:
-        right, right_uncut = (
-            np.array(answer_accuracies(given, self.truth)) for given in (answers, uncut)
-        )
-        margin = paired_margin(right, right_uncut, self.pictures)
-        agreement = answer_agreement(answers, uncut)
-        return Scored(
-            len(right),
-            100 * float(right.mean()),
-            100 * float(right_uncut.mean()),
-            agreement,
-            margin,
-        )
+        return _scored(QUESTIONS, answers, uncut, self.truth, self.pictures)
+
+
+def _scored(
+    task: str,
+    answers: Sequence[Any],
+    uncut: Sequence[Any],
+    truth: Sequence[Any],
+    pictures: NDArray[np.int64],
+) -> Scored:
+    """Of a task where each answer is right or wrong by itself; `pictures` (n,) are what they are
+    about.
+    """
+    own, other = (np.array(right(task, given, truth)) for given in (answers, uncut))
+    margin = paired_margin(own, other, pictures)
+    score, score_uncut = 100 * float(own.mean()), 100 * float(other.mean())
+    return Scored(len(own), score, score_uncut, _agreement(task, answers, uncut), margin)
+
+
+def _agreement(task: str, answers: Sequence[Any], uncut: Sequence[Any]) -> float:
+    return 100 * float(np.mean(agrees(task, answers, uncut)))
 
 
 def evaluators_of(

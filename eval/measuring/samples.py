@@ -11,7 +11,8 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from codec.show.console import make_table
-from codec.tasks.scores import answer_accuracies
+from codec.tasks import QUESTIONS
+from codec.tasks.judge import right
 from eval.measuring.transcript import Transcript
 from training.data.texts import SceneSource, TextImages
 from training.scenes.facts import Span, judge
@@ -71,7 +72,7 @@ def show(transcript: Transcript, images: TextImages, n: int, console: Console) -
 
 
 def _answered(question: str, truth: Any, answer: str) -> Text:
-    if answer_accuracies([answer], [truth]) == [1]:
+    if right(QUESTIONS, [answer], [truth]) == [1]:
         return Text(f"{question} {answer}")
-    right = truth if isinstance(truth, str) else ", ".join(dict.fromkeys(truth))
-    return Text(f"{question} ").append(f"*{answer}*", WRONG).append(f" ({right})")
+    truth = truth if isinstance(truth, str) else ", ".join(dict.fromkeys(truth))
+    return Text(f"{question} ").append(f"*{answer}*", WRONG).append(f" ({truth})")

@@ -13,7 +13,7 @@ from rich.progress import track
 
 from codec.tasks import CAPTIONS, QUESTIONS
 from codec.tasks.captions import bleu, cider_d
-from codec.tasks.scores import answer_accuracies
+from codec.tasks.judge import right
 from eval.measuring.evaluators import word_evaluators
 from eval.measuring.scene_facts import caption_facts
 from eval.measuring.speaker import Speaker
@@ -96,16 +96,13 @@ def totals(transcript: Transcript, images: TextImages) -> Iterator[Total]:
         yield Total("visible things that are named, %", facts.named, f"{facts.n_visible:,} things")
     if transcript.answers:
         truth: list[Any] = [answer for words in images.words for _, answer in words.questions]
-        right = np.array(
-            answer_accuracies(
-                [answer for answers in transcript.answers for answer in answers], truth
-            )
-        )
+        given = [answer for answers in transcript.answers for answer in answers]
+        each = np.array(right(QUESTIONS, given, truth))
         kinds = np.array([question.kind for scene in scenes or () for question in questions(scene)])
         for kind in QUESTION_KINDS if len(kinds) else ():
             if (kinds == kind).any():
-                yield _mean(f"answers right, {kind}, %", right[kinds == kind])
-        yield _mean("answers right, in all, %", right)
+                yield _mean(f"answers right, {kind}, %", each[kinds == kind])
+        yield _mean("answers right, in all, %", each)
 
 
 def _mean(name: str, right: NDArray[np.float64]) -> Total:

@@ -29,9 +29,9 @@ from codec.device.preprocess import Preprocess
 from codec.pipeline import Device, Server
 from codec.tasks import CAPTIONS, QUESTIONS
 from codec.tasks import generate as text
+from codec.tasks.answers import normalise_answer
 from codec.tasks.captions import bleu
-from codec.tasks.scores import answer_agreement, caption_agreement
-from codec.tasks.vqa import normalise_answer
+from codec.tasks.judge import agrees
 from eval import plot, report, samples, sweep
 from eval.measuring import asked
 from eval.measuring.asked import ask_words, paired_margin
@@ -211,14 +211,16 @@ def test_scores_of_a_codec_are_of_what_the_server_says_to_its_blobs(
         assert said["score"] == pytest.approx(
             bleu(captions, [words.captions for words in images.words])[3]
         )
-        assert said["agreement"] == pytest.approx(caption_agreement(captions, uncut.captions))
+        assert said["agreement"] == pytest.approx(
+            100 * np.mean(agrees(CAPTIONS, captions, uncut.captions))
+        )
         truth = [answer for words in images.words for _, answer in words.questions]
         right = [
             normalise_answer(a) == normalise_answer(b) for a, b in zip(answers, truth, strict=True)
         ]
         assert told["score"] == pytest.approx(100 * np.mean(right))
         assert told["agreement"] == pytest.approx(
-            answer_agreement(answers, [a for row in uncut.answers[1:] for a in row])
+            100 * np.mean(agrees(QUESTIONS, answers, [a for row in uncut.answers[1:] for a in row]))
         )
         for row in (said, told):
             assert row["drop"] == row["score_uncut"] - row["score"]

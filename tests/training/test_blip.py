@@ -200,7 +200,7 @@ def test_answers_are_compared_word_for_word(data: TextImages) -> None:
     ("columns", "reason"),
     [
         ({"text": ["a"]}, "has neither captions nor questions and answers"),
-        ({"questions": [["a?"]], "answers": [[]]}, "row 0 .* 1 questions and 0"),
+        ({"questions": [["a?"]], "answers": [[]]}, "picture 0 .* 1 questions and 0"),
     ],
 )
 def test_data_without_words_is_refused(

@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from codec.device.preprocess import Preprocess
+from codec.tasks.dataset import find_columns, load_rows
 
 IN_MEMORY_BYTES = 1 << 30
 """Data sets that take less than this as uint8 pixels are decoded once and kept."""
@@ -75,7 +76,7 @@ class Images(Keyed):
         super().__init__(seed)
         self.rows = load_rows(data, split, limit)
         self.preprocess = preprocess
-        self.image_column, self.label_column = find_columns(self.rows)
+        self.image_column, self.label_column, *_ = find_columns(self.rows)
         self.labels = (
             [int(v) for v in self.rows[self.label_column]]
             if self.label_column
@@ -114,44 +115,6 @@ def batches(data: Keyed, size: int = 500) -> Iterator[tuple[torch.Tensor, torch.
     for start in range(0, len(data), size):
         batch = collate([data[i] for i in range(start, min(start + size, len(data)))])
         yield batch["pixels"], batch["labels"]
-
-
-def load_rows(data: str, split: str, limit: int | None = None) -> Any:
-    """`datasets.load_dataset` on a hub name, a folder, or a folder of parquet files.
-
-    Raises:
-        ValueError: no such data or split, or no rows; the message names it.
-    """
-    import datasets
-
-    try:
-        rows = datasets.load_dataset(data, split=split)
-    except (FileNotFoundError, ConnectionError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"cannot load split {split!r} of {data!r}: {str(error).splitlines()[0]}"
-        ) from error
-    if limit is not None:
-        rows = rows.select(range(min(limit, len(rows))))
-    if not len(rows):
-        raise ValueError(f"split {split!r} of {data!r} holds no rows")
-    return rows
-
-
-def find_columns(rows: Any) -> tuple[str, str | None]:
-    """Names of the image and the label column: the first ones of the types `Image` and
-    `ClassLabel`.
-
-    Raises:
-        ValueError: no image column.
-    """
-    import datasets
-
-    features = rows.features
-    image = next((n for n, f in features.items() if isinstance(f, datasets.Image)), None)
-    if image is None:
-        raise ValueError(f"the data set has no image column, only: {', '.join(features)}")
-    label = next((n for n, f in features.items() if isinstance(f, datasets.ClassLabel)), None)
-    return image, label or next((n for n in ("label", "labels") if n in features), None)
 
 
 def uniform(keys: torch.Tensor, n: int, stream: int) -> torch.Tensor:

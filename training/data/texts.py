@@ -9,13 +9,13 @@ randomness is.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from codec.device.preprocess import Preprocess
-from training.data.images import IN_MEMORY_BYTES, Keyed, find_columns, load_rows, uniform
+from codec.tasks.dataset import as_texts, check_answers, find_columns, load_rows
+from training.data.images import IN_MEMORY_BYTES, Keyed, uniform
 from training.scenes import Scenes
 from training.scenes.layout import Scene
 from training.scenes.marks import patch_marks
@@ -82,17 +82,11 @@ class SceneSource:
         return Words(captions(scene), tuple((q.text, q.answer) for q in questions(scene)))
 
 
-CAPTION_COLUMNS = ("captions", "caption", "sentences")
-QUESTION_COLUMNS = ("questions", "question")
-ANSWER_COLUMNS = ("multiple_choice_answer", "answers", "answer")
-"""What data sets call their words; the first that is there is taken."""
-
-
 class RowSource:
     """Rows with an image column and texts: captions, or questions and answers, or both; of each one
     text or a list of them.
 
-    Columns go by `CAPTION_COLUMNS`, `QUESTION_COLUMNS` and `ANSWER_COLUMNS`, so that
+    Columns are found by the names of `codec.tasks.dataset`, so that
     `nlphuji/flickr30k` or `lmms-lab/VQAv2` can be read as they are: where several people answered,
     their `multiple_choice_answer` stands for them.
 
@@ -102,30 +96,21 @@ class RowSource:
 
     def __init__(self, data: str, split: str, limit: int | None = None) -> None:
         self.rows = load_rows(data, split, limit)
-        self.image_column, _ = find_columns(self.rows)
-        known = self.rows.column_names
-        said, asked, answered = (
-            next((name for name in names if name in known), None)
-            for names in (CAPTION_COLUMNS, QUESTION_COLUMNS, ANSWER_COLUMNS)
-        )
-        if asked is None or answered is None:
-            asked = answered = None
-        if said is None and asked is None:
+        columns = find_columns(self.rows)
+        self.image_column = columns.image
+        asked = columns.questions if columns.answers else None
+        if columns.captions is None and asked is None:
             raise ValueError(
                 f"{data!r} has neither captions nor questions and answers, only: "
-                f"{', '.join(sorted(known))}"
+                f"{', '.join(sorted(self.rows.column_names))}"
             )
-        columns = [
-            [()] * len(self.rows) if name is None else map(_texts, self.rows[name])
-            for name in (said, asked, answered)
+        texts = [
+            [()] * len(self.rows) if name is None else map(as_texts, self.rows[name])
+            for name in (columns.captions, asked, columns.answers)
         ]
         self._words = []
-        for index, (captions_, questions_, answers) in enumerate(zip(*columns, strict=True)):
-            if len(questions_) != len(answers):
-                raise ValueError(
-                    f"row {index} of {data!r} has {len(questions_)} questions and {len(answers)} "
-                    "answers"
-                )
+        for index, (captions_, questions_, answers) in enumerate(zip(*texts, strict=True)):
+            check_answers(questions_, answers, index, data)
             self._words.append(Words(captions_, tuple(zip(questions_, answers, strict=True))))
 
     def __len__(self) -> int:
@@ -136,10 +121,6 @@ class RowSource:
 
     def words(self, index: int) -> Words:
         return self._words[index]
-
-
-def _texts(value: str | Sequence[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def open_source(data: str, split: str, limit: int | None = None) -> SceneSource | RowSource:

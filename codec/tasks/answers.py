@@ -1,5 +1,4 @@
-"""answers and the people's answers -> the official VQA accuracy, with the official normalisation of
-answers.
+"""answers and right answers -> VQA accuracy, after the official normalisation of answers.
 
 From the description of the VQA evaluation (visualqa.org/evaluation; Antol et al. 2015, arXiv
 1505.00468).
@@ -66,28 +65,28 @@ def soft_accuracy(answer: str, people: Sequence[str]) -> float:
     return sum(min((n - left_out) / _FULL_AGREEMENT, 1) for left_out in same) / len(same)
 
 
-def soft_accuracies(answers: Sequence[str], people: Sequence[Sequence[str]]) -> list[float]:
-    """`soft_accuracy` of each answer; their mean is the official VQA accuracy. VQAv2 has ten
-    people's answers to each question.
+def answer_accuracies(
+    answers: Sequence[str], truth: Sequence[str] | Sequence[Sequence[str]]
+) -> list[float]:
+    """How right each answer is, 0 to 1; the mean of these is the VQA accuracy.
+
+    Args:
+        answers: one for each question.
+        truth: the one right answer of each question (then 1 where the two are equal once
+            normalised), or several people's answers to each (then `soft_accuracy`; VQAv2 has ten).
 
     Raises:
-        ValueError: nothing to score, unequal counts, or a question with less than two people's
-            answers (`exact_accuracies` is for those).
-    """
-    check_pairs(answers, people, "answers", "people's answers")
-    check_references(people, least=2)
-    return list(map(soft_accuracy, answers, people))
-
-
-def exact_accuracies(answers: Sequence[str], truth: Sequence[str]) -> list[float]:
-    """1 for each answer that is the one right answer once both are normalised, else 0: for scenes
-    and easy-VQA.
-
-    Raises:
-        ValueError: nothing to score, or unequal counts.
+        ValueError: nothing to score, unequal counts, a mixture of single answers and lists, or a
+            list of less than two.
     """
     check_pairs(answers, truth, "answers", "right answers")
-    return [
-        float(normalise_answer(a) == normalise_answer(b))
-        for a, b in zip(answers, truth, strict=True)
-    ]
+    single = [isinstance(true, str) for true in truth]
+    if all(single):
+        return [
+            float(normalise_answer(answer) == normalise_answer(str(true)))
+            for answer, true in zip(answers, truth, strict=True)
+        ]
+    if any(single):
+        raise ValueError("some questions have one right answer and some a list of them")
+    check_references(truth, least=2)
+    return list(map(soft_accuracy, answers, truth))
