@@ -17,7 +17,7 @@ from torch import nn
 from codec.coding.context import LIMIT
 from codec.model.backbone import load_backbone, load_tokenizer, task_of
 from codec.model.config import CodecConfig
-from codec.model.split import share_tower, split, token_grid
+from codec.model.split import Head, TokenGrid, share_tower, split, token_grid
 from codec.model.transforms import BlocksAnalysis, StudentAnalysis, Synthesis, add_adapters
 
 
@@ -67,13 +67,7 @@ class CodecNetworks(nn.Module):
         self.other_tails = nn.ModuleDict(
             {task: split(models[task], config.k).tail for task in config.tasks[1:]}
         )
-        self.encoder: nn.Module
-        if config.encoder == "student":
-            self.encoder = StudentAnalysis(
-                config.student_widths, config.student_depths, config.n_channels, config.fold
-            )
-        else:
-            self.encoder = BlocksAnalysis(head, grid, config.side, config.n_channels, config.fold)
+        self.encoder = build_encoder(config, head, grid)
         self.log_gain = nn.Parameter(torch.full((config.n_qualities, config.n_channels), 1.4))
         self.synthesis = Synthesis(
             grid,
@@ -209,6 +203,22 @@ class CodecNetworks(nn.Module):
 
     def _reference(self, task: str | None) -> str:
         return self.config.backbones[self.config.tasks[0] if task is None else task]
+
+
+def build_encoder(config: CodecConfig, head: Head | None, grid: TokenGrid | None) -> nn.Module:
+    """The network of `config.encoder`. A student needs neither head nor grid; `blocks` is made of
+    the backbone's head, whose tokens have that grid.
+
+    Raises:
+        ValueError: the latent does not fit the grid, or a student's depths not its widths.
+    """
+    if config.encoder == "student":
+        return StudentAnalysis(
+            config.student_widths, config.student_depths, config.n_channels, config.fold
+        )
+    assert head is not None
+    assert grid is not None
+    return BlocksAnalysis(head, grid, config.side, config.n_channels, config.fold)
 
 
 def _digest_of(models: dict[str, nn.Module]) -> str:
