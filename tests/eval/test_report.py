@@ -79,3 +79,51 @@ def test_a_row_of_no_known_task_is_refused(
     file.write_text(json.dumps(made_up("ours", 1, 0, task="singing")))
     assert report.main([str(file)]) == 2
     assert "task 'singing' is none of" in capsys.readouterr().err
+
+
+def test_the_report_compares_at_the_agreement_that_the_codec_has_at_its_drop(
+    tmp_path: Path, made_up: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        made_up("ours", 10, 1.0, agreement=80),
+        made_up("ours", 40, 0.0, agreement=90),
+        made_up("webp", 100, 1.0, agreement=75),
+        made_up("webp", 1600, 0.0, agreement=95),
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert report.main([str(file)]) == 0
+    same_drop, same_agreement = capsys.readouterr().out.split(
+        "There ours agrees with the uncut model in 85.00%. For that agreement:"
+    )
+    assert "ours needs 20 bytes" in same_drop
+    assert "WebP needs 400 bytes: 20.0 times as many" in same_drop
+    assert "WebP needs 400 bytes: 20.0 times as many" in same_agreement
+    assert "The best picture codec is WebP: 20.0 times as many." in same_agreement
+
+
+def test_a_picture_codec_is_compared_at_its_best_size(
+    tmp_path: Path, made_up: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [made_up("ours", 10, 1.0), made_up("ours", 40, 0.0)]
+    rows += [made_up("jpeg", 400, 1.0), made_up("jpeg", 900, 0.0)]
+    rows += [made_up("jpeg@24", 100, 1.0), made_up("jpeg@24", 400, 0.0)]
+    rows += [made_up("jpeg@16", 50, 9.0), made_up("jpeg@16", 60, 8.0)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert report.main([str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert "JPEG needs 200 bytes: 10.0 times as many" in printed
+    assert "jpeg@24 needs" not in printed, "it is held against the codec, not taken for one"
+
+
+def test_the_table_has_intervals_where_the_sweep_kept_them(
+    tmp_path: Path, made_up: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [made_up("ours", 10, 1.0), made_up("ours", 40, 0.25, drop_margin=0.625)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert report.main([str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert "| 1.00 |" in printed
+    assert "| 0.25 ± 0.62 |" in printed
