@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.max_drop <= 0:
             raise ValueError("--max-drop is above 0")
         draw(read_rows(args.rows), args.out, args.max_drop)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"eval.plot: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     print(args.out)

@@ -7,7 +7,7 @@ from typing import Any
 
 from codec.show.plot import draw_rate_score, save_figure
 from eval.measuring.rows import SCORES, by_task
-from eval.methods.method import UNCUT, baseline_of
+from eval.methods.method import baseline_of
 
 
 def draw(rows: list[dict[str, Any]], out: Path, max_drop: float) -> None:
@@ -54,7 +54,7 @@ def draw_intervals(ax: Any, rows: list[dict[str, Any]]) -> None:
     """Draw the 95% interval of each drop as a bar through its score, where the sweep kept it."""
     for row in rows:
         margin = row.get("drop_margin")
-        if margin and row["codec"] != UNCUT:
+        if margin:
             ends = (row["score"] - margin, row["score"] + margin)
             ax.vlines(row["bytes_mean"], *ends, color="#555555", linewidth=0.9, zorder=2)
 

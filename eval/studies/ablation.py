@@ -17,7 +17,14 @@ from pathlib import Path
 from codec.coding.container import HEADER_BYTES
 from codec.model import FeatureCodec
 from codec.show.plot import save_figure
-from eval.studies.compare import Compared, arguments, compare, read_compared, write_compared
+from eval.studies.compare import (
+    Compared,
+    arguments,
+    compare,
+    print_curves,
+    read_compared,
+    write_compared,
+)
 from eval.studies.counting import Counted, command_of, count, images_of, kept, trained
 from eval.studies.static_tables import static_bytes
 from training.codecs.recipe import CodecRecipe
@@ -190,12 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 + ", ".join(f"{saved:.1f}%" for saved in context_savings(steps))
             )
         print()
-        for s in steps:
-            print(f"{s.name}: {s.command}")
-            print(
-                "    bytes and drop: "
-                + ", ".join(f"{n_bytes:.1f} {drop:+.2f}" for n_bytes, drop in s.curve)
-            )
+        print_curves(steps)
         draw(steps, args.out)
     except (ValueError, OSError) as error:
         print(f"eval.studies.ablation: {str(error).splitlines()[0]}", file=sys.stderr)

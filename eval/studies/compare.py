@@ -152,6 +152,13 @@ def arguments(
     return parser
 
 
+def print_curves(rows: Sequence[Compared]) -> None:
+    """Print the command that made each row, and its bytes and drops by quality."""
+    for row in rows:
+        curve = ", ".join(f"{n_bytes:.1f} {drop:+.2f}" for n_bytes, drop in row.curve)
+        print(f"{row.name}: {row.command}\n    bytes and drop: {curve}")
+
+
 def write_compared(rows: Sequence[Compared], path: Path) -> None:
     """Write rows as JSON lines, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,8 @@ from rich.progress import track
 
 from codec.files import whole_file
 from codec.model import FeatureCodec
+from codec.tasks import LABELS
+from codec.tasks.judge import right
 from eval.methods.method import device_cost
 from training.codecs.recipe import CodecRecipe
 from training.data.images import Images, batches, normalise
@@ -65,11 +67,11 @@ def count(codec: FeatureCodec, images: Images, truncated: bool = False) -> Count
     """
     uncut, preprocess = codec.load_uncut(), codec.config.preprocess
     n_bytes: list[list[int]] = [[] for _ in codec.qualities]
-    right: list[list[bool]] = [[] for _ in codec.qualities]
-    reference: list[bool] = []
+    answered: list[list[float]] = [[] for _ in codec.qualities]
+    reference: list[float] = []
     for pixels, labels in track(list(batches(images)), description="measuring"):
         x = normalise(pixels, preprocess)
-        reference += (uncut(x).logits.argmax(-1) == labels).tolist()
+        reference += _right(uncut, x, labels)
         latent = codec.latent(x)
         for q in codec.qualities:
             finest = codec.qualities[-1]
@@ -80,14 +82,18 @@ def count(codec: FeatureCodec, images: Images, truncated: bool = False) -> Count
             )
             blobs = codec.code(symbols, q)
             n_bytes[q] += [len(blob) for blob in blobs]
-            right[q] += (codec.tail(codec.decode(blobs)).logits.argmax(-1) == labels).tolist()
+            answered[q] += _right(codec.tail, codec.decode(blobs), labels)
     macs = device_cost(codec.encoder, preprocess.size).macs
     return Counted(
         np.array(n_bytes, dtype=float),
-        np.array(right, dtype=float),
-        np.array(reference, dtype=float),
+        np.array(answered),
+        np.array(reference),
         macs,
     )
+
+
+def _right(model: torch.nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> list[float]:
+    return right(LABELS, model(inputs).logits.argmax(-1).tolist(), labels.tolist())
 
 
 def kept(folder: Path, about: str, make: Callable[[], Counted]) -> Counted:

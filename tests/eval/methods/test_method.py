@@ -1,4 +1,4 @@
-"""Costs on the device, counted."""
+"""Names of rows, and costs on the device."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ import torch
 
 from codec.model import FeatureCodec
 from codec.model.split import split
-from eval.methods.method import device_cost
+from eval.methods.method import BASELINES, BOTTLENECK, UNCUT, baseline_of, device_cost
 from tests.eval.conftest import TinyEval
+
+
+def test_a_row_of_a_baseline_is_told_from_a_codecs() -> None:
+    assert [baseline_of(name) for name in BASELINES] == list(BASELINES)
+    assert (baseline_of("jpeg@16"), baseline_of("factorised (ours)")) == ("jpeg", "factorised")
+    for name in (UNCUT, BOTTLENECK, "ours", "jpeg-like"):
+        assert baseline_of(name) is None
 
 
 def test_multiply_accumulates_are_counted_by_hand_the_same() -> None:
