@@ -14,7 +14,17 @@ ROOT = Path(__file__).parent.parent
 
 ROOMS = {  # of each package, from the lowest to the highest: a room may import those before it
     "codec": ("files", "coding", "device", "tasks", "model", "pipeline", "bundle", "show", "cli"),
-    "training": ("scenes", "data", "engine", "backbones", "codecs", "backbone", "blip", "train"),
+    "training": (
+        "scenes",
+        "data",
+        "engine",
+        "backbones",
+        "codecs",
+        "backbone",
+        "blip",
+        "train",
+        "calibrate",
+    ),
     "eval": ("methods", "measuring", "studies", "report", "plot", "samples", "sweep"),
 }
 PACKAGES = ("codec", "training", "eval")
@@ -124,17 +134,73 @@ def test_no_file_imports_itself_over_others():
     assert seen == set(below), f"a circle among {sorted(set(below) - seen)}"
 
 
-def test_only_split_knows_transformers():
+SPLIT_FILES = tuple(f"codec/model/{name}.py" for name in ("split", "split_tower", "split_text"))
+INSIDES = set(
+    """
+    vision_model text_model text_encoder text_decoder bert vit deit dinov2 embeddings
+    patch_embeddings patch_embedding position_embeddings position_embedding num_patches projection
+    cls_token pooler attention crossattention q_proj k_proj v_proj cls base_model_prefix
+    _supports_sdpa
+    """.split()
+)
+"""Parts of transformers' models: no output, configuration or public call has these names."""
+
+
+def insides(source: str) -> Iterator[str]:
+    """Attributes of transformers' models that a source file reads or sets, also by `getattr` and
+    the like.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute):
+            names = [node.attr]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            by_name = node.func.id in ("getattr", "hasattr", "setattr", "delattr")
+            values = [arg.value for arg in node.args[1:2] if isinstance(arg, ast.Constant)]
+            names = [str(value) for value in values] if by_name else []
+        else:
+            continue
+        yield from (name for name in names if name in INSIDES)
+
+
+def test_only_split_imports_transformers():
     wrong = []
     for file in python_files("codec"):
         for module, name in imports_of(file):
-            here = file.relative_to(ROOT / "codec").as_posix()
-            if module.split(".")[0] != "transformers" or here == "model/split.py":
+            here = file.relative_to(ROOT).as_posix()
+            if module.split(".")[0] != "transformers" or here in SPLIT_FILES:
                 continue
             loads = module == "transformers" or (module, name) == ("transformers.utils", "logging")
-            if not (here == "model/backbone.py" and loads):
-                wrong.append(f"codec/{here} imports {module} {name}".rstrip())
+            if not (here == "codec/model/backbone.py" and loads):
+                wrong.append(f"{here} imports {module} {name}".rstrip())
     assert not wrong, "\n".join(wrong)
+
+
+def test_only_split_knows_the_insides_of_transformers():
+    files = [file for package in PACKAGES for file in python_files(package)]
+    here = {file.relative_to(ROOT).as_posix(): file for file in files}
+    wrong = [
+        f"{name} knows {inside}"
+        for name, file in here.items()
+        if name not in SPLIT_FILES
+        for inside in insides(file.read_text())
+    ]
+    assert not wrong, "\n".join(wrong)
+    assert all(list(insides(here[name].read_text())) for name in SPLIT_FILES)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "model.vision_model(pixels)",
+        "model.vit.layers[0].attention.q_proj.weight",
+        "head.embeddings = Identity()",
+        'getattr(model, "text_decoder", None)',
+        "if model._supports_sdpa: pass",
+    ],
+)
+def test_every_way_to_reach_inside_is_seen(line: str):
+    assert list(insides(line))
+    assert not list(insides("model(pixel_values=x).last_hidden_state; model.config.hidden_size"))
 
 
 def test_what_runs_on_a_device_never_imports_torch():

@@ -1,13 +1,13 @@
 """image -> tokens | tokens -> answer: cuts a Hugging Face vision model into a head and a tail after
 any block.
 
-This is the only file that knows the insides of `transformers`. Nothing is copied: head and tail
-share the parameters of the model they were cut from, and `tail(head(x)).logits` equals
-`model(x).logits` bit for bit.
+Only this file and the two beside it, `split_tower` and `split_text`, know the insides of
+`transformers`. Nothing is copied: head and tail share the parameters of the model they were cut
+from, and `tail(head(x)).logits` equals `model(x).logits` bit for bit.
 
 A task model holds a vision tower, or is one: embeddings, blocks, a norm. The cut is in the tower;
 what a model has beside it (a classifier, BLIP's text encoder and decoder) is the tail's as it is.
-Families differ in where the tower and its blocks are, and in nothing else.
+Families differ in where the tower and its blocks are (`split_tower`), and in nothing else.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+
+from codec.model.split_tower import is_blip, layer_name, tower_name, tower_shape, vision_tower
 
 
 class Split(NamedTuple):
@@ -95,8 +97,8 @@ def split(model: nn.Module, k: int) -> Split:
     Raises:
         ValueError: `model` is of another family, or `k` is not an integer in 0 ... L.
     """
-    name = _tower_name(model)
-    tower = _tower(model)
+    name = tower_name(model)
+    tower = vision_tower(model)
     layers = blocks(model)
     if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k <= len(layers):
         raise ValueError(
@@ -109,10 +111,10 @@ def split(model: nn.Module, k: int) -> Split:
     tail_tower._modules["embeddings"] = _PassThrough(next(tower.parameters()).dtype)
     if "encoder" in tower._modules:
         encoder = _shallow_copy(tower._modules["encoder"])
-        encoder._modules[_layer_name(encoder)] = layers[k:]
+        encoder._modules[layer_name(encoder)] = layers[k:]
         tail_tower._modules["encoder"] = encoder
     else:
-        tail_tower._modules[_layer_name(tower)] = layers[k:]
+        tail_tower._modules[layer_name(tower)] = layers[k:]
     if not name:
         return Split(head, tail_tower)
     tail = _shallow_copy(model)
@@ -124,9 +126,9 @@ def blocks(model: nn.Module) -> nn.ModuleList:
     """The transformer blocks of the vision tower of a model that `split` takes; of a tail, those
     behind the cut.
     """
-    tower = _tower(model)
+    tower = vision_tower(model)
     owner = tower._modules.get("encoder", tower)
-    found: nn.ModuleList = owner._modules[_layer_name(owner)]
+    found: nn.ModuleList = owner._modules[layer_name(owner)]
     return found
 
 
@@ -141,9 +143,9 @@ def token_grid(model: nn.Module) -> TokenGrid:
     Raises:
         ValueError: the model is of another family, or its tokens do not form a square.
     """
-    tower = _tower(model)
+    tower = vision_tower(model)
     embeddings = tower.embeddings
-    if _is_blip(tower):
+    if is_blip(tower):
         patches, positions = embeddings.num_patches, embeddings.position_embedding.shape[1]
     else:
         patches, positions = (
@@ -166,12 +168,12 @@ def share_tower(models: Sequence[nn.Module]) -> None:
         ValueError: a model is of another family, or its tower is not that of the first, weight for
             weight.
     """
-    first = _tower(models[0])
-    weights, shape = first.state_dict(), _shape(first)
+    first = vision_tower(models[0])
+    weights, shape = first.state_dict(), tower_shape(first)
     for model in models[1:]:
-        own = _tower(model).state_dict()
+        own = vision_tower(model).state_dict()
         if (
-            _shape(_tower(model)) != shape
+            tower_shape(vision_tower(model)) != shape
             or set(own) != set(weights)
             or not all(torch.equal(own[key], weights[key]) for key in weights)
         ):
@@ -179,83 +181,7 @@ def share_tower(models: Sequence[nn.Module]) -> None:
                 f"{type(models[0]).__name__} and {type(model).__name__} do not share one vision "
                 "tower: theirs differ"
             )
-        model._modules[_tower_name(model)] = first
-
-
-def decoder_logits(model: nn.Module, pixel_values: torch.Tensor, **inputs: Any) -> torch.Tensor:
-    """Logits (B, T, V) of BLIP's text decoder in `model(pixel_values=..., **inputs)`, also where
-    that keeps them to itself, as in VQA.
-
-    Args:
-        model: a `BlipForConditionalGeneration`, a `BlipForQuestionAnswering`, or the tail of one.
-        pixel_values: (B, 3, S, S), for a tail tokens (B, N, D).
-        inputs: what the model's forward takes; for VQA `input_ids` (B, Q) of the question and
-            `decoder_input_ids` (B, T) of the answer.
-    """
-    kept: list[torch.Tensor] = []
-    decoder: Any = model.text_decoder
-    handle = decoder.register_forward_hook(
-        lambda _module, _args, output: kept.append(output.logits)
-    )
-    try:
-        model(pixel_values=pixel_values, **inputs)
-    finally:
-        handle.remove()
-    return kept[0]
-
-
-def _tower(model: nn.Module) -> Any:
-    """The vision tower inside a task model, or the model itself where it is one."""
-    name = _tower_name(model)
-    return model._modules[name] if name else model
-
-
-def _tower_name(model: nn.Module) -> str:
-    """The name a task model has its vision tower under (`vision_model`, `vit`, `deit`, `dinov2`),
-    "" where the model is the tower.
-    """
-    for name in ("vision_model", getattr(model, "base_model_prefix", "")):
-        if _is_tower(model._modules.get(name)):
-            return name
-    if _is_tower(model):
-        return ""
-    raise ValueError(
-        f"cannot split {type(model).__name__}: expected a ViT, DeiT, DINOv2 or BLIP model of "
-        "transformers"
-    )
-
-
-def _is_tower(module: Any) -> bool:
-    if _is_blip(module):
-        return True
-    owner = (
-        module._modules.get("encoder", module)
-        if hasattr(getattr(module, "embeddings", None), "patch_embeddings")
-        else None
-    )
-    return owner is not None and bool(_layer_name(owner))
-
-
-def _is_blip(module: Any) -> bool:
-    """Whether a module is BLIP's vision tower; those of CLIP, SigLIP and others look alike, and
-    have layers before their first block.
-    """
-    return getattr(getattr(module, "config", None), "model_type", None) == "blip_vision_model"
-
-
-def _shape(tower: Any) -> tuple[Any, ...]:
-    """What of a tower's function its weights do not show."""
-    config = tower.config
-    return type(tower), config.num_attention_heads, config.hidden_act, config.layer_norm_eps
-
-
-def _layer_name(owner: nn.Module) -> str:
-    """What a module calls its blocks: `layers` (ViT, DeiT, BLIP's encoder) or `layer` (DINOv2's
-    encoder).
-    """
-    return next(
-        (n for n in ("layers", "layer") if isinstance(owner._modules.get(n), nn.ModuleList)), ""
-    )
+        model._modules[tower_name(model)] = first
 
 
 def _install_hooks(tower: nn.Module) -> None:

@@ -1,5 +1,5 @@
-"""data set -> pictures, and what is known about each: the one reader of a folder, parquet files or a
-hub name.
+"""data set -> pictures, and what is known about each: the one reader of folders, parquet files and
+hub names.
 """
 
 from __future__ import annotations

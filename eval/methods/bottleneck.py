@@ -23,9 +23,9 @@ from codec.model.transforms import add_adapters
 from eval.methods.factorised import fit_factorised_prior
 from eval.methods.method import BOTTLENECK, Cost, DecodeError, device_cost
 from training.codecs.recipe import CodecRecipe
+from training.codecs.start import spread_gains
 from training.data.images import normalise
 from training.engine.recipe import read_recipe
-from training.train import spread_gains
 
 WEIGHTS, RECIPE = "bottleneck.safetensors", "recipe.json"
 """Files of a trained bottleneck's folder."""

@@ -22,12 +22,15 @@ from codec.files import whole_file
 from codec.model.backbone import load_backbone
 from codec.tasks import LABELS
 from eval.methods.bottleneck import RECIPE, WEIGHTS, LinearBottleneck
-from training.codecs.objective import Objective, open_objective
+from training.codecs.building import load_models
+from training.codecs.objective import Objective
+from training.codecs.opening import open_objective
 from training.codecs.recipe import CodecRecipe
-from training.data.images import normalise, uniform
+from training.codecs.task import rate_task_loss
+from training.data.images import normalise
+from training.data.randomness import uniform
 from training.engine.command import run_command
 from training.engine.loop import is_first_process, train
-from training.train import load_models, rate_task_loss
 
 RATE_STRIDE = 4
 """In training the bottleneck's rate is measured on every 4th token, from one that changes: the

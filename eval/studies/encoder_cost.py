@@ -24,7 +24,7 @@ from codec.bundle.targets import TARGETS
 from codec.device.preprocess import Preprocess
 from codec.model.config import CodecConfig
 from codec.model.networks import build_encoder
-from codec.model.split import split
+from codec.model.split import blocks
 from codec.show.console import add_row, make_table
 from eval.methods.method import device_cost, multiply_accumulates
 from training.codecs.recipe import CodecRecipe
@@ -97,9 +97,7 @@ def block() -> torch.nn.Module:
     """One transformer block of a ViT-B/16, tokens (B, 197, 768) -> tokens, with random weights."""
     from transformers import ViTConfig, ViTModel
 
-    head = split(ViTModel(ViTConfig(num_hidden_layers=1)).eval(), 1).head
-    head.embeddings = torch.nn.Identity()
-    return head
+    return blocks(ViTModel(ViTConfig(num_hidden_layers=1)).eval())[0]
 
 
 def graph(network: torch.nn.Module, shape: tuple[int, ...]) -> Any:

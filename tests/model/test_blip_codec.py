@@ -16,7 +16,8 @@ import torch
 
 from codec import FeatureCodec
 from codec.model.backbone import load_backbone
-from codec.model.split import blocks, decoder_logits
+from codec.model.split import blocks
+from codec.model.split_text import decoder_logits
 from tests import tiny_blip
 
 CAPTIONS, ANSWERS = "image-to-text", "visual-question-answering"

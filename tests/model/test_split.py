@@ -29,7 +29,8 @@ from transformers import (
     ViTModel,
 )
 
-from codec.model.split import blocks, decoder_logits, n_blocks, share_tower, split, token_grid
+from codec.model.split import blocks, n_blocks, share_tower, split, token_grid
+from codec.model.split_text import decoder_logits
 
 FAMILIES = {
     "vit": (ViTConfig, ViTForImageClassification, ViTModel),

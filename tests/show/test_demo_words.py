@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from codec import FeatureCodec
 from codec.cli.app import app as cli
-from codec.model.split import decoder_logits
+from codec.model.split_text import decoder_logits
 from codec.pipeline import Device, Server
 from codec.show import demo_words
 

@@ -13,9 +13,12 @@ import torch
 from codec.device.preprocess import Preprocess
 from codec.model.backbone import load_backbone
 from codec.model.split import split
-from training.backbone import BackboneRecipe, BackboneTask, Teacher, accuracy, build_vit, run
+from training.backbone import run
+from training.backbones.vit import BackboneRecipe, TeacherRecipe, build_vit
+from training.backbones.vit_task import BackboneTask, accuracy
 from training.data.images import Images
-from training.engine.loop import Schedule, last_whole_checkpoint
+from training.engine.checkpoints import last_whole_checkpoint
+from training.engine.loop import Schedule
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 
@@ -34,7 +37,7 @@ def recipe(pictures: Path) -> BackboneRecipe:
         n_layers=2,
         n_heads=2,
         schedule=schedule,
-        teacher=Teacher(schedule=replace(schedule, epochs=2), widths=(8, 16)),
+        teacher=TeacherRecipe(schedule=replace(schedule, epochs=2), widths=(8, 16)),
         window=3,
         window_until=0.5,
     )

@@ -16,14 +16,17 @@ from PIL import Image
 from transformers import AutoProcessor, BlipForConditionalGeneration, BlipForQuestionAnswering
 
 from codec.device.preprocess import Preprocess
-from codec.model.split import decoder_logits
+from codec.model.split_text import decoder_logits
 from codec.tasks import CAPTIONS, QUESTIONS
+from training.backbones.blip import BlipRecipe, build_blip, make_tokenizer
+from training.backbones.blip_task import BlipTask, answer_accuracy
 from training.backbones.see import NameTask
-from training.blip import BlipRecipe, BlipTask, answer_accuracy, build_blip, make_tokenizer, run
+from training.blip import run
 from training.data.images import batches
 from training.data.texts import RowSource, TextImages, Words, open_source
-from training.engine.loop import Schedule, last_whole_checkpoint
-from training.engine.words import Texts, next_word
+from training.engine.checkpoints import last_whole_checkpoint
+from training.engine.loop import Schedule
+from training.engine.words import TextBatch, next_word
 from training.scenes.dataset import main
 from training.scenes.layout import KINDS, Scene, Thing
 from training.scenes.marks import named, thing_marks
@@ -127,7 +130,7 @@ def test_losses_are_those_of_the_whole_models_on_each_text_alone(data: TextImage
                 )
             loss, _ = next_word(
                 logits[:, :-1],
-                Texts(
+                TextBatch(
                     CAPTIONS,
                     torch.zeros(1, dtype=torch.long),
                     None,
@@ -321,7 +324,7 @@ def test_a_noun_is_held_against_the_marks_of_what_it_names(data: TextImages) -> 
         if len(found := named(text.replace("?", " ?").split(), scene)) == 1
     )
     ids = torch.tensor([tokenizer(question).input_ids])
-    texts = Texts(
+    texts = TextBatch(
         QUESTIONS, torch.tensor([0]), ids, torch.ones_like(ids), ids, torch.ones_like(ids)
     )
     states = torch.zeros(1, ids.shape[1], 8)

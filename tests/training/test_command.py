@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from training.backbone import BackboneRecipe
 from training.backbone import run as train_backbone
+from training.backbones.vit import BackboneRecipe
 from training.codecs.recipe import CodecRecipe
 from training.engine.command import run_command
 from training.engine.loop import LossIsNaNError
@@ -19,12 +19,12 @@ from training.train import run as train_codec
     ("arguments", "reason"),
     [
         (["no-such-recipe"], "no recipe 'no-such-recipe'"),
-        (["vit-tiny-cifar10-start", "k=two"], "'k' wants int"),
-        (["vit-tiny-cifar10-start", "k=[1"], "is not YAML"),
-        (["vit-tiny-cifar10-start", "k=99"], "k=99 is not an integer in 0..6"),
-        (["vit-tiny-cifar10-start", "side=3"], "not to a latent of side 3"),
-        (["vit-tiny-cifar10-start", "data=/no/such/folder"], "/no/such/folder"),
-        (["vit-tiny-cifar10-start", "backbone=/no/such/model"], "/no/such/model"),
+        (["vit-tiny-cifar10-codec-start", "k=two"], "'k' wants int"),
+        (["vit-tiny-cifar10-codec-start", "k=[1"], "is not YAML"),
+        (["vit-tiny-cifar10-codec-start", "k=99"], "k=99 is not an integer in 0..6"),
+        (["vit-tiny-cifar10-codec-start", "side=3"], "not to a latent of side 3"),
+        (["vit-tiny-cifar10-codec-start", "data=/no/such/folder"], "/no/such/folder"),
+        (["vit-tiny-cifar10-codec-start", "backbone=/no/such/model"], "/no/such/model"),
     ],
 )
 def test_a_wrong_codec_training_is_one_line(
@@ -44,7 +44,7 @@ def test_a_wrong_codec_training_is_one_line(
 def test_a_wrong_backbone_training_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["vit-tiny-cifar10", "data=/no/such/folder", "--out", str(tmp_path)]
+    arguments = ["vit-tiny-cifar10-backbone", "data=/no/such/folder", "--out", str(tmp_path)]
     assert run_command(BackboneRecipe, train_backbone, None, arguments) == 2
     assert "/no/such/folder" in capsys.readouterr().err.splitlines()[-1]
 
@@ -54,7 +54,9 @@ def test_a_stopped_training_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
         raise LossIsNaNError(f"the loss is nan at step 7; the last checkpoint in {out} is whole")
 
     assert (
-        run_command(CodecRecipe, stop, None, ["vit-tiny-cifar10-start", "--out", str(tmp_path)])
+        run_command(
+            CodecRecipe, stop, None, ["vit-tiny-cifar10-codec-start", "--out", str(tmp_path)]
+        )
         == 2
     )
     (line,) = capsys.readouterr().err.splitlines()
@@ -63,7 +65,7 @@ def test_a_stopped_training_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_a_right_command_runs_its_recipe_into_the_named_folder(tmp_path: Path) -> None:
     ran: list[Any] = []
-    arguments = ["vit-tiny-cifar10-start", "k=2", "match.epochs=1.5", "--out", str(tmp_path)]
+    arguments = ["vit-tiny-cifar10-codec-start", "k=2", "match.epochs=1.5", "--out", str(tmp_path)]
     assert (
         run_command(
             CodecRecipe,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from training.data.images import augment, uniform
+from training.data.augmentation import augment
+from training.data.randomness import uniform
 
 
 def test_a_samples_randomness_is_its_own_whatever_the_batch() -> None:

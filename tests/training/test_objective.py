@@ -20,16 +20,19 @@ from transformers import BertTokenizer, BlipConfig, BlipImageProcessorPil, BlipP
 
 from codec import FeatureCodec
 from codec.coding.container import HEADER_BYTES
-from codec.model.split import decoder_logits
+from codec.model.split_text import decoder_logits
 from codec.pipeline import Server
 from codec.tasks import CAPTIONS, QUESTIONS
 from tests.tiny_blip import BOTH, MODELS, VOCABULARY
-from training.codecs.objective import Words, open_objective
+from training.codecs.building import load_models
+from training.codecs.objective import agreement, scores
+from training.codecs.opening import open_objective
 from training.codecs.recipe import CodecRecipe
+from training.codecs.word_objective import WordObjective
 from training.data.images import batches, normalise
-from training.engine.loop import last_whole_checkpoint
+from training.engine.checkpoints import last_whole_checkpoint
 from training.engine.recipe import read_recipe
-from training.train import load_models, run
+from training.train import run
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 
@@ -44,9 +47,11 @@ def recipe(make_recipe: Callable[..., CodecRecipe], tiny_blips: Path) -> CodecRe
     return make_recipe("scenes", backbone=str(tiny_blips), task=BOTH, n_questions=3, **splits)
 
 
-def objective_of(recipe: CodecRecipe, codec: FeatureCodec, split: str = "train[:6]") -> Words:
+def objective_of(
+    recipe: CodecRecipe, codec: FeatureCodec, split: str = "train[:6]"
+) -> WordObjective:
     objective = open_objective(recipe, load_models(recipe), codec.config.preprocess, split)
-    assert isinstance(objective, Words)
+    assert isinstance(objective, WordObjective)
     return objective
 
 
@@ -101,25 +106,35 @@ def test_what_is_said_is_what_the_server_says(
     blobs = codec.encode(normalise(next(batches(objective.data))[0], codec.config.preprocess))
     said = objective.said(codec.tails, codec.decode(blobs), torch.arange(6))
     server = Server(codec)
-    for i, (caption, *answers) in enumerate(said):
-        assert caption == server.caption(blobs[i])
-        assert answers == server.answer(
-            blobs[i], [question for question, _ in objective.data.words[i].questions]
-        )
+    assert set(said) == {CAPTIONS, QUESTIONS}
+    assert said[CAPTIONS] == [server.caption(blob) for blob in blobs]
+    assert said[QUESTIONS] == [
+        answer
+        for blob, words in zip(blobs, objective.data.words, strict=True)
+        for answer in server.answer(blob, [question for question, _ in words.questions])
+    ]
 
 
-def test_scores_are_bleu_and_the_share_of_right_answers(
+def test_scores_are_the_judges_bleu_and_vqa_accuracy(
     recipe: CodecRecipe, tiny_blip_codec: FeatureCodec
 ) -> None:
     objective = objective_of(recipe, tiny_blip_codec)
-    truth = [
-        (words.captions[2], *(answer for _, answer in words.questions))
-        for words in objective.data.words
-    ]
-    assert objective.scores(truth) == (100, 100)
-    half = [(caption, *answers[:5], *["never"] * 5) for caption, *answers in truth]
-    assert objective.scores(half) == (100, 50)
-    assert objective.scores([("a b c d e", *answers) for _, *answers in truth])[0] < 1
+    truth = objective.truth()
+    answers = truth[QUESTIONS]
+    said = {CAPTIONS: [f"{texts[2]}." for texts in truth[CAPTIONS]], QUESTIONS: answers}
+    assert scores(said, truth) == pytest.approx({CAPTIONS: 100, QUESTIONS: 100})
+    half = said | {QUESTIONS: [*answers[: len(answers) // 2], *["never"] * (len(answers) // 2)]}
+    assert scores(half, truth)[QUESTIONS] == 50
+    strange = said | {CAPTIONS: ["a b c d e"] * 6}
+    assert scores(strange, truth)[CAPTIONS] == 0, "BLEU is not smoothed"
+    number = {QUESTIONS: ["Two", "a red", "no"]}
+    assert scores(number, {QUESTIONS: ["2", "red", "yes"]})[QUESTIONS] == pytest.approx(200 / 3)
+    assert (
+        agreement(
+            number | {CAPTIONS: ["A cube."]}, {QUESTIONS: ["2", "red", "yes"], CAPTIONS: ["a cube"]}
+        )
+        == 75
+    )
 
 
 def test_data_without_the_words_of_a_task_is_refused(
@@ -154,14 +169,16 @@ def test_training_ends_in_a_codec_that_captions_and_answers(
         objective.said(*of, torch.arange(4))
         for of in ((objective.uncut, x), (codec.tails, codec.decode(blobs)))
     )
-    drops = [a - b for a, b in zip(objective.scores(uncut), objective.scores(own), strict=True)]
+    best, found = (scores(said, objective.truth()) for said in (uncut, own))
+    drops = [best[task] - found[task] for task in codec.config.tasks]
     assert row.drop == pytest.approx(max(drops), abs=1e-3), "of the task that loses most"
+    assert row.agreement == pytest.approx(agreement(own, uncut), abs=1e-3)
     for bits, blob in zip(codec.prior.bits(codec.symbols(x, 1), 1), blobs, strict=True):
         assert len(blob) - HEADER_BYTES <= 1.01 * bits / 8 + 2
 
 
 @pytest.mark.parametrize(
-    ("name", "task"), [("blip-base-captions", CAPTIONS), ("blip-base-vqa", QUESTIONS)]
+    ("name", "task"), [("blip-base-captions-codec", CAPTIONS), ("blip-base-vqa-codec", QUESTIONS)]
 )
 def test_the_recipes_for_published_models_train_from_folders(
     name: str, task: str, tmp_path: Path

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from training.backbone import BackboneRecipe
-from training.blip import BlipRecipe
+from training.backbones.blip import BlipRecipe
+from training.backbones.vit import BackboneRecipe
 from training.codecs.recipe import CodecRecipe
 from training.engine.recipe import RECIPES, read_recipe
 
@@ -40,11 +40,11 @@ def test_every_shipped_recipe_can_be_read() -> None:
 )
 def test_a_wrong_override_is_named(override: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        read_recipe(CodecRecipe, "vit-tiny-cifar10-student", [override])
+        read_recipe(CodecRecipe, "vit-tiny-cifar10-codec", [override])
 
 
 def test_an_unknown_recipe_says_which_ship() -> None:
-    with pytest.raises(FileNotFoundError, match="vit-tiny-cifar10-student"):
+    with pytest.raises(FileNotFoundError, match="vit-tiny-cifar10-codec"):
         read_recipe(CodecRecipe, "no-such-recipe")
 
 
@@ -53,4 +53,4 @@ def test_a_recipe_that_is_not_yaml_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"broken\.yaml is not YAML"):
         read_recipe(CodecRecipe, tmp_path / "broken.yaml")
     with pytest.raises(ValueError, match="'k=\\[1' is not YAML"):
-        read_recipe(CodecRecipe, "vit-tiny-cifar10-student", ["k=[1"])
+        read_recipe(CodecRecipe, "vit-tiny-cifar10-codec", ["k=[1"])

@@ -19,7 +19,8 @@ from training.scenes.background import value_noise
 from training.scenes.counter import Draws, mix, noise_bytes
 from training.scenes.dataset import main
 from training.scenes.layout import CLEAR, SIDE, SPLITS, Scene, clear_relations, draw_scene, holds
-from training.scenes.pixels import RGB, _polygon, render, silhouette
+from training.scenes.pixels import RGB, render
+from training.scenes.silhouettes import _polygon, silhouette
 
 PIXELS = "7d5c96c77a51ddca1b889123860fa5a47c6b76da0fd13954fe636032873cdb80"
 WORDS = "3fadf65410590c929ae0a0addedbdab3d101179d1926faee6ee13e5d8dec264c"
@@ -185,7 +186,7 @@ class Recorder(ImageDraw.ImageDraw):
 def test_no_polygon_depends_on_how_floats_are_rounded(monkeypatch: pytest.MonkeyPatch):
     recorded: list[list[tuple[int, int]]] = []
     monkeypatch.setattr(Recorder, "polygons", recorded, raising=False)
-    monkeypatch.setattr("training.scenes.pixels.ImageDraw.Draw", Recorder)
+    monkeypatch.setattr("training.scenes.silhouettes.ImageDraw.Draw", Recorder)
     for shape in ("cube", "cone", "star", "cross"):
         for radius in (8, 9, 14, 15, 16, 17):
             for turn in range(8):
@@ -227,11 +228,14 @@ def test_a_contact_sheet_is_printed(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["--n", "0", "--out", str(sheet)]) == 2
     assert main(["--n", "1", "--out", str(tmp_path / "none" / "sheet.png")]) == 2
     errors = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in errors] == ["training.scenes.dataset"] * 2
+    assert [line.split(":")[0] for line in errors] == ["training.scenes"] * 2
 
 
 def test_scenes_need_no_torch():
-    source = "import sys, training.scenes.dataset; training.scenes.dataset.Scenes('train', 1)[0]; assert 'torch' not in sys.modules"
+    source = (
+        "import sys, training.scenes.dataset; training.scenes.dataset.Scenes('train', 1)[0]; "
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run(
         [sys.executable, "-c", source], check=True, cwd=Path(__file__).parent.parent.parent
     )

@@ -24,14 +24,17 @@ from transformers import ViTConfig, ViTForImageClassification
 from codec import FeatureCodec
 from codec.coding.container import HEADER_BYTES
 from codec.model.prior import ContextPrior
+from training.codecs.building import build, load_models
 from training.codecs.freeze import DEAD_ZONES, choose_dead_zones, fit_prior, space_evenly
-from training.codecs.objective import Labels, open_objective
+from training.codecs.label_objective import LabelObjective
+from training.codecs.opening import open_objective
 from training.codecs.recipe import CodecRecipe
+from training.codecs.task import CodecTask, soft_round
 from training.data.images import Images, normalise
-from training.engine.loop import last_whole_checkpoint
+from training.engine.checkpoints import last_whole_checkpoint
 from training.engine.optim import FAST, build_optimizer
 from training.engine.recipe import read_recipe
-from training.train import CodecTask, build, load_models, run, soft_round
+from training.train import run
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -99,7 +102,7 @@ def test_training_ends_in_a_codec_whose_blobs_decode(
 def test_the_target_of_an_answer_is_the_uncut_models_with_a_share_of_the_label(
     task: CodecTask, share: float
 ) -> None:
-    task.objective = Labels(
+    task.objective = LabelObjective(
         task.objective.uncut, replace(task.recipe, label_weight=share), task.objective.data
     )
     x = normalise(
@@ -499,7 +502,7 @@ def test_the_real_backbone_trains_on_the_same_path(tmp_path: Path) -> None:
             f"{stage}.num_workers=0",
             f"{stage}.log_steps=1",
         ]
-    codec = run(read_recipe(CodecRecipe, "vit-base-imagenet-student", overrides), tmp_path / "out")
+    codec = run(read_recipe(CodecRecipe, "vit-base-imagenet-codec", overrides), tmp_path / "out")
     x = torch.randn(1, 3, 224, 224)
     tokens = codec.decode(codec.encode(x))
     assert tokens.shape == (1, 197, 768)

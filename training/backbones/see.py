@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from codec.device.preprocess import Preprocess
+from codec.model.split_tower import vision_states
 from training.data.images import normalise
 from training.data.texts import SceneSource, TextImages
-from training.engine.words import Texts
+from training.engine.words import TextBatch
 from training.scenes.marks import N_MARKS, described, named, thing_marks
 
 
@@ -40,7 +41,7 @@ class SeeTask(nn.Module):
     ) -> dict[str, torch.Tensor]:
         return {
             "loss": self.loss(
-                self.tower(pixel_values=normalise(pixels, self.preprocess)).last_hidden_state,
+                vision_states(self.tower, normalise(pixels, self.preprocess)),
                 labels,
             )
         }
@@ -67,7 +68,7 @@ class NameTask(nn.Module):
         self.marks = nn.Linear(text_size, N_MARKS)
 
     def forward(
-        self, states: torch.Tensor, texts: Texts, labels: torch.Tensor
+        self, states: torch.Tensor, texts: TextBatch, labels: torch.Tensor
     ) -> tuple[torch.Tensor, int]:
         """States (T, Q, D) of questions, or (T, W, D) of captions, of pictures `labels` -> binary
         cross-entropy of all marks in nats, and the number of nouns.

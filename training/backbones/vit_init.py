@@ -15,6 +15,9 @@ from typing import Any
 
 import torch
 
+from codec.model.split import blocks
+from codec.model.split_tower import patch_weights, position_embeddings, query_and_key
+
 CROSS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 DIAGONALS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
 SHARPNESS = 1.6
@@ -40,14 +43,13 @@ def convolutional_init(model: Any) -> None:
     frequencies = math.pi * torch.arange(1, n + 1) / n
     y, x = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
     waves = [f(p.flatten()[:, None] * frequencies) for p in (x, y) for f in (torch.cos, torch.sin)]
-    embeddings = model.vit.embeddings
-    embeddings.position_embeddings.zero_()
-    embeddings.position_embeddings[0, 1:, :size] = torch.cat(waves, dim=1)
-    patches = embeddings.patch_embeddings.projection
-    patches.weight[:size] = 0  # these channels hold positions alone
-    patches.weight[size:] *= 3
-    for i, layer in enumerate(model.vit.layers):
-        query, key = layer.attention.q_proj.weight, layer.attention.k_proj.weight
+    positions, patches = position_embeddings(model), patch_weights(model)
+    positions.zero_()
+    positions[0, 1:, :size] = torch.cat(waves, dim=1)
+    patches[:size] = 0  # these channels hold positions alone
+    patches[size:] *= 3
+    for i, block in enumerate(blocks(model)):
+        query, key = query_and_key(block)
         for head, (dx, dy) in enumerate((CROSS, DIAGONALS)[i % 2][: config.num_attention_heads]):
             rows = slice(head * size, (head + 1) * size)
             query[rows] *= 0.1

@@ -1,6 +1,4 @@
-"""A trained codec -> one that codes: dead zones chosen, the prior fitted and frozen, every quality
-measured on held-out pictures.
-"""
+"""a trained codec -> one that codes: dead zones chosen, the prior fitted and frozen."""
 
 from __future__ import annotations
 
@@ -14,11 +12,10 @@ from numpy.typing import NDArray
 
 from codec.coding.container import HEADER_BYTES
 from codec.model import FeatureCodec
-from codec.model.config import Calibration
 from codec.model.prior import ContextPrior, freeze
-from training.codecs.objective import Objective, Said
+from training.codecs.objective import Objective
 from training.codecs.recipe import CodecRecipe
-from training.data.images import Keyed, batches, collate, normalise
+from training.data.images import Keyed, collate, normalise
 
 DEAD_ZONES = (0.0, 0.04, 0.08, 0.12, 0.16, 0.2)
 """What each quality's dead zone is chosen from, in steps of the quantiser."""
@@ -195,34 +192,3 @@ def space_evenly(
         widths = between(torch.tensor(codec.config.dead_zone)).tolist()
         codec.config = replace(codec.config, dead_zone=tuple(round(width, 3) for width in widths))
     codec.round_weights()
-
-
-@torch.inference_mode()
-def calibrate(codec: FeatureCodec, objective: Objective) -> tuple[Calibration, ...]:
-    """Real blobs of held-out pictures at every quality: mean bytes, drop and agreement.
-
-    The drop is that of the task that loses most; the agreement is over all classes, captions and
-    answers alike.
-    """
-    n_bytes = np.zeros(codec.config.n_qualities)
-    reference: list[Said] = []
-    said: list[list[Said]] = [[] for _ in codec.qualities]
-    for pixels, labels in batches(objective.data):
-        x = normalise(pixels, codec.config.preprocess).to(codec.log_gain.device)
-        reference += objective.said(objective.uncut, x, labels)
-        latent = codec.latent(x)
-        for q in codec.qualities:
-            blobs = codec.code(codec.quantise(latent, q), q)
-            n_bytes[q] += sum(map(len, blobs))
-            said[q] += objective.said(codec.tails, codec.decode(blobs), labels)
-    best, rows = objective.scores(reference), []
-    for q in codec.qualities:
-        drop = max(uncut - own for uncut, own in zip(best, objective.scores(said[q]), strict=True))
-        same = [
-            a == b
-            for own, wanted in zip(said[q], reference, strict=True)
-            for a, b in zip(own, wanted, strict=True)
-        ]
-        values = n_bytes[q] / len(reference), drop, 100 * sum(same) / len(same)
-        rows.append(Calibration(len(reference), *(round(float(value), 4) for value in values)))
-    return tuple(rows)

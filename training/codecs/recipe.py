@@ -1,21 +1,20 @@
-"""The recipe of a codec: every number its training depends on, and what follows from them."""
+"""recipe file -> every number that the training of a codec depends on, and what follows from
+them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from codec.device.preprocess import Preprocess
 from codec.model.checkpoint import find_backbone
 from codec.model.config import CodecConfig, backbones_of
-from codec.model.networks import digest
 from codec.tasks import LABELS
-from training.codecs.answers import Answers
 from training.engine.loop import Schedule
 
 
@@ -34,8 +33,8 @@ class CodecRecipe:
             number is the number of qualities.
         shares: turns of each quality in a round of samples; none for one each. What takes many
             turns is learned best: the smallest qualities ask the most of an encoder that all share.
-        sharpness: of `training.train.soft_round`, before noise stands for rounding in the rate; 0
-            for noise alone.
+        sharpness: of `training.codecs.task.soft_round`, before noise stands for rounding in the
+            rate; 0 for noise alone.
         match_weight: weight of the normalised token distortion against the rate in stage 1.
         start: folder of a trained codec whose encoder, synthesis and adapters this one starts from:
             it has what this one has, in the same shapes, and may have blocks more; its qualities
@@ -52,6 +51,7 @@ class CodecRecipe:
         max_drop: the default quality is the smallest one whose drop on the validation split is at
             most this, in points.
         note: a sentence for the model card.
+        file: where it was read from.
         prior_steps: steps of fitting the prior alone, at the end.
         count_limit: images whose symbols it is fitted to, and that are counted for the frozen
             tables.
@@ -98,6 +98,7 @@ class CodecRecipe:
     even_from: int | None = None
     limit: int | None = None
     note: str = ""
+    file: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if self.shares and (len(self.shares) != len(self.rate_weights) or min(self.shares) < 1):
@@ -131,17 +132,6 @@ class CodecRecipe:
         from huggingface_hub import hf_hub_download
 
         return Preprocess.from_processor(hf_hub_download(first, "preprocessor_config.json"))
-
-    def answers(
-        self, uncut: nn.Module, preprocess: Preprocess, n_images: int, runs: Path
-    ) -> Answers:
-        """The uncut classifier's answers to this recipe's pictures, shared by the runs in a
-        folder.
-        """
-        about = f"{digest(uncut.state_dict())} {self.data} {self.train_split} {self.limit} {self.shift} {preprocess}"
-        return Answers(
-            uncut, runs / "answers", n_images, self.match.epochs + self.answer.epochs, about
-        )
 
     def turns(self) -> torch.Tensor:
         """The quality of each sample in a round, int64."""

@@ -1,12 +1,8 @@
-"""data set -> batches of pixels: one loading path for a hub name, a folder or parquet files.
-
-All randomness of a sample (crop, flip, quantisation noise) is a function of (seed, epoch, index),
-so that a batch does not depend on the number of processes that share it, and a resumed run sees
-what an uninterrupted one sees.
-"""
+"""data set -> batches of labelled pixels, with the keys that all randomness comes from."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any, TypedDict
 
@@ -97,6 +93,13 @@ class Images(Keyed):
         pixels = self._decode(index) if self._cache is None else self._cache[index]
         return pixels, self.labels[index], self.key(index)
 
+    def digest(self) -> str:
+        """SHA-256 of all pixels in order, in hex: what names the pictures, wherever they lie."""
+        state = hashlib.sha256()
+        for index in range(len(self)):
+            state.update(self[index][0].numpy().tobytes())
+        return state.hexdigest()
+
     @property
     def label_names(self) -> list[str]:
         """Names of the labels, where the data set gives them."""
@@ -105,7 +108,7 @@ class Images(Keyed):
 
 
 def collate(samples: list[tuple[torch.Tensor, int, int]]) -> Batch:
-    """Samples of `Images` -> one `Batch`."""
+    """Samples of a `Keyed` data set -> one `Batch`."""
     pixels, labels, keys = zip(*samples, strict=True)
     return Batch(pixels=torch.stack(pixels), labels=torch.tensor(labels), keys=torch.tensor(keys))
 
@@ -115,45 +118,6 @@ def batches(data: Keyed, size: int = 500) -> Iterator[tuple[torch.Tensor, torch.
     for start in range(0, len(data), size):
         batch = collate([data[i] for i in range(start, min(start + size, len(data)))])
         yield batch["pixels"], batch["labels"]
-
-
-def uniform(keys: torch.Tensor, n: int, stream: int) -> torch.Tensor:
-    """Counter-based random numbers: keys (B,) int64 -> (B, n) float32 in [0, 1), the same on every
-    machine.
-
-    SplitMix64 (Steele, Lea, Flood 2014) of (key, stream, position); `stream` separates the uses.
-    """
-    position = torch.arange(n, device=keys.device) + (stream << 40)
-    z = _mix(_mix(keys)[:, None] + position)
-    return (z >> 40 & 0xFFFFFF).to(torch.float32) / (1 << 24)
-
-
-def _mix(z: torch.Tensor) -> torch.Tensor:
-    z = z + _signed(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> 30 & (1 << 34) - 1)) * _signed(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> 27 & (1 << 37) - 1)) * _signed(0x94D049BB133111EB)
-    return z ^ (z >> 31 & (1 << 33) - 1)
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def augment(pixels: torch.Tensor, keys: torch.Tensor, shift: int) -> torch.Tensor:
-    """Random flip and shift by up to `shift` pixels with reflected borders: (B, 3, S, S) uint8 ->
-    the same.
-    """
-    side = pixels.shape[-1]
-    u = uniform(keys, 3, stream=0)
-    offset = (u[:, :2] * (2 * shift + 1)).long() - shift
-    line = torch.arange(side, device=pixels.device)
-    rows, cols = ((line + offset[:, i : i + 1]) for i in (0, 1))
-    rows, cols = (side - 1 - (side - 1 - z.abs()).abs() for z in (rows, cols))
-    cols = torch.where(u[:, 2:] < 0.5, cols, cols.flip(1))
-    sample = torch.arange(len(pixels), device=pixels.device)[:, None, None]
-    return pixels.permute(0, 2, 3, 1)[sample, rows[:, :, None], cols[:, None, :]].permute(
-        0, 3, 1, 2
-    )
 
 
 def normalise(pixels: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:

@@ -15,7 +15,8 @@ import torch
 
 from codec.device.preprocess import Preprocess
 from codec.tasks.dataset import as_texts, check_answers, find_columns, load_rows
-from training.data.images import IN_MEMORY_BYTES, Keyed, uniform
+from training.data.images import IN_MEMORY_BYTES, Keyed
+from training.data.randomness import uniform
 from training.scenes import Scenes
 from training.scenes.layout import Scene
 from training.scenes.marks import patch_marks

@@ -1,4 +1,8 @@
-"""RECIPE [key=value ...] [--out DIR] -> a run: the command line of every training script."""
+"""RECIPE [key=value ...] [--out DIR] -> a run: the command line of every training script.
+
+The run's folder holds its recipe, and the file `done` once it has ended: a run goes on by its own
+recipe alone, and a finished one is not run again.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from safetensors import SafetensorError
 
-from training.engine.loop import LossIsNaNError
-from training.engine.recipe import read_recipe
+from codec.files import whole_file
+from training.engine.loop import LossIsNaNError, is_first_process
+from training.engine.recipe import plain_values, read_recipe
 
 T = TypeVar("T")
 
@@ -22,8 +28,8 @@ def run_command(
     """Read the recipe that the command line names and call `run(recipe, out)`.
 
     Returns:
-        The exit code: 0, or 2 after one line on stderr, where recipe, data or backbone are wrong, a
-            disk is full or the loss is NaN.
+        The exit code: 0, or 2 after one line on stderr, where recipe, data or backbone are wrong,
+            the folder is of another recipe, a disk is full or the loss is NaN.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -36,10 +42,18 @@ def run_command(
         help="put over the recipe; dots step into sections, values are YAML",
     )
     parser.add_argument("--out", type=Path, help="default: runs/<the recipe's file name>")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # overrides may stand behind --out too
     try:
         recipe: Any = read_recipe(kind, args.recipe, args.overrides)
-        run(recipe, args.out or Path("runs") / Path(args.recipe).stem)
+        out = args.out or Path("runs") / Path(args.recipe).stem
+        keep_recipe(recipe, out)
+        if (out / "done").is_file():
+            print(f"{out} is done: this recipe was trained to its end there")
+            return 0
+        run(recipe, out)
+        if is_first_process():
+            with whole_file(out / "done") as file:
+                file.write_text("")
     except (ValueError, OSError, SafetensorError, LossIsNaNError) as error:
         print(
             f"{parser.prog}: error: {' '.join(str(error).split()) or type(error).__name__}",
@@ -47,3 +61,30 @@ def run_command(
         )
         return 2
     return 0
+
+
+def keep_recipe(recipe: Any, out: Path) -> None:
+    """Write a recipe into the folder of its run, `recipe.yaml`.
+
+    Raises:
+        ValueError: the folder holds a run of another recipe, finished or with a checkpoint; the
+            message names a key that differs.
+    """
+    path = out / "recipe.yaml"
+    started = (out / "done").is_file() or any(out.glob("*/checkpoint-*"))
+    if started and path.is_file():
+        try:
+            kept = read_recipe(type(recipe), path)
+        except ValueError as error:
+            raise ValueError(f"{out} holds a run of another recipe: {error}") from error
+        if kept != recipe:
+            before, now = plain_values(kept), plain_values(recipe)
+            key = next(key for key in now if before[key] != now[key])
+            raise ValueError(
+                f"{out} holds a run of another recipe: its {key} is {before[key]}, not {now[key]}; "
+                "give another --out"
+            )
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
+        file.write_text(yaml.safe_dump(plain_values(recipe), sort_keys=False))

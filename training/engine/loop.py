@@ -4,21 +4,18 @@ its loss.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.utils.data import DistributedSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from training.data.images import Keyed, collate
+from training.engine.checkpoints import last_whole_checkpoint
 from training.engine.optim import build_optimizer
 
 
@@ -51,19 +48,7 @@ class Schedule:
 
 
 class LossIsNaNError(RuntimeError):
-    """The loss is not finite any more; the last checkpoint is from before that."""
-
-
-class _StopOnNaN(TrainerCallback):
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
-    ) -> None:
-        loss = (logs or {}).get("loss", 0.0)
-        if not math.isfinite(loss):
-            raise LossIsNaNError(
-                f"the loss is {loss} at step {state.global_step}; the last checkpoint in "
-                f"{args.output_dir} is whole"
-            )
+    """The loss or a weight is not finite; the last whole checkpoint is from before that."""
 
 
 class _Progress(TrainerCallback):
@@ -114,7 +99,18 @@ class _StageTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
+        """The loss of a batch.
+
+        Raises:
+            LossIsNaNError: it is not finite; no step is made, so no checkpoint has it.
+        """
         out = model(**inputs)
+        if not torch.isfinite(out["loss"].detach()).all():
+            loss, step = float(out["loss"].detach().mean()), self.state.global_step + 1
+            raise LossIsNaNError(
+                f"the loss is {loss} at step {step}; the last checkpoint in "
+                f"{self.args.output_dir} is whole"
+            )
         self._parts = {name: value for name, value in out.items() if name != "loss"}
         return (out["loss"], out) if return_outputs else out["loss"]
 
@@ -123,7 +119,17 @@ class _StageTrainer(Trainer):
     ) -> None:
         """A tensor with several names (tied embeddings, a tower of two models) is written under
         each: safetensors takes no aliases.
+
+        Raises:
+            LossIsNaNError: a weight is not finite, as after a finite loss with gradients that are
+                not; nothing is written.
         """
+        bad = [name for name, p in self.model.named_parameters() if not torch.isfinite(p).all()]
+        if bad:
+            raise LossIsNaNError(
+                f"the weights {bad[0]} are not finite at step {self.state.global_step}; the last "
+                f"whole checkpoint in {self.args.output_dir} is from before that"
+            )
         whole: dict[str, torch.Tensor] = {}
         seen: set[int] = set()
         for name, tensor in (state_dict or self.model.state_dict()).items():
@@ -144,28 +150,6 @@ def is_first_process() -> bool:
     in.
     """
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
-
-
-def last_whole_checkpoint(out: Path) -> str | None:
-    """The newest checkpoint in `out` whose every file can be read; one that a kill or a full disk
-    cut short is passed over.
-    """
-    folders = sorted(
-        out.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True
-    )
-    return next((str(folder) for folder in folders if _is_whole(folder)), None)
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        json.loads((folder / "trainer_state.json").read_text())
-        with safe_open(folder / "model.safetensors", framework="pt") as weights:
-            weights.keys()
-        for name in ("optimizer.pt", "scheduler.pt"):
-            torch.load(folder / name, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, UnpicklingError):
-        return False
-    return True
 
 
 def train(
@@ -214,7 +198,7 @@ def train(
         args=arguments,
         train_dataset=data,
         data_collator=collate,  # type: ignore[arg-type]
-        callbacks=[_StopOnNaN(), _Progress(module, data, sampler)],
+        callbacks=[_Progress(module, data, sampler)],
     )
     trainer.schedule, trainer.sampler = schedule, sampler
     last = last_whole_checkpoint(out)

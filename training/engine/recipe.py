@@ -1,5 +1,8 @@
 """recipe.yaml -> frozen dataclass: every number a training run depends on, in one file that can be
 read and diffed.
+
+The dataclass of a recipe has a field `file`, the file that it was read from: it is no part of what
+is compared, and no key that a file may hold.
 """
 
 from __future__ import annotations
@@ -50,7 +53,20 @@ def read_recipe(kind: type[T], path: str | Path, overrides: typing.Sequence[str]
             if not isinstance(place, dict):
                 raise ValueError(f"override {override!r}: {section!r} is not a section")
         place[last] = _yaml(value, f"override {override!r}")
-    return _build(kind, values, where="")
+    return _build(kind, values | {"file": str(file)}, where="")
+
+
+def plain_values(recipe: Any) -> dict[str, Any]:
+    """A recipe as YAML writes it, without the name of its file."""
+    values = dataclasses.asdict(recipe)
+    del values["file"]
+    return {key: _plain(value) for key, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _yaml(text: str, where: str) -> Any:
@@ -64,9 +80,8 @@ def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
     if unknown := sorted(set(values) - set(fields)):
-        raise ValueError(
-            f"unknown recipe key {where + unknown[0]!r}; known here: {', '.join(sorted(fields))}"
-        )
+        known = ", ".join(sorted(set(fields) - {"file"}))
+        raise ValueError(f"unknown recipe key {where + unknown[0]!r}; known here: {known}")
     made = {}
     for name, field in fields.items():
         if name in values:

@@ -1,5 +1,4 @@
-"""what a vision tower saw + texts -> logits word by word: how captioners and question answerers are
-asked while something is trained.
+"""vision states + texts -> logits word by word: how captioners and question answerers are trained.
 
 A caption begins with [DEC], a question with [CLS], an answer with [DEC]; each ends with [SEP], as
 they are read later (Li et al. 2022, BLIP, arXiv 2201.12086, sec. 3.2).
@@ -14,13 +13,14 @@ import torch
 import torch.nn.functional as F
 
 from codec.model.split import n_blocks, split
+from codec.model.split_text import question_states, word_logits, word_states
 from codec.tasks import CAPTIONS, QUESTIONS
 from codec.tasks.generate import answer
 from training.data.texts import TextImages
 
 
-class Texts(NamedTuple):
-    """Texts of one task that are written word by word.
+class TextBatch(NamedTuple):
+    """Texts of one task about the pictures of a batch, as tensors of tokens.
 
     Attributes:
         task: whose; `CAPTIONS` or `QUESTIONS`.
@@ -50,7 +50,7 @@ def texts_of(
     indices: torch.Tensor,
     keys: torch.Tensor,
     n_questions: int,
-) -> list[Texts]:
+) -> list[TextBatch]:
     """A caption and `n_questions` questions for each picture of a batch, as far as the data has
     them, by the pictures' keys.
 
@@ -61,7 +61,7 @@ def texts_of(
     found = []
     if said:
         found.append(
-            Texts(
+            TextBatch(
                 CAPTIONS,
                 torch.arange(len(said), device=device),
                 None,
@@ -79,66 +79,34 @@ def texts_of(
             max_length=longest,
         ).to(device)
         answers = _written(tokenizer, config, [answer for _, answer in asked], device)
-        found.append(Texts(QUESTIONS, place, read.input_ids, read.attention_mask, *answers))
+        found.append(TextBatch(QUESTIONS, place, read.input_ids, read.attention_mask, *answers))
     return found
 
 
-def context_of(model: Any, seen: torch.Tensor, texts: Texts) -> torch.Tensor:
+def context_of(model: Any, seen: torch.Tensor, texts: TextBatch) -> torch.Tensor:
     """What the decoder of `model` looks at while it writes `texts`: the picture's states (T, N, D),
     or those of the question (T, Q, D).
 
     Args:
         model: a `BlipForConditionalGeneration` or `BlipForQuestionAnswering`, or the tail of one.
-        seen: (B, N, D), the last states of its vision tower.
+        seen: (B, N, D), the vision states of the batch.
     """
-    states: torch.Tensor = seen[texts.place]
+    states = seen[texts.place]
     if texts.question is None:
         return states
-    read = {"input_ids": texts.question, "attention_mask": texts.question_mask}
-    states = model.text_encoder(**read, encoder_hidden_states=states).last_hidden_state
-    return states
+    return question_states(model, states, texts.question, texts.question_mask)
 
 
-def word_states(model: Any, context: torch.Tensor, texts: Texts) -> torch.Tensor:
-    """Last states (T, W, D) of the decoder of the texts' model, word by word; `context` as
-    `context_of` gives it.
-
-    Where questions are padded the decoder passes over the padding, so that an answer depends on its
-    own question alone.
+def states_of(model: Any, context: torch.Tensor, texts: TextBatch) -> torch.Tensor:
+    """Last states (T, W, D) of the decoder of `model` over `texts`; `context` as `context_of` gives
+    it.
     """
-    decoder = model.text_decoder.bert
-    handles = [
-        layer.crossattention.self.register_forward_pre_hook(_mask, with_kwargs=True)
-        for layer in decoder.encoder.layer
-    ]
-    try:
-        given = {
-            "encoder_hidden_states": context,
-            "encoder_attention_mask": texts.question_mask,
-            "is_decoder": True,
-        }
-        states: torch.Tensor = decoder(
-            input_ids=texts.ids, attention_mask=texts.mask, **given
-        ).last_hidden_state
-    finally:
-        for handle in handles:
-            handle.remove()
-    return states
+    return word_states(model, context, texts.question_mask, texts.ids, texts.mask)
 
 
-def word_logits(model: Any, states: torch.Tensor) -> torch.Tensor:
-    """States (T, W, D) as `word_states` gives them -> logits (T, W - 1, V) of each next word."""
-    logits: torch.Tensor = model.text_decoder.cls(states[:, :-1])
-    return logits.float()
-
-
-def _mask(
-    attention: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Gives a cross-attention its mask by the name it looks for: BLIP's, in transformers 5, is
-    given it by another, and drops it.
-    """
-    return args, kwargs | {"encoder_attention_mask": kwargs["attention_mask"]}
+def next_word_logits(model: Any, states: torch.Tensor) -> torch.Tensor:
+    """Last states (T, W, D) of a decoder -> logits (T, W - 1, V): of each word after the start."""
+    return word_logits(model, states[:, :-1])
 
 
 def answers_to(
@@ -164,7 +132,7 @@ def answers_to(
     )
 
 
-def next_word(logits: torch.Tensor, texts: Texts) -> tuple[torch.Tensor, torch.Tensor]:
+def next_word(logits: torch.Tensor, texts: TextBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross-entropy of the words in nats, their sum, and how many of the texts are guessed as a
     whole.
     """

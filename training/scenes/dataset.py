@@ -86,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Draw a contact sheet, or write a data set; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="training.scenes",
-        description="Draws scenes with their captions and questions on a contact sheet, or writes a data set.",
+        description="Draws scenes with their captions and questions on a contact sheet, "
+        "or writes a data set.",
     )
     parser.add_argument(
         "--split", default="train", help=f"{', '.join(SPLITS)}; default: %(default)s"

@@ -5,7 +5,6 @@ data sets and does not draw.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from codec.files import whole_file
 from training.scenes.questions import Question
 
 Row = tuple[npt.NDArray[np.uint8], Sequence[str], Sequence[Question]]
@@ -42,14 +42,12 @@ def write_parquet(rows: Iterable[Row], path: Path) -> None:
     features = datasets.Features(
         {"image": datasets.Image(), "captions": texts, "questions": texts, "answers": texts}
     )
-    unfinished = path.with_name(f"{path.name}.part")
-    try:
-        with pyarrow.parquet.ParquetWriter(unfinished, features.arrow_schema) as writer:
-            for group in _groups(rows):
-                writer.write_table(datasets.Dataset.from_dict(group, features).data.table)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with (
+        whole_file(path) as file,
+        pyarrow.parquet.ParquetWriter(file, features.arrow_schema) as writer,
+    ):
+        for group in _groups(rows):
+            writer.write_table(datasets.Dataset.from_dict(group, features).data.table)
 
 
 def _groups(rows: Iterable[Row]) -> Iterator[dict[str, list[Any]]]:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import torch
 
-from training.scenes.facts import parse_caption
 from training.scenes.layout import KINDS, SIDE, Scene, Thing
-from training.scenes.questions import matches
+from training.scenes.nouns import matches
+from training.scenes.parsing import parse_caption
 
 _VALUES = [value for kind in KINDS.values() for value in kind]
 _KIND = {value: kind for kind, values in KINDS.items() for value in values}

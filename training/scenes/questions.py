@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from training.scenes.comparisons import comparison
 from training.scenes.counter import Draws
 from training.scenes.layout import (
     CLEAR,
@@ -23,16 +24,14 @@ from training.scenes.layout import (
     Thing,
     clear_relations,
 )
-from training.scenes.text import PLURALS, RELATION_WORDS, article
+from training.scenes.nouns import ANY_NAME, Looks, matches, noun, unique_name
+from training.scenes.text import RELATION_WORDS, article
 
 N_QUESTIONS = 10
 QUESTION_KINDS = ("existence", "count", "colour", "shape", "relation", "comparison")
 SIDES = ("left", "right", "above", "below", "upper", "lower")
 ANSWERS = ("yes", "no", *"012345", *COLOURS, *SHAPES, *SIDES)
 _HALVES = {"above": "upper", "below": "lower"}
-
-Looks = dict[str, str]
-"""Attributes by kind: what a noun says of a thing."""
 
 
 class Question(NamedTuple):
@@ -74,35 +73,6 @@ def _ask(kind: str, scene: Scene, draws: Draws, asked: dict[str, Question]) -> N
         if found and found[0] not in asked:
             asked[found[0]] = Question(kind, *found)
             return
-
-
-Maker = Callable[[Sequence[Thing], Draws], "tuple[str, str] | None"]
-
-
-def matches(thing: Thing, looks: Looks) -> bool:
-    """Whether a thing has all these attributes."""
-    return all(getattr(thing, kind) == value for kind, value in looks.items())
-
-
-def noun(looks: Looks, plural: bool = False) -> str:
-    """Attributes as words without an article: "large striped red ball"."""
-    last = looks.get("shape", "thing")
-    adjectives = [looks[kind] for kind in ("size", "texture", "colour") if kind in looks]
-    return " ".join([*adjectives, PLURALS[last] if plural else last])
-
-
-def _name(
-    thing: Thing, things: Sequence[Thing], draws: Draws, kinds: Sequence[tuple[str, ...]]
-) -> str | None:
-    """A noun by one of these sets of attributes that fits this thing only, or None."""
-    for kind in draws.shuffled(kinds):
-        looks = {k: getattr(thing, k) for k in kind}
-        if looks.get("texture") != "plain" and sum(matches(other, looks) for other in things) == 1:
-            return noun(looks)
-    return None
-
-
-_ANY_NAME = (("shape",), ("colour",), ("colour", "shape"), ("colour", "shape"))
 
 
 def _existence(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
@@ -155,7 +125,7 @@ def _count(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
 
 def _colour(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
     thing = draws.choice(things)
-    name = _name(
+    name = unique_name(
         thing, things, draws, (("shape",), ("size", "shape"), ("texture", "shape"), ("size",))
     )
     if not name:
@@ -167,7 +137,7 @@ def _colour(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
 
 def _shape(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
     thing = draws.choice(things)
-    name = _name(
+    name = unique_name(
         thing, things, draws, (("colour",), ("size", "colour"), ("texture", "colour"), ("size",))
     )
     if not name:
@@ -188,7 +158,7 @@ def _relation(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
     whether = draws.chance(1, 2)
     if len(things) == 1 or draws.chance(1, 5):
         thing = draws.choice(things)
-        name = _name(thing, things, draws, _ANY_NAME)
+        name = unique_name(thing, things, draws, ANY_NAME)
         gaps = {
             "left": SIDE // 2 - thing.x,
             "right": thing.x - SIDE // 2,
@@ -209,7 +179,7 @@ def _relation(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
             "yes" if yes else "no",
         )
     one, other = draws.shuffled(things)[:2]
-    names = [_name(thing, things, draws, _ANY_NAME) for thing in (one, other)]
+    names = [unique_name(thing, things, draws, ANY_NAME) for thing in (one, other)]
     relations = clear_relations(one, other)
     if not relations or not all(names):
         return None
@@ -223,63 +193,12 @@ def _relation(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
     return f"is the {names[0]} {words} the {names[1]}?", "yes" if yes else "no"
 
 
-def _comparison(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
-    return draws.choice((_which_is_larger, _which_are_more, _are_the_same))(things, draws)
-
-
-def _which_is_larger(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
-    pair = draws.shuffled(things)[:2]
-    if len(pair) < 2 or pair[0].size == pair[1].size:
-        return None
-    names = [_name(thing, things, draws, _ANY_NAME) for thing in pair]
-    if not all(names):
-        return None
-    larger = pair[0].size == "large"
-    word, is_so = draws.choice((("larger", larger), ("bigger", larger), ("smaller", not larger)))
-    return f"is the {names[0]} {word} than the {names[1]}?", "yes" if is_so else "no"
-
-
-def _which_are_more(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
-    kind = draws.choice(("colour", "shape"))
-    pair = draws.shuffled([getattr(draws.choice(things), kind), draws.choice(KINDS[kind])])
-    counts = [sum(getattr(thing, kind) == value for thing in things) for value in pair]
-    if counts[0] == counts[1]:
-        return None
-    word, is_so = draws.choice((("more", counts[0] > counts[1]), ("fewer", counts[0] < counts[1])))
-    one, other = (noun({kind: value}, plural=True) for value in pair)
-    return f"are there {word} {one} than {other}?", "yes" if is_so else "no"
-
-
-def _are_the_same(things: Sequence[Thing], draws: Draws) -> tuple[str, str] | None:
-    """Whether two things share an attribute, where the scene has a pair that does and one that does
-    not.
-    """
-    kind, by = draws.choice(
-        (("colour", "shape"), ("shape", "colour"), ("size", "shape"), ("size", "colour"))
-    )
-    named = [
-        thing
-        for thing in things
-        if sum(getattr(other, by) == getattr(thing, by) for other in things) == 1
-    ]
-    pairs = [(a, b) for i, a in enumerate(named) for b in named[i + 1 :]]
-    same = [pair for pair in pairs if getattr(pair[0], kind) == getattr(pair[1], kind)]
-    different = [pair for pair in pairs if pair not in same]
-    if not same or not different:
-        return None
-    yes = draws.chance(1, 2)
-    one, other = (
-        noun({by: getattr(thing, by)})
-        for thing in draws.shuffled(draws.choice(same if yes else different))
-    )
-    return f"do the {one} and the {other} have the same {kind}?", "yes" if yes else "no"
-
-
+Maker = Callable[[Sequence[Thing], Draws], "tuple[str, str] | None"]
 _MAKERS: dict[str, Maker] = {
     "existence": _existence,
     "count": _count,
     "colour": _colour,
     "shape": _shape,
     "relation": _relation,
-    "comparison": _comparison,
+    "comparison": comparison,
 }

@@ -76,9 +76,10 @@ _ORDERS = (
 )
 
 _FUNCTION_WORDS = """
-a an the of is are there this picture image photo shows we see you can here with and it its to on left right above over below under
-beneath sits lies stripes spots dots do does have what which colour shape size how many in half upper lower than more fewer larger bigger
-smaller same yes no or
+a an the of is are there this picture image photo shows we see you can here with and it its to on
+left right above over below under beneath sits lies stripes spots dots do does have what which
+colour shape size how many in half upper lower than more fewer larger bigger smaller same yes no
+or
 """
 
 
@@ -113,7 +114,8 @@ def _caption(things: list[Thing], draws: Draws) -> str:
     groups = _groups(things, draws)
     if len(things) > 1 and draws.chance(1, 5):
         opening = draws.choice(_COUNT_OPENINGS)
-        return f"{opening} {NUMBERS[len(things)]} {PLURALS[draws.choice(THING_WORDS)]}: {_joined([_words(g, draws) for g in groups])}"
+        number = f"{NUMBERS[len(things)]} {PLURALS[draws.choice(THING_WORDS)]}"
+        return f"{opening} {number}: {_joined([_words(group, draws) for group in groups])}"
     if draws.chance(1, 3):
         return _joined([_sentence(group, draws) for group in groups])
     return (

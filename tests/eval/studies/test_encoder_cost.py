@@ -18,7 +18,7 @@ def test_every_target_has_a_row_and_a_small_encoder_is_cheaper_than_a_block(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encoder_cost, "RUNS", 1)
-    encoder_cost.main(["vit-base-imagenet-student", *SMALL])
+    encoder_cost.main(["vit-base-imagenet-codec", *SMALL])
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if " MB " in line]
     assert [row[0] for row in rows] == list(TARGETS)
     assert all(float(row[-1]) < 0.5 for row in rows)
@@ -28,7 +28,7 @@ def test_the_recipe_for_vit_base_keeps_to_3_mb_and_to_a_sixth_of_a_blocks_produc
     """Its promise is a quarter of a block's time; a product of a small convolution takes up to 1.5
     times as long as one of a block.
     """
-    recipe = read_recipe(CodecRecipe, "vit-base-imagenet-student", [])
+    recipe = read_recipe(CodecRecipe, "vit-base-imagenet-codec", [])
     config = encoder_cost.config_of(recipe)
     assert config is not None
     sizes = {
@@ -44,12 +44,12 @@ def test_the_recipe_for_vit_base_keeps_to_3_mb_and_to_a_sixth_of_a_blocks_produc
 
 def test_a_recipe_of_another_size_is_refused() -> None:
     with pytest.raises(SystemExit, match="not of a student encoder for 224 x 224"):
-        encoder_cost.main(["vit-tiny-cifar10-student"])
+        encoder_cost.main(["vit-tiny-cifar10-codec"])
 
 
 def test_the_student_is_the_recipes_own_folded_as_the_codec_has_it() -> None:
     shape = [*SMALL, "side=14", "fold=2", "n_channels=6"]
-    config = encoder_cost.config_of(read_recipe(CodecRecipe, "vit-base-imagenet-student", shape))
+    config = encoder_cost.config_of(read_recipe(CodecRecipe, "vit-base-imagenet-codec", shape))
     assert config is not None
     student = encoder_cost.student(config)
     assert student.get_parameter("project.weight").shape[0] == 2 * 2 * 6

@@ -1,0 +1,91 @@
+"""a trained backbone -> a folder one can ship: weights, checksums, and a card of how it was made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import BlipImageProcessorPil, BlipProcessor, PreTrainedModel
+
+from codec.device.preprocess import Preprocess
+from codec.model.checkpoint import write_manifest
+from training.engine.card import command_line, recipe_text, score_table
+
+
+def write_vit(
+    model: PreTrainedModel,
+    preprocess: Preprocess,
+    recipe: Any,
+    scores: dict[str, float],
+    n_test: int,
+    out: Path,
+) -> None:
+    """Save a backbone in float16 with its image processor's configuration and a model card."""
+    out.mkdir(parents=True, exist_ok=True)
+    model.half().save_pretrained(out)
+    model.float()
+    size = {"height": preprocess.size, "width": preprocess.size}
+    processor = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": size,
+        "resample": preprocess.resample,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocess.mean),
+        "image_std": list(preprocess.std),
+    }
+    (out / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
+    n_params = sum(p.numel() for p in model.parameters())
+    table = score_table("accuracy", recipe.test_split, n_test, scores)
+    text = f"""# {recipe.name}: a small ViT, the backbone of shipped codecs
+
+`{type(model).__name__}`, {n_params:,} parameters, float16, trained from scratch by
+`{command_line("backbone", recipe)}`.
+
+{table}
+Trained on `{recipe.train_split}`, seed {recipe.schedule.seed}. {recipe.note}
+"""
+    (out / "README.md").write_text(text + recipe_text(recipe))
+    write_manifest(out)
+
+
+def write_blip(
+    models: dict[str, Any],
+    tokenizer: Any,
+    preprocess: Preprocess,
+    recipe: Any,
+    scores: dict[str, float],
+    n_test: int,
+    out: Path,
+) -> None:
+    """Save BLIP models in float16 with their processor and a model card; several of them in folders
+    named by task.
+    """
+    size = {"height": preprocess.size, "width": preprocess.size}
+    pixels = BlipImageProcessorPil(
+        size=size,
+        resample=preprocess.resample,
+        image_mean=preprocess.mean,
+        image_std=preprocess.std,
+    )
+    table = score_table("score", recipe.test_split, n_test, scores)
+    for task, model in models.items():
+        place = out / task if len(models) > 1 else out
+        model.half().save_pretrained(place)
+        BlipProcessor(pixels, tokenizer).save_pretrained(place)
+        n_params = sum(p.numel() for p in model.parameters())
+        text = f"""# {recipe.name}: a small BLIP for {task}, the backbone of shipped codecs
+
+`{type(model).__name__}`, {n_params:,} parameters, float16, trained from scratch by
+`{command_line("blip", recipe)}`.
+
+{table}
+Trained on `{recipe.train_split}`, seed {recipe.schedule.seed}. {recipe.note}
+"""
+        (place / "README.md").write_text(text + recipe_text(recipe))
+        write_manifest(place)
+    for model in models.values():
+        model.float()

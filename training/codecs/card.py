@@ -1,0 +1,56 @@
+"""a finished codec -> its model card."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from codec.model import FeatureCodec
+from codec.model.config import Calibration
+from training.codecs.recipe import CodecRecipe
+from training.engine.card import command_line, recipe_text, shown_name
+
+_HEAD = """| quality | bytes, mean | drop against the uncut model, points | agreement with it, % |
+|---|---|---|---|
+"""
+
+
+def write_codec_card(codec: FeatureCodec, recipe: CodecRecipe, out: Path) -> None:
+    """Write the model card of a codec, with its calibration."""
+    c = codec.config
+    n_device = sum(p.numel() for p in codec.encoder.parameters())
+    text = f"""# {c.name}: a task-oriented codec
+
+Cuts `{shown_name(c.backbone)}` after block {c.k}; `{c.encoder}` encoder with {n_device:,}
+parameters on the device; latent {c.side} x {c.side} x {c.n_channels}; {c.n_qualities} qualities,
+default {c.default_quality}. {recipe.note}
+Trained by `{command_line("train", recipe)}` with the recipe below.
+
+The default quality was chosen on `{recipe.validation_split}`.
+"""
+    calibration = calibration_text(recipe, c.calibration)
+    (out / "README.md").write_text(text + calibration + recipe_text(recipe))
+
+
+def calibration_text(recipe: CodecRecipe, calibration: tuple[Calibration, ...]) -> str:
+    """The sentence that says what the figures are of, and their table."""
+    rows = "".join(
+        f"| {q} | {row.bytes_mean:.1f} | {row.drop:.2f} | {row.agreement:.2f} |\n"
+        for q, row in enumerate(calibration)
+    )
+    return (
+        f"Calibration: real blobs of the {calibration[0].n_images:,} images of "
+        f"`{recipe.calibration_split}`:\n\n{_HEAD}{rows}"
+    )
+
+
+def replace_calibration(card: str, text: str) -> str:
+    """A card with another `calibration_text` in the place of its own.
+
+    Raises:
+        ValueError: it has none.
+    """
+    found = re.compile(r"Calibration: [^|]*?\n\n(\|[^\n]*\n)+").search(card)
+    if not found:
+        raise ValueError("the model card has no table of the calibration")
+    return card[: found.start()] + text + card[found.end() :]

@@ -1,0 +1,90 @@
+"""tokens at the cut -> loss and labels of a classifier: the label is to be the uncut model's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from codec.device.preprocess import Preprocess
+from codec.model.networks import digest
+from codec.tasks import LABELS
+from training.codecs.objective import Said, divergence
+from training.codecs.recipe import CodecRecipe
+from training.codecs.uncut_logits import UncutLogits
+from training.data.augmentation import augment
+from training.data.images import Images
+
+
+class LabelObjective:
+    """One class for each picture.
+
+    Args:
+        uncut: the classifier, by its task.
+        recipe: says share of labels and size of the shift.
+        data: labelled pictures.
+        known: the uncut model's logits, remembered; None to compute them anew each time.
+    """
+
+    def __init__(
+        self,
+        uncut: dict[str, nn.Module],
+        recipe: CodecRecipe,
+        data: Images,
+        known: UncutLogits | None = None,
+    ) -> None:
+        self.uncut, self.recipe, self.data = uncut, recipe, data
+        self.logits = known or UncutLogits(uncut[LABELS], None, 0, 0, "")
+        if recipe.label_weight and min(data.labels) < 0:
+            raise ValueError(
+                f"label_weight is {recipe.label_weight}, and the images of {recipe.data!r} have no "
+                "labels"
+            )
+
+    def part(self, model: nn.Module) -> nn.Module:
+        """All of it."""
+        return model
+
+    def augment(self, pixels: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """Shifted and flipped."""
+        return augment(pixels, keys, self.recipe.shift)
+
+    @torch.no_grad()
+    def target(
+        self, x: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor | None
+    ) -> torch.Tensor:
+        """(B, L): the uncut model's probabilities with a share of the true label."""
+        return self.recipe.target(self.logits(x, keys), labels)
+
+    def loss(
+        self, tails: Mapping[str, nn.Module], tokens: torch.Tensor, target: torch.Tensor
+    ) -> torch.Tensor:
+        """As `Objective` says."""
+        return divergence(tails[LABELS](tokens).logits, target)
+
+    def said(
+        self, models: Mapping[str, nn.Module], inputs: torch.Tensor, labels: torch.Tensor
+    ) -> Said:
+        """The most probable label of each picture."""
+        return {LABELS: models[LABELS](inputs).logits.argmax(-1).tolist()}
+
+    def truth(self) -> Said:
+        """The true labels."""
+        return {LABELS: self.data.labels}
+
+
+def known_logits(
+    recipe: CodecRecipe, uncut: nn.Module, preprocess: Preprocess, data: Images, runs: Path
+) -> UncutLogits:
+    """The uncut classifier's logits of a recipe's pictures, shared by the runs in a folder.
+
+    They are named by the content of all that they depend on: weights, pixels, how these are
+    augmented and normalised.
+    """
+    n_epochs = recipe.match.epochs + recipe.answer.epochs
+    if not UncutLogits.are_kept(uncut, len(data), n_epochs):
+        return UncutLogits(uncut, None, 0, 0, "")
+    about = f"{digest(uncut.state_dict())} {data.digest()} {recipe.shift} {preprocess}"
+    return UncutLogits(uncut, runs / "uncut-logits", len(data), n_epochs, about)

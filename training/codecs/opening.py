@@ -1,0 +1,44 @@
+"""recipe, split -> objective: the pictures of a split, and what is asked of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from codec.device.preprocess import Preprocess
+from codec.tasks import CAPTIONS, LABELS, QUESTIONS
+from training.codecs.label_objective import LabelObjective, known_logits
+from training.codecs.objective import Objective
+from training.codecs.recipe import CodecRecipe
+from training.codecs.word_objective import WordObjective
+from training.data.images import Images
+from training.data.texts import TextImages, open_source
+
+
+def open_objective(
+    recipe: CodecRecipe,
+    uncut: dict[str, nn.Module],
+    preprocess: Preprocess,
+    split: str,
+    runs: Path | None = None,
+) -> Objective:
+    """A split of a recipe's data and what is asked of it; the uncut classifier's logits are
+    remembered in a folder of `runs`.
+
+    Raises:
+        ValueError: no such data or split, or without the words or labels that the recipe needs.
+    """
+    seed = recipe.match.seed
+    if tuple(uncut) == (LABELS,):
+        images = Images(recipe.data, split, preprocess, recipe.limit, seed)
+        model = uncut[LABELS]
+        known = known_logits(recipe, model, preprocess, images, runs) if runs else None
+        return LabelObjective(uncut, recipe, images, known)
+    data = TextImages(open_source(recipe.data, split, recipe.limit), preprocess, seed)
+    for task, texts in ((CAPTIONS, data.words[0].captions), (QUESTIONS, data.words[0].questions)):
+        if task in uncut and not texts:
+            raise ValueError(
+                f"the codec is for {recipe.task}, and {recipe.data!r} has no words for {task}"
+            )
+    return WordObjective(uncut, recipe, data)

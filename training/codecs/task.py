@@ -1,0 +1,144 @@
+"""a batch of pictures -> loss: the codec in training, in its two stages.
+
+Stage 1, match: the synthesis reproduces the backbone's tokens after block k (normalised distortion
++ rate). Stage 2, answer: rate + KL divergence to the uncut model's outputs, word by word where
+these are words; on the server side synthesis and adapters adapt (Matsubara et al. 2022, arXiv
+2108.11898, sec. 4, for the two stages; Hinton et al. 2015, arXiv 1503.02531, sec. 2, for the
+divergence and its mixture with labels). Every batch holds every quality: samples take turns, and a
+quality can have several turns in a round (`CodecRecipe.shares`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from codec.model import FeatureCodec
+from codec.model.prior import ContextPrior
+from codec.model.split import split
+from training.codecs.building import first_of
+from training.codecs.objective import Objective
+from training.codecs.recipe import CodecRecipe
+from training.data.images import normalise
+from training.data.randomness import uniform
+
+
+class CodecTask(nn.Module):
+    """The codec in training: a batch -> loss, for stage `match` or `answer`."""
+
+    def __init__(
+        self, codec: FeatureCodec, prior: ContextPrior, objective: Objective, recipe: CodecRecipe
+    ) -> None:
+        super().__init__()
+        self.codec, self.prior, self.recipe, self.objective = codec, prior, recipe, objective
+        # in a list: not part of the checkpoint
+        self._head = [split(first_of(objective.uncut), recipe.k).head]
+        self.adapters = [p for p in codec.tail.parameters() if p.requires_grad]
+        self.stage = "match"
+        self.rate_weights: torch.Tensor
+        self.turns: torch.Tensor
+        self.spread: torch.Tensor
+        self.register_buffer("rate_weights", torch.tensor(recipe.rate_weights), persistent=False)
+        self.register_buffer("turns", recipe.turns(), persistent=False)
+        self.register_buffer("spread", torch.ones(codec.synthesis.grid.width))
+
+    @property
+    def fast_parameters(self) -> list[nn.Parameter]:
+        """Gains and prior: from one rate to another a gain goes from 1 to 70 and takes means and
+        scales of the symbols with it.
+        """
+        return [self.codec.log_gain, *self.prior.parameters()]
+
+    def _apply(self, *args: Any, **kwargs: Any) -> CodecTask:
+        for model in self.objective.uncut.values():
+            model._apply(*args, **kwargs)  # it goes where the codec goes
+        return super()._apply(*args, **kwargs)
+
+    @torch.no_grad()
+    def measure(self, n: int = 256) -> None:
+        """Of the first `n` pictures: each token channel's variance, the unit of the distortion in
+        stage 1; and the prior's means.
+        """
+        data = self.objective.data
+        pixels = torch.stack([data[i][0] for i in range(min(n, len(data)))])
+        x = normalise(pixels, self.codec.config.preprocess)
+        self.spread.copy_(self._head[0](x).var(dim=(0, 1)) + 1e-6)
+        self.prior.recentre(self.codec.encoder(x))
+
+    def set_stage(self, stage: Literal["match", "answer"]) -> None:
+        """Only the stage's own parameters want gradients: in `match` the adapters rest."""
+        self.stage = stage
+        for p in self.adapters:
+            p.requires_grad_(stage == "answer")
+
+    def forward(
+        self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        codec = self.codec
+        x = normalise(self.objective.augment(pixels, keys), codec.config.preprocess)
+        x = x.contiguous(memory_format=torch.channels_last)
+        quality = self.turns[torch.arange(len(x), device=x.device) % len(self.turns)]
+        scaled = codec.scale(codec.encoder(x).float(), quality)
+        noise = uniform(keys, scaled[0].numel(), stream=1).view_as(scaled) - 0.5
+        # straight through; the rate sees noise (Minnen, Singh 2020, 2007.08739)
+        rounded = scaled + (scaled.round() - scaled).detach()
+        bits = self.prior.bits(
+            soft_round(scaled, self.recipe.sharpness) + noise, rounded, codec.log_gain, quality
+        )
+        tokens = codec.synthesise(rounded, quality)
+        task = (
+            self._match(tokens, x)
+            if self.stage == "match"
+            else self._answer(tokens, x, labels, keys)
+        )
+        return rate_task_loss(bits, task, quality, self.rate_weights)
+
+    def _match(self, tokens: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Squared error of the tokens over their variance, per channel: (B,)."""
+        with torch.no_grad():
+            target = self._head[0](x).float()
+        error = (tokens.float() - target).square() / self.spread
+        return self.recipe.match_weight * error.mean(dim=(1, 2))
+
+    def _answer(
+        self, tokens: torch.Tensor, x: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor
+    ) -> torch.Tensor:
+        """KL divergence from the target, the uncut models' answers with a share of the truth, to
+        the tails', in nats: (B,).
+        """
+        return self.objective.loss(self.codec.tails, tokens, self.objective.target(x, labels, keys))
+
+
+def soft_round(values: torch.Tensor, sharpness: float) -> torch.Tensor:
+    """Values drawn towards the nearest integer: from none of the way (sharpness 0) to all of it
+    (infinity).
+
+    Of the noise that stands for rounding in the rate, a small value of a fine quality's channel is
+    charged bits that it never takes, as it is rounded to zero; drawn there first, it is charged
+    fewer (Agustsson, Theis 2020, "Universally quantized neural compression", arXiv 2006.09952, sec.
+    4).
+    """
+    if not sharpness:
+        return values
+    middle = values.floor() + 0.5
+    return middle + torch.tanh(sharpness * (values - middle)) / (2 * math.tanh(sharpness / 2))
+
+
+def rate_task_loss(
+    bits: torch.Tensor, task: torch.Tensor, quality: torch.Tensor, rate_weights: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Bits and task loss (B,) of samples at `quality` (B,) -> the loss, and what each quality takes
+    and loses, for the log.
+    """
+    number = torch.bincount(quality, minlength=len(rate_weights)).clamp_min(1)
+    log = {
+        f"{name}_q{i}": mean
+        for name, value in (("bytes", bits / 8), ("task", task))
+        for i, mean in enumerate(
+            torch.zeros_like(rate_weights).index_add(0, quality, value.detach().float()) / number
+        )
+    }
+    return {"loss": (task + rate_weights[quality] * bits).mean()} | log
