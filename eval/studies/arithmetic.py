@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -100,9 +101,17 @@ def _rounded(
         round_input, round_weight, round_result = functions
         with torch.no_grad():
             module.get_parameter("weight").copy_(round_weight(module.get_parameter("weight")))
-        module.register_forward_pre_hook(lambda module, inputs, f=round_input: (f(inputs[0]),))  # type: ignore[misc]
-        module.register_forward_hook(lambda module, inputs, output, f=round_result: f(output))  # type: ignore[misc]
+        module.register_forward_pre_hook(_on_input(round_input))
+        module.register_forward_hook(_on_result(round_result))
     for module in made.modules() if norms else ():
         if isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
-            module.register_forward_hook(lambda module, inputs, output: half(output))
+            module.register_forward_hook(_on_result(half))
     return made
+
+
+def _on_input(rounding: Rounding) -> Callable[..., Any]:
+    return lambda module, inputs: (rounding(inputs[0]),)
+
+
+def _on_result(rounding: Rounding) -> Callable[..., Any]:
+    return lambda module, inputs, output: rounding(output)

@@ -55,7 +55,7 @@ class Workload(NamedTuple):
     ideal_bytes: float
 
 
-def latent(codec: FeatureCodec, quality: int, n_images: int, batch: int) -> Workload:
+def coded_pictures(codec: FeatureCodec, quality: int, n_images: int, batch: int) -> Workload:
     """A codec's symbols of `n_images` bundled pictures, in batches of `batch`."""
     pictures = sorted((shipped_root() / "samples" / "cifar10").glob("*.png"))
     symbols = codec.symbols(Device(codec).preprocess(pictures), quality)
@@ -181,8 +181,8 @@ def measure(load: Workload, n_repetitions: int, name: str) -> dict[str, tuple[fl
 def workloads(codec: FeatureCodec, quality: int, turn: int) -> dict[str, Workload]:
     """Every workload by name."""
     return {
-        "one image": latent(codec, quality, turn, 1),
-        f"batches of {BATCH}": latent(codec, quality, BATCH, BATCH),
+        "one image": coded_pictures(codec, quality, turn, 1),
+        f"batches of {BATCH}": coded_pictures(codec, quality, BATCH, BATCH),
         f"{N_POSITIONS} x {N_CHANNELS} synthetic": synthetic(turn),
     }
 

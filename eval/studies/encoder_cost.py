@@ -44,9 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     check_installed()
     recipe = read_recipe(CodecRecipe, options.recipe, options.overrides)
-    config = config_of(recipe)
-    if config is None:
-        raise SystemExit(f"{options.recipe} is not of a student encoder for {SIZE} x {SIZE} pixels")
+    try:
+        config = config_of(recipe)
+    except ValueError as error:
+        kind = f"a student encoder for {SIZE} x {SIZE} pixels"
+        raise SystemExit(f"{options.recipe} is not of {kind}: {error}") from error
     one_block, cost = block(), device_cost(student(config), SIZE)
     run_block = session(graph(one_block, TOKENS), "x", TOKENS)
     table = make_table("target", ">parameters", ">ONNX", ">encoder", ">block", ">encoder / block")
@@ -60,13 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"multiply-accumulates: encoder {ours:.0f} M, block {theirs:.0f} M")
 
 
-def config_of(recipe: CodecRecipe) -> CodecConfig | None:
-    """The shape of a recipe's codec, None where that has no student for pictures of this size."""
-    try:
-        config = recipe.config(Preprocess(SIZE))
-    except ValueError:
-        return None
-    return config if config.encoder == "student" else None
+def config_of(recipe: CodecRecipe) -> CodecConfig:
+    """The shape of a recipe's codec.
+
+    Raises:
+        ValueError: it has no student, or none for pictures of this size.
+    """
+    config = recipe.config(Preprocess(SIZE))
+    if config.encoder != "student":
+        raise ValueError(f"its encoder is {config.encoder!r}")
+    return config
 
 
 def student(config: CodecConfig) -> torch.nn.Module:

@@ -19,7 +19,8 @@ from training.scenes.text import captions as captions_of
 
 
 def test_the_interval_of_the_drop_is_the_paired_one() -> None:
-    labels = LabelEvaluator(SimpleNamespace(label_column="label", labels=[0, 0, 0, 1]), 2)  # type: ignore[arg-type]
+    images: Any = SimpleNamespace(label_column="label", labels=[0, 0, 0, 1])
+    labels = LabelEvaluator(images, 2)
     assert labels.score([0, 1, 1, 1], [0, 0, 1, 1])[:4] == (4, 50, 75, 75)
     # differences 0, 1, 0, 0
     assert labels.score([0, 1, 1, 1], [0, 0, 1, 1]).margin == pytest.approx(196 * 3**0.5 / 4 / 2)
@@ -29,7 +30,8 @@ def test_the_interval_of_bleu_is_a_paired_bootstrap_over_pictures(
     tiny_blips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intervals, "N_RESAMPLINGS", 30)
-    references = [list(captions_of(open_source("scenes", "test[:20]").scene(i))) for i in range(20)]  # type: ignore[union-attr]
+    source: Any = open_source("scenes", "test[:20]")
+    references = [list(captions_of(source.scene(i))) for i in range(20)]
     uncut, own = (
         [texts[0] for texts in references],
         [texts[i % 2] + " ball" * (i % 3) for i, texts in enumerate(references)],

@@ -30,7 +30,6 @@ def test_the_recipe_for_vit_base_keeps_to_3_mb_and_to_a_sixth_of_a_blocks_produc
     """
     recipe = read_recipe(CodecRecipe, "vit-base-imagenet-codec", [])
     config = encoder_cost.config_of(recipe)
-    assert config is not None
     sizes = {
         target: len(model.SerializeToString())
         for target, model in encoder_cost.graphs(config).items()
@@ -50,7 +49,6 @@ def test_a_recipe_of_another_size_is_refused() -> None:
 def test_the_student_is_the_recipes_own_folded_as_the_codec_has_it() -> None:
     shape = [*SMALL, "side=14", "fold=2", "n_channels=6"]
     config = encoder_cost.config_of(read_recipe(CodecRecipe, "vit-base-imagenet-codec", shape))
-    assert config is not None
     student = encoder_cost.student(config)
     assert student.get_parameter("project.weight").shape[0] == 2 * 2 * 6
     pixels = torch.zeros(1, 3, encoder_cost.SIZE, encoder_cost.SIZE)
