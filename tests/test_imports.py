@@ -25,7 +25,7 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
         "train",
         "calibrate",
     ),
-    "eval": ("methods", "measuring", "report", "plot", "samples", "sweep", "studies"),
+    "eval": ("methods", "measuring", "studies", "report", "plot", "samples", "sweep"),
 }
 PACKAGES = ("codec", "training", "eval")
 FACE = {"coding", "model", "pipeline"}
@@ -136,12 +136,33 @@ def test_no_file_imports_itself_over_others():
 
 SPLIT_FILES = tuple(f"codec/model/{name}.py" for name in ("split", "split_tower", "split_text"))
 INSIDES = set(
-    """
-    vision_model text_model text_encoder text_decoder bert vit deit dinov2 embeddings
-    patch_embeddings patch_embedding position_embeddings position_embedding num_patches projection
-    cls_token pooler attention crossattention q_proj k_proj v_proj cls base_model_prefix
-    _supports_sdpa
-    """.split()
+    [
+        "vision_model",
+        "text_model",
+        "text_encoder",
+        "text_decoder",
+        "bert",
+        "vit",
+        "deit",
+        "dinov2",
+        "embeddings",
+        "patch_embeddings",
+        "patch_embedding",
+        "position_embeddings",
+        "position_embedding",
+        "num_patches",
+        "projection",
+        "cls_token",
+        "pooler",
+        "attention",
+        "crossattention",
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "cls",
+        "base_model_prefix",
+        "_supports_sdpa",
+    ]
 )
 """Parts of transformers' models: no output, configuration or public call has these names."""
 

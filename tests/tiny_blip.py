@@ -19,7 +19,10 @@ from transformers import (
 )
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-SENTENCES = "a large ring is left of the small cube ; how many red blue green thing ##s ? what colour one two three right there yes no"
+SENTENCES = (
+    "a large ring is left of the small cube ; how many red blue green thing ##s ? "
+    "what colour one two three right there yes no"
+)
 VOCABULARY = {word: i for i, word in enumerate([*SPECIAL, *SENTENCES.split(), "[DEC]", "[ENC]"])}
 MODELS: dict[str, Any] = {
     "image-to-text": BlipForConditionalGeneration,

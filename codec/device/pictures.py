@@ -93,7 +93,7 @@ def _upright(image: Image.Image, name: str) -> Image.Image:
     _check_extent(image.size, name)
     try:
         turned = _TURNED.get(_orientation(image))
-        upright: Image.Image = image if turned is None else image.transpose(turned)  # type: ignore[arg-type]
+        upright: Any = image if turned is None else image.transpose(turned)
         return upright.convert("RGB")
     except MemoryError:
         raise

@@ -35,9 +35,7 @@ from codec.model.split import share_tower, split, token_grid
 from codec.model.transforms import Synthesis, add_adapters
 
 CHANGES = ("dead_zone", "layers", "name", "default_quality", "calibration")
-"""What two codecs of the same networks may differ in: none of it changes a weight or a tensor's
-shape.
-"""
+"""What codecs of the same networks may differ in: none of it changes a weight or a shape."""
 
 
 class FeatureCodec(FeatureEncoder):

@@ -102,6 +102,7 @@ def _shapes(file: Path) -> dict[str, list[int]]:
 
     try:
         with safe_open(file, framework="numpy") as opened:
-            return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
+            names = opened.keys()
+            return {name: opened.get_slice(name).get_shape() for name in names}
     except SafetensorError as error:
         raise ValueError(f"{file} cannot be read: {error}") from error

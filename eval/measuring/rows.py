@@ -1,11 +1,11 @@
-"""measurements <-> JSON lines: one row for each codec or baseline at one quality; sweep writes,
-plot and report read.
+"""measurements <-> JSON lines: one row for each method at one quality; a sweep writes them, plot
+and report read them.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ SCORES = {
     CAPTIONS: "BLEU-4, %",
     QUESTIONS: "accuracy of answers, %",
 }
-"""What `score` is, by task; `eval.measuring.asked` says how each is measured."""
+"""What `score` is, by task; `eval.measuring.evaluators` says how each is measured."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,12 @@ class Row:
     """One codec at one quality, on one split of a data set, asked for one task; a blob that serves
     several tasks has a row for each.
 
+    The fields with a default came later: files of earlier sweeps lack them.
+
     Attributes:
-        codec: name of the codec or baseline, `uncut` for the uncut model.
-        quality: rate index of a codec, quality setting of a picture codec, cut k of token
-            baselines; None where there is none.
+        codec: name of the codec or of another method, as `eval.methods.method` has them.
+        quality: rate index of a codec, quality setting of a picture codec, cut k of plain tokens;
+            None where there is none.
         task: what was asked, of `codec.tasks.TASKS`.
         data: base name of the data and its split.
         bytes_mean, bytes_p50, bytes_p95: bytes of real blobs, header included, an image; raw pixels
@@ -38,9 +40,12 @@ class Row:
         score, score_uncut, drop: the task's of `SCORES`, the uncut model's, and their difference,
             in points (0-100).
         agreement: share of labels, captions or answers that are the uncut model's, in percent.
-        encode_ms, decode_ms: an image, in batches; see `eval.measuring.measure`.
+        encode_ms, decode_ms: an image, in batches; see `eval.measuring.tally`.
         device_params, device_macs: parameters and multiply-accumulates for one image of the network
             on the device.
+        drop_margin: half the 95% interval of the drop, in points; what interval that is,
+            `eval.measuring.evaluators` says for each task.
+        n_answers: how many answers the score is of, which may be several a picture.
     """
 
     codec: str
@@ -60,20 +65,31 @@ class Row:
     decode_ms: float
     device_params: int
     device_macs: int
+    drop_margin: float | None = None
+    n_answers: int | None = None
 
 
-KEYS = tuple(f.name for f in fields(Row))
+KEYS = tuple(f.name for f in fields(Row) if f.default is MISSING)
+"""What every row has."""
+LATER = {f.name: f.default for f in fields(Row) if f.default is not MISSING}
+"""What earlier files lack, with what stands for it then."""
+TEXTS = ("codec", "task", "data")
 
 
 def write_rows(rows: list[Row], path: Path) -> None:
-    """Write rows as JSON lines, whole or not at all."""
+    """Write rows as JSON lines, whole or not at all; a later key only where it has a value."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for row in rows:
+        values = asdict(row)
+        kept = {k: v for k, v in values.items() if k not in LATER or v != LATER[k]}
+        lines.append(json.dumps(kept) + "\n")
     with whole_file(path) as file:
-        file.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+        file.write_text("".join(lines))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The inverse of `write_rows`, as dictionaries.
+    """The inverse of `write_rows`, as dictionaries with all keys of `Row`.
 
     Raises:
         ValueError: no such file, no rows in it, or a line that is not a row; the message says
@@ -106,17 +122,15 @@ def _parsed(line: str, place: str) -> dict[str, Any]:
         raise ValueError(f"{place} is not JSON: {error.msg}") from error
     if missing := [key for key in KEYS if not isinstance(row, dict) or key not in row]:
         raise ValueError(f"{place} is not a row of eval.sweep: it lacks {', '.join(missing)}")
-    numbers = [
-        key for key in KEYS if key not in ("codec", "quality", "task", "data", "bits_estimated")
-    ]
-    if wrong := [
-        key
-        for key in numbers
-        if isinstance(row[key], bool) or not isinstance(row[key], (int, float))
-    ]:
-        raise ValueError(f"{place}: {wrong[0]} is not a number")
+    row = LATER | row
+    for key in (*KEYS, *LATER):
+        may_lack = key in LATER or key in ("quality", "bits_estimated")
+        if key in TEXTS or (may_lack and row[key] is None):
+            continue
+        if isinstance(row[key], bool) or not isinstance(row[key], (int, float)):
+            raise ValueError(f"{place}: {key} is not a number")
     if row["bytes_mean"] <= 0 or not isinstance(row["codec"], str):
         raise ValueError(f"{place} has no codec or no bytes")
     if row["task"] not in SCORES:
         raise ValueError(f"{place}: task {row['task']!r} is none of {', '.join(SCORES)}")
-    return dict(row)
+    return row

@@ -40,4 +40,9 @@ def caption_facts(captions: Sequence[str], scenes: Sequence[Scene]) -> FactScore
     """
     check_pairs(captions, scenes, "captions", "scenes")
     verdicts = [judge(caption, scene) for caption, scene in zip(captions, scenes, strict=True)]
-    return FactScore(*(sum(verdict[field] for verdict in verdicts) for field in range(4)))  # type: ignore[misc]
+    return FactScore(
+        sum(verdict.stated for verdict in verdicts),
+        sum(verdict.true for verdict in verdicts),
+        sum(verdict.visible for verdict in verdicts),
+        sum(verdict.named for verdict in verdicts),
+    )

@@ -1,17 +1,12 @@
-"""pixels -> blobs -> tokens by a codec built the usual way, the baseline `bottleneck`.
+"""pixels -> blobs -> tokens by a codec built the usual way: the backbone's own blocks, a linear
+map, compressai's factorised prior, a linear map back.
 
-The backbone's own blocks, a linear map, compressai's factorised prior, a linear map back.
-
-python -m eval.methods.bottleneck RECIPE [key=value ...] trains it for as many steps as the recipe
-gives a codec, on the same data, cut, objective and adapters, at every second of its qualities;
-`python -m eval.sweep --bottleneck OUT` then measures it.
+`python -m eval.studies.bottleneck` trains it; `python -m eval.sweep --bottleneck FOLDER` measures
+it.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +16,19 @@ from torch import nn
 
 from codec.coding.container import pack, unpack
 from codec.device.preprocess import Preprocess
-from codec.files import whole_file
 from codec.model.backbone import load_backbone, task_of
 from codec.model.config import CodecConfig
 from codec.model.split import split, token_grid
 from codec.model.transforms import add_adapters
-from codec.tasks import LABELS
-from eval.methods.factorised import fit_bottleneck
+from eval.methods.factorised import fit_factorised_prior
 from eval.methods.method import BOTTLENECK, Cost, DecodeError, device_cost
-from training.codecs.building import load_models
-from training.codecs.objective import Objective
-from training.codecs.opening import open_objective
 from training.codecs.recipe import CodecRecipe
 from training.codecs.start import spread_gains
-from training.codecs.task import rate_task_loss
 from training.data.images import normalise
-from training.data.randomness import uniform
-from training.engine.command import run_command
-from training.engine.loop import is_first_process, train
 from training.engine.recipe import read_recipe
 
-RATE_STRIDE = 4
-"""In training the bottleneck's rate is measured on every 4th token, from one that changes: the
-density is the larger part of a step.
-"""
-
-COMPONENT_IMAGES = 1000
-"""Training pictures whose tokens' principal components the bottleneck's maps start from."""
+WEIGHTS, RECIPE = "bottleneck.safetensors", "recipe.json"
+"""Files of a trained bottleneck's folder."""
 
 
 class LinearBottleneck(nn.Module):
@@ -76,7 +57,7 @@ class LinearBottleneck(nn.Module):
         self.log_gain = nn.Parameter(torch.full((n_qualities, grid.width), -0.5))
         spread_gains(self.log_gain, recipe.rate_weights)
         self.density = EntropyBottleneck(grid.width * n_qualities, init_scale=4)
-        # for compressai's own tables: `fit_bottleneck` makes those
+        # they are for compressai's own tables, which `fit_factorised_prior` makes
         self.density.quantiles.requires_grad_(False)
 
     @torch.no_grad()
@@ -134,40 +115,6 @@ class LinearBottleneck(nn.Module):
         }
 
 
-class BottleneckTask(nn.Module):
-    """`LinearBottleneck` in training: a batch -> loss, rate + KL divergence to the target of the
-    codec's second stage.
-    """
-
-    def __init__(
-        self,
-        bottleneck: LinearBottleneck,
-        recipe: CodecRecipe,
-        preprocess: Preprocess,
-        objective: Objective,
-    ) -> None:
-        super().__init__()
-        self.bottleneck, self.preprocess, self.objective = bottleneck, preprocess, objective
-        self.rate_weights: torch.Tensor
-        self.register_buffer("rate_weights", torch.tensor(recipe.rate_weights), persistent=False)
-
-    def forward(
-        self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        q = len(self.rate_weights)
-        x = normalise(self.objective.augment(pixels, keys), self.preprocess)
-        quality = torch.arange(len(x), device=x.device) % q
-        scaled = self.bottleneck.scaled(x, quality)
-        sampled = scaled[:, int(keys[0]) % RATE_STRIDE :: RATE_STRIDE]
-        noise = uniform(keys, sampled[0].numel(), stream=1).view_as(sampled) - 0.5
-        bits = self.bottleneck.bits(sampled + noise) * scaled.shape[1] / sampled.shape[1]
-        tokens = self.bottleneck.tokens(scaled + (scaled.round() - scaled).detach(), quality)
-        task = self.objective.loss(
-            {LABELS: self.bottleneck.tail}, tokens, self.objective.target(x, labels, keys)
-        )
-        return rate_task_loss(bits, task, quality, self.rate_weights)
-
-
 class Bottleneck:
     """A trained `LinearBottleneck` at one quality, coded by compressai, in the codec's
     container.
@@ -223,58 +170,22 @@ class Bottleneck:
         return float(-torch.log2(self.prior(symbols, training=False)[1]).sum())
 
 
-def run(recipe: CodecRecipe, out: Path) -> LinearBottleneck:
-    """Train the bottleneck by a codec's recipe into `out`: one stage, as long as the codec's
-    two.
-    """
-    from safetensors.torch import save_file
-
-    recipe = replace(recipe, rate_weights=recipe.rate_weights[::2], shares=(), even_from=None)
-    preprocess = recipe.preprocess()
-    backbone: Any = load_backbone(recipe.backbone, Path())
-    backbone.set_attn_implementation("eager")  # its backward takes half the time of sdpa's on a CPU
-    torch.manual_seed(recipe.answer.seed)
-    uncut, bottleneck = load_models(recipe), LinearBottleneck(backbone, recipe)
-    objective = open_objective(recipe, uncut, preprocess, recipe.train_split, out.parent)
-    data = objective.data
-    some = torch.stack([data[i][0] for i in range(min(COMPONENT_IMAGES, len(data)))])
-    bottleneck.start_from_components(normalise(some, preprocess))
-    schedule = replace(recipe.answer, epochs=recipe.match.epochs + recipe.answer.epochs)
-    task = BottleneckTask(bottleneck, recipe, preprocess, objective)
-    for module in (bottleneck.head, bottleneck.tail, uncut[LABELS]):
-        module.compile(dynamic=False)
-    train(task, data, schedule, out / "train")
-    task.to("cpu")
-    if is_first_process():
-        with whole_file(out / "bottleneck.safetensors") as file:
-            save_file(
-                {
-                    name: p.detach().half().contiguous()
-                    for name, p in bottleneck.own_parameters().items()
-                },
-                file,
-            )
-        with whole_file(out / "recipe.json") as file:
-            file.write_text(json.dumps(asdict(recipe), indent=2) + "\n")
-    return bottleneck
-
-
 def load_bottleneck(folder: Path) -> tuple[LinearBottleneck, CodecRecipe]:
-    """What `run` wrote.
+    """What `eval.studies.bottleneck` wrote.
 
     Raises:
         ValueError: `folder` holds no trained bottleneck.
     """
     from safetensors.torch import load_file
 
-    if not (folder / "recipe.json").is_file() or not (folder / "bottleneck.safetensors").is_file():
+    if not (folder / RECIPE).is_file() or not (folder / WEIGHTS).is_file():
         raise ValueError(
-            f"{folder} holds no trained bottleneck: python -m eval.methods.bottleneck RECIPE --out "
+            f"{folder} holds no trained bottleneck: python -m eval.studies.bottleneck RECIPE --out "
             f"{folder} trains one"
         )
-    recipe = read_recipe(CodecRecipe, folder / "recipe.json")
+    recipe = read_recipe(CodecRecipe, folder / RECIPE)
     model = LinearBottleneck(load_backbone(recipe.backbone, Path()), recipe)
-    weights, own = load_file(folder / "bottleneck.safetensors"), model.own_parameters()
+    weights, own = load_file(folder / WEIGHTS), model.own_parameters()
     if set(weights) != set(own):
         raise ValueError(f"the weights in {folder} are not those of its recipe")
     with torch.no_grad():
@@ -311,10 +222,6 @@ def bottleneck_methods(folder: Path, pixels: torch.Tensor, config: CodecConfig) 
         symbols = np.concatenate(
             [method.symbols(some).numpy().astype(np.int32) for some in pixels.split(100)]
         )
-        method.prior = fit_bottleneck(symbols)
+        method.prior = fit_factorised_prior(symbols)
         methods.append(method)
     return methods
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(CodecRecipe, run, __doc__))

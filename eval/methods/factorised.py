@@ -1,5 +1,5 @@
-"""a codec's symbols -> blobs by compressai's factorised prior, the baseline `factorised`: only the
-bytes differ from the codec's.
+"""a codec's symbols -> blobs by compressai's factorised prior: only the bytes differ from the
+codec's.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
 
 from codec.coding.container import pack, unpack
 from codec.model import FeatureCodec
-from eval.methods.method import Cost, DecodeError
+from eval.methods.method import FACTORISED, Cost, DecodeError
 from training.data.images import normalise
+
+FIT_BATCH = 64
 
 
 class Factorised:
@@ -29,11 +33,11 @@ class Factorised:
         codec: FeatureCodec,
         quality: int,
         cost: Cost,
-        bottleneck: Any,
-        name: str = "factorised",
+        prior: Any,
+        name: str = FACTORISED,
     ) -> None:
         self.name, self.quality, self.cost = name, quality, cost
-        self.codec, self.models, self.bottleneck = codec, codec.tails, bottleneck
+        self.codec, self.models, self.prior = codec, codec.tails, prior
 
     def symbols(self, pixels: torch.Tensor) -> NDArray[np.int32]:
         """Pixels -> symbols (B, C, M) int32, the codec's."""
@@ -42,13 +46,13 @@ class Factorised:
         ).transpose(0, 2, 1)
 
     def encode(self, pixels: torch.Tensor) -> list[bytes]:
-        strings = self.bottleneck.compress(torch.from_numpy(self.symbols(pixels)).float())
+        strings = self.prior.compress(torch.from_numpy(self.symbols(pixels)).float())
         return [pack(string, self.quality, self.codec.fingerprint) for string in strings]
 
     def read(self, blobs: list[bytes]) -> torch.Tensor:
         """Blobs -> symbols (B, C, M) float32."""
         payloads = [unpack(blob, self.codec.fingerprint).payload for blob in blobs]
-        symbols: torch.Tensor = self.bottleneck.decompress(payloads, (self.codec.config.side**2,))
+        symbols: torch.Tensor = self.prior.decompress(payloads, (self.codec.config.side**2,))
         return symbols
 
     def decode(self, blobs: list[bytes]) -> torch.Tensor:
@@ -63,11 +67,33 @@ class Factorised:
                 f"{self.name}, quality {self.quality}: the decoded symbols are not the codec's"
             )
         return float(
-            -torch.log2(self.bottleneck(torch.from_numpy(symbols).float(), training=False)[1]).sum()
+            -torch.log2(self.prior(torch.from_numpy(symbols).float(), training=False)[1]).sum()
         )
 
 
-def fit_bottleneck(symbols: NDArray[np.int32], n_steps: int = 300) -> Any:
+@torch.inference_mode()
+def factorised_methods(
+    codec: FeatureCodec, pixels: torch.Tensor, cost: Cost, name: str, console: Console
+) -> list[Factorised]:
+    """A codec's symbols in compressai's coder, at every third quality; the prior is fitted to
+    pixels (n, 3, S, S) uint8.
+    """
+    methods = []
+    with Progress(console=console, transient=True) as progress:
+        for q in progress.track(
+            codec.qualities[::3],
+            description=f"fitting the factorised prior to {len(pixels)} images",
+        ):
+            symbols = [
+                codec.symbols(normalise(x, codec.config.preprocess), q)
+                for x in pixels.split(FIT_BATCH)
+            ]
+            prior = fit_factorised_prior(np.concatenate(symbols).transpose(0, 2, 1))
+            methods.append(Factorised(codec, q, cost, prior, name))
+    return methods
+
+
+def fit_factorised_prior(symbols: NDArray[np.int32], n_steps: int = 300) -> Any:
     """compressai's factorised prior fitted to symbols (n, C, M) and ready to code.
 
     Adam on the code length of the integers themselves, which is what its coder pays for, over all
@@ -87,21 +113,21 @@ def fit_bottleneck(symbols: NDArray[np.int32], n_steps: int = 300) -> Any:
     torch.set_num_threads(1)  # the products are too small to share out
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(0)
-        bottleneck = EntropyBottleneck(n_channels, init_scale=4)
+        prior = EntropyBottleneck(n_channels, init_scale=4)
         values, weights = values.clone(), weights.clone()
         optimiser = torch.optim.Adam(
-            [p for p in bottleneck.parameters() if p is not bottleneck.quantiles], lr=0.03
+            [p for p in prior.parameters() if p is not prior.quantiles], lr=0.03
         )
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps)
         for _ in range(n_steps):
             optimiser.zero_grad()
-            likelihood = bottleneck._likelihood(values)[0].clamp_min(1e-9)
+            likelihood = prior._likelihood(values)[0].clamp_min(1e-9)
             (-torch.log2(likelihood) * weights).sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             decay.step()
     torch.set_num_threads(n_threads)
     with torch.no_grad():
-        bottleneck._update_quantiles()
-        bottleneck.quantiles.round_().clamp_(low - 1, high + 1)
-        bottleneck.update(force=True)
-    return bottleneck.eval()
+        prior._update_quantiles()
+        prior.quantiles.round_().clamp_(low - 1, high + 1)
+        prior.update(force=True)
+    return prior.eval()

@@ -1,5 +1,5 @@
-"""pixels -> blobs -> what a model continues from: the common shape of everything a sweep measures,
-for codecs and for the uncut model.
+"""pixels -> blobs -> what a model continues from: the shape of every method that a sweep measures,
+what it costs the device, and the names that rows have.
 """
 
 from __future__ import annotations
@@ -7,18 +7,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from codec.device.preprocess import Preprocess
-from codec.model import FeatureCodec
-from training.data.images import normalise
-
 UNCUT = "uncut"
 """`codec` of the row that holds the uncut model's own score."""
+FACTORISED = "factorised"
 BASELINES = (
     "jpeg",
     "webp",
@@ -27,10 +23,19 @@ BASELINES = (
     "webp-lossless",
     "tokens-fp16",
     "tokens-int8-zstd",
-    "factorised",
+    FACTORISED,
 )
+"""What a sweep measures beside the codecs, by the names that `--baselines` takes."""
 BOTTLENECK = "bottleneck"
-"""The codec built the usual way that `eval.methods.bottleneck` trains."""
+"""The codec built the usual way that `eval.studies.bottleneck` trains."""
+
+
+def baseline_of(name: str) -> str | None:
+    """The baseline that the `codec` of a row belongs to, None where it is no baseline: `jpeg@16` is
+    of `jpeg`, `factorised (NAME)` of `factorised`.
+    """
+    base = name.partition("@")[0].partition(" (")[0]
+    return base if base in BASELINES else None
 
 
 class DecodeError(Exception):
@@ -45,7 +50,7 @@ class Cost(NamedTuple):
 
 
 class Method(Protocol):
-    """Uncut model, codec or baseline at one quality: what is measured.
+    """The uncut model, a codec or a baseline at one quality: what is measured.
 
     `encode` takes pixels (B, 3, S, S) uint8 and gives one blob an image; `decode` takes these and
     gives what the models continue from: `pixel_values` (B, 3, S, S) for uncut models, tokens (B, N,
@@ -71,51 +76,6 @@ class Method(Protocol):
     def decode(self, blobs: list[bytes]) -> torch.Tensor: ...
 
     def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float | None: ...
-
-
-class Uncut:
-    """The uncut models, by task, on raw pixels."""
-
-    def __init__(self, models: Mapping[str, nn.Module], preprocess: Preprocess) -> None:
-        self.name, self.quality, self.cost = UNCUT, None, Cost(0, 0)
-        self.models, self.preprocess = models, preprocess
-
-    def encode(self, pixels: torch.Tensor) -> list[bytes]:
-        return [image.tobytes() for image in pixels.numpy()]
-
-    def decode(self, blobs: list[bytes]) -> torch.Tensor:
-        size = self.preprocess.size
-        pixels = np.stack(
-            [np.frombuffer(blob, dtype=np.uint8).reshape(3, size, size) for blob in blobs]
-        )
-        return normalise(torch.from_numpy(pixels), self.preprocess)
-
-    def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float | None:
-        return None
-
-
-class Coded:
-    """A codec at one of its qualities."""
-
-    def __init__(self, codec: FeatureCodec, quality: int, cost: Cost) -> None:
-        self.name, self.quality, self.cost = codec.config.name, quality, cost
-        self.codec, self.models = codec, codec.tails
-
-    def encode(self, pixels: torch.Tensor) -> list[bytes]:
-        return self.codec.encode(normalise(pixels, self.codec.config.preprocess), self.quality)
-
-    def decode(self, blobs: list[bytes]) -> torch.Tensor:
-        return self.codec.decode(blobs)
-
-    def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float:
-        codec = self.codec
-        symbols = codec.symbols(normalise(pixels, codec.config.preprocess), self.quality)
-        if not np.array_equal(codec.read(blobs)[0], symbols):
-            raise DecodeError(
-                f"{self.name}, quality {self.quality}: a blob does not hold the symbols that were "
-                "encoded"
-            )
-        return float(codec.prior.bits(symbols, self.quality).sum())
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@ its steps removed.
 
 Without arguments it prints the shipped measurements and draws them. `--train RECIPE key=value ...`
 makes them anew: it trains the recipe once as it is and once for each step without it, measures real
-blobs (`eval.studies.compare`), and writes the rows.
+blobs (`eval.studies.counting`), and writes the rows.
 """
 
 from __future__ import annotations
@@ -14,32 +14,21 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from rich.progress import track
-
-from codec.coding.coders import usual
 from codec.coding.container import HEADER_BYTES
-from codec.coding.exact import LIMIT
-from codec.coding.tables import Tables
 from codec.model import FeatureCodec
 from codec.show.plot import save_figure
 from eval.studies.compare import (
     Compared,
-    Counted,
     arguments,
-    command_of,
     compare,
-    count,
-    images_of,
-    kept,
+    print_curves,
     read_compared,
-    trained,
     write_compared,
 )
+from eval.studies.counting import Counted, command_of, count, images_of, kept, trained
+from eval.studies.static_tables import static_bytes
 from training.codecs.recipe import CodecRecipe
-from training.data.images import Images, batches, normalise
+from training.data.images import Images
 from training.engine.recipe import read_recipe
 
 SHIPPED = Path(__file__).parent.parent.parent / "docs" / "ablation.jsonl"
@@ -79,38 +68,6 @@ NO_TRAINING = 4
 """The first so many steps are measured on the codec as it is; for `PLAIN` it is only frozen
 anew.
 """
-
-
-@torch.inference_mode()
-def static_bytes(codec: FeatureCodec, fit: Images, images: Images) -> NDArray[np.float64]:
-    """Bytes (Q, n) of blobs whose symbols are coded with static tables, one a channel and quality,
-    counted on `fit`.
-    """
-    preprocess = codec.config.preprocess
-    rows = []
-    fit_latents, latents = (
-        [codec.latent(normalise(x, preprocess)) for x, _ in batches(some)] for some in (fit, images)
-    )
-    for q in track(codec.qualities, description="static tables"):
-        counts = np.zeros((codec.config.n_channels, 2 * LIMIT + 1))
-        for latent in fit_latents:
-            symbols = codec.quantise(latent, q) + LIMIT
-            counts += np.stack(
-                [
-                    np.bincount(symbols[..., c].ravel(), minlength=2 * LIMIT + 1)
-                    for c in range(len(counts))
-                ]
-            )
-        tables = Tables.from_mass(counts + 1e-3)
-        sizes = []
-        for latent in latents:
-            for image in codec.quantise(latent, q) + LIMIT:
-                coder = usual().encoder(tables)
-                for channel, row in enumerate(np.ascontiguousarray(image.T)):
-                    coder.write(row, channel)
-                sizes.append(HEADER_BYTES + len(coder.finish()))
-        rows.append(sizes)
-    return np.array(rows, dtype=float)
 
 
 def train_and_compare(
@@ -240,12 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 + ", ".join(f"{saved:.1f}%" for saved in context_savings(steps))
             )
         print()
-        for s in steps:
-            print(f"{s.name}: {s.command}")
-            print(
-                "    bytes and drop: "
-                + ", ".join(f"{n_bytes:.1f} {drop:+.2f}" for n_bytes, drop in s.curve)
-            )
+        print_curves(steps)
         draw(steps, args.out)
     except (ValueError, OSError) as error:
         print(f"eval.studies.ablation: {str(error).splitlines()[0]}", file=sys.stderr)

@@ -6,8 +6,8 @@ pictures, coded by its own prior, contexts included; compressai's factorised pri
 same symbols. `197 x 32 synthetic` is the range coder alone: Laplacian symbols of about 1.3 bits,
 the size of a ViT-B/16's tokens with 32 channels, with one static table a channel on both sides.
 Ours are those of `codec.coding.opening.CODERS` that can be had here; which codes, where nobody
-says, is the first of them. The coders take turns; a turn is `--turn` images one after another, or one
-batch. Medians over the turns are compared.
+says, is the first of them. The coders take turns; a turn is `--turn` images one after another, or
+one batch. Medians over the turns are compared.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from codec.coding.tables import Tables
 from codec.model import FeatureCodec
 from codec.model.checkpoint import shipped_root
 from codec.pipeline import Device
-from eval.methods.factorised import fit_bottleneck
+from eval.methods.factorised import fit_factorised_prior
 
 N_POSITIONS, N_CHANNELS = 197, 32
 FIT_IMAGES = 200
@@ -56,11 +56,11 @@ class Workload(NamedTuple):
     ideal_bytes: float
 
 
-def latent(codec: FeatureCodec, quality: int, n_images: int, batch: int) -> Workload:
+def coded_pictures(codec: FeatureCodec, quality: int, n_images: int, batch: int) -> Workload:
     """A codec's symbols of `n_images` bundled pictures, in batches of `batch`."""
     pictures = sorted((shipped_root() / "samples" / "cifar10").glob("*.png"))
     symbols = codec.symbols(Device(codec).preprocess(pictures), quality)
-    bottleneck = fit_bottleneck(symbols.transpose(0, 2, 1))
+    factorised = fit_factorised_prior(symbols.transpose(0, 2, 1))
     chosen = np.ascontiguousarray(symbols[np.arange(n_images) % len(symbols)])
     ours, theirs = (
         np.array_split(chosen, n_images // batch),
@@ -76,7 +76,7 @@ def latent(codec: FeatureCodec, quality: int, n_images: int, batch: int) -> Work
             ),
         )
 
-    pairs = {"compressai": _compressai(bottleneck, theirs, chosen.shape[1])}
+    pairs = {"compressai": _compressai(factorised, theirs, chosen.shape[1])}
     for name in CODERS:
         with contextlib.suppress(ValueError):  # it is not to be had here
             pairs[name] = pair(open_prior(codec.prior.network, codec.prior.tables, name))
@@ -122,7 +122,7 @@ def synthetic(n_images: int, seed: int = 0) -> Workload:
         )
 
     theirs = torch.from_numpy(images).float().split(1)
-    pairs = {"compressai": _compressai(fit_bottleneck(draws[n_images:]), theirs, N_POSITIONS)}
+    pairs = {"compressai": _compressai(fit_factorised_prior(draws[n_images:]), theirs, N_POSITIONS)}
     pairs |= {coder.name: pair(coder) for coder in (usual(), PORTABLE)}
     ideal = (
         sum(
@@ -135,13 +135,11 @@ def synthetic(n_images: int, seed: int = 0) -> Workload:
     return _checked(images, pairs, float(ideal))
 
 
-def _compressai(bottleneck: Any, batches: Sequence[torch.Tensor], n_positions: int) -> Pair:
-    strings = [bottleneck.compress(some) for some in batches]
+def _compressai(prior: Any, batches: Sequence[torch.Tensor], n_positions: int) -> Pair:
+    strings = [prior.compress(some) for some in batches]
     return Pair(
-        lambda: [string for some in batches for string in bottleneck.compress(some)],
-        lambda: torch.cat(
-            [bottleneck.decompress(some, (n_positions,)) for some in strings]
-        ).numpy(),
+        lambda: [string for some in batches for string in prior.compress(some)],
+        lambda: torch.cat([prior.decompress(some, (n_positions,)) for some in strings]).numpy(),
     )
 
 
@@ -184,8 +182,8 @@ def measure(load: Workload, n_repetitions: int, name: str) -> dict[str, tuple[fl
 def workloads(codec: FeatureCodec, quality: int, turn: int) -> dict[str, Workload]:
     """Every workload by name."""
     return {
-        "one image": latent(codec, quality, turn, 1),
-        f"batches of {BATCH}": latent(codec, quality, BATCH, BATCH),
+        "one image": coded_pictures(codec, quality, turn, 1),
+        f"batches of {BATCH}": coded_pictures(codec, quality, BATCH, BATCH),
         f"{N_POSITIONS} x {N_CHANNELS} synthetic": synthetic(turn),
     }
 

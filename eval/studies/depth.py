@@ -18,15 +18,12 @@ from codec.show.plot import save_figure
 from eval.studies.compare import (
     Compared,
     arguments,
-    command_of,
     compare,
-    count,
-    images_of,
-    kept,
+    print_curves,
     read_compared,
-    trained,
     write_compared,
 )
+from eval.studies.counting import command_of, count, images_of, kept, trained
 from training.codecs.recipe import CodecRecipe
 from training.engine.recipe import read_recipe
 
@@ -146,12 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "",
             sep="\n",
         )
-        for r in rows:
-            print(f"{r.name}: {r.command}")
-            print(
-                "    bytes and drop: "
-                + ", ".join(f"{n_bytes:.1f} {drop:+.2f}" for n_bytes, drop in r.curve)
-            )
+        print_curves(rows)
         draw(rows, args.out)
     except (ValueError, OSError) as error:
         print(f"eval.studies.depth: {str(error).splitlines()[0]}", file=sys.stderr)

@@ -21,8 +21,10 @@ from rich.console import Console
 
 from codec.bundle.export import check_installed, trace
 from codec.bundle.targets import TARGETS
+from codec.device.preprocess import Preprocess
+from codec.model.config import CodecConfig
+from codec.model.networks import build_encoder
 from codec.model.split import blocks
-from codec.model.transforms import StudentAnalysis
 from codec.show.console import add_row, make_table
 from eval.methods.method import device_cost, multiply_accumulates
 from training.codecs.recipe import CodecRecipe
@@ -42,15 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     check_installed()
     recipe = read_recipe(CodecRecipe, options.recipe, options.overrides)
-    if (
-        recipe.encoder != "student"
-        or recipe.side << len(recipe.student_widths) != recipe.fold * SIZE
-    ):
-        raise SystemExit(f"{options.recipe} is not of a student encoder for {SIZE} x {SIZE} pixels")
-    one_block, cost = block(), device_cost(student(recipe), SIZE)
+    try:
+        config = config_of(recipe)
+    except ValueError as error:
+        kind = f"a student encoder for {SIZE} x {SIZE} pixels"
+        raise SystemExit(f"{options.recipe} is not of {kind}: {error}") from error
+    one_block, cost = block(), device_cost(student(config), SIZE)
     run_block = session(graph(one_block, TOKENS), "x", TOKENS)
     table = make_table("target", ">parameters", ">ONNX", ">encoder", ">block", ">encoder / block")
-    for target, model in graphs(recipe).items():
+    for target, model in graphs(config).items():
         run = session(model, "pixel_values", (1, 3, SIZE, SIZE))
         ours, theirs = medians_ms(run, run_block)
         sizes = (f"{cost.params / 1e6:.2f} M", f"{model.ByteSize() / 1e6:.2f} MB")
@@ -60,25 +62,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"multiply-accumulates: encoder {ours:.0f} M, block {theirs:.0f} M")
 
 
-def student(recipe: CodecRecipe) -> StudentAnalysis:
-    """A recipe's student with random weights that float16 holds."""
+def config_of(recipe: CodecRecipe) -> CodecConfig:
+    """The shape of a recipe's codec.
+
+    Raises:
+        ValueError: it has no student, or none for pictures of this size.
+    """
+    config = recipe.config(Preprocess(SIZE))
+    if config.encoder != "student":
+        raise ValueError(f"its encoder is {config.encoder!r}")
+    return config
+
+
+def student(config: CodecConfig) -> torch.nn.Module:
+    """A codec's student with random weights that float16 holds."""
     torch.manual_seed(0)
-    made = StudentAnalysis(recipe.student_widths, recipe.student_depths, recipe.n_channels).eval()
+    made = build_encoder(config, None, None).eval()
     with torch.no_grad():
         for p in made.parameters():
             p.copy_(p.half())
     return made
 
 
-def graphs(recipe: CodecRecipe) -> dict[str, Any]:
+def graphs(config: CodecConfig) -> dict[str, Any]:
     """The student's graph for each target, with a quantiser, as `codec export` writes it."""
     from codec.bundle.lowering import lower, weights_as_half
 
-    traced, n_qualities = trace(student(recipe), SIZE), len(recipe.rate_weights)
-    gain, half = (
-        np.ones((n_qualities, recipe.n_channels), dtype=np.float32),
-        np.full(n_qualities, 0.5, dtype=np.float32),
-    )
+    traced, n_qualities = trace(student(config), SIZE), config.n_qualities
+    gain = np.ones((n_qualities, config.n_channels), dtype=np.float32)
+    half = np.full(n_qualities, 0.5, dtype=np.float32)
     made = {name: lower(traced, target, gain, half) for name, target in TARGETS.items()}
     return {
         name: weights_as_half(model) if TARGETS[name].tensorrt is None else model

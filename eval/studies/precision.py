@@ -1,21 +1,13 @@
 """python -m eval.studies.precision --data PATH: symbols and score of a codec whose encoder computes
-in float16 or int8, emulated on a CPU.
-
-float16: inputs, weights and results of convolutions and linear maps are rounded to float16, sums
-are float32, as on tensor cores. int8: the same with inputs (a scale for each tensor, the largest
-magnitude on 256 training pictures) and weights (a scale for each output channel) rounded to
--127..127, symmetric, as a graph of QuantizeLinear and DequantizeLinear has it. Normalisation,
-projection and quantiser stay in float32, as `build_engine.py` has it. "everything float16" also
-runs normalisation's results through float16.
+in float16, bfloat16 or int8 (`eval.studies.arithmetic`).
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -24,14 +16,12 @@ from torch import nn
 
 from codec.model import FeatureCodec
 from codec.show.console import add_row, make_table
-from eval.measuring.asked import Asked
-from eval.measuring.measure import BATCH_SIZE
-from eval.measuring.pictures import fit_pixels, open_images
-from eval.sweep import load_uncut, what_to_ask
+from eval.measuring.evaluators import Evaluator, evaluators_of
+from eval.measuring.opening import fit_pixels, load_uncut, open_images
+from eval.measuring.tally import BATCH_SIZE
+from eval.studies.arithmetic import variants
 from training.data.images import Images, normalise
 from training.data.texts import TextImages
-
-Rounding = Callable[[torch.Tensor], torch.Tensor]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,16 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         preprocess, tasks = codec.config.preprocess, codec.config.tasks
         images = open_images(args.data, args.split, preprocess, args.limit, tasks)
         fit = fit_pixels(args.data, args.fit_split, images, preprocess, tasks, console)
-        asked = what_to_ask(images, load_uncut(codec), codec)
-        kept = compare(codec, variants(codec, normalise(fit, preprocess)), images, asked)
+        evaluators = evaluators_of(images, load_uncut(codec), codec)
+        kept = compare(codec, variants(codec, normalise(fit, preprocess)), images, evaluators)
     except (ValueError, OSError) as error:
         print(
             f"eval.studies.precision: {(str(error).splitlines() or [type(error).__name__])[0]}",
             file=sys.stderr,
         )
         return 2
-    for what in asked:
-        ends = [f"at quality {q}" for q in asked_qualities(codec)]
+    for task in [evaluator.task for evaluator in evaluators]:
+        ends = [f"at quality {q}" for q in measured_qualities(codec)]
         scores = [
             column
             for end in ends
@@ -89,98 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 name,
                 *(
                     f"{value:.3f}"
-                    for value in (row.symbols, row.worst, *sum(row.answers[what.task], ()))
+                    for value in (row.symbols, row.worst, *sum(row.answers[task], ()))
                 ),
             )
-        console.print(f"{what.task}, {len(images)} images", table)
+        console.print(f"{task}, {len(images)} images", table)
     return 0
-
-
-def variants(codec: FeatureCodec, calibration: torch.Tensor) -> dict[str, nn.Module]:
-    """Copies of a codec's encoder that round as other arithmetic would; `calibration` (B, 3, S, S)
-    float32 sets int8's scales.
-    """
-    return {
-        "products float16": _rounded(codec.encoder, lambda name, module: (half, half, half)),
-        "everything float16": _rounded(
-            codec.encoder, lambda name, module: (half, half, half), norms=True
-        ),
-        "products bfloat16": _rounded(codec.encoder, lambda name, module: (bfloat, bfloat, bfloat)),
-        "products int8": int8(codec.encoder, calibration),
-        "products int8, but the first": int8(codec.encoder, calibration, skip_first=True),
-    }
-
-
-def half(values: torch.Tensor) -> torch.Tensor:
-    return values.half().float()
-
-
-def bfloat(values: torch.Tensor) -> torch.Tensor:
-    return values.bfloat16().float()
-
-
-def int8(encoder: nn.Module, calibration: torch.Tensor, skip_first: bool = False) -> nn.Module:
-    """A copy of an encoder with int8 products."""
-    largest: dict[str, float] = {}
-
-    def keep(name: str) -> Callable[..., None]:
-        return lambda module, inputs, output: largest.__setitem__(
-            name, float(inputs[0].abs().max())
-        )
-
-    hooks = [module.register_forward_hook(keep(name)) for name, module in _products(encoder)]
-    with torch.inference_mode():
-        encoder(calibration)
-    for hook in hooks:
-        hook.remove()
-    first = next(name for name, _ in _products(encoder))
-
-    def choose(name: str, module: nn.Module) -> tuple[Rounding, Rounding, Rounding] | None:
-        if skip_first and name == first:
-            return None
-        weight = module.get_parameter("weight").detach()
-        others = tuple(range(1, weight.ndim))  # all but the output channels
-        scale = weight.abs().amax(others, keepdim=True).clamp(min=1e-12) / 127
-        step = largest[name] / 127
-        return (
-            lambda x: (x / step).round().clamp(-127, 127) * step,
-            lambda w: (w / scale).round() * scale,
-            lambda y: y,
-        )
-
-    return _rounded(encoder, choose)
-
-
-def _products(encoder: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Convolutions and linear maps, the projection aside."""
-    kinds = (nn.Conv2d, nn.Linear)
-    return [
-        (name, module)
-        for name, module in encoder.named_modules()
-        if isinstance(module, kinds) and name != "project"
-    ]
-
-
-def _rounded(
-    encoder: nn.Module,
-    choose: Callable[[str, nn.Module], tuple[Rounding, Rounding, Rounding] | None],
-    norms: bool = False,
-) -> nn.Module:
-    """A copy whose products' inputs, weights and results go through three functions."""
-    made = copy.deepcopy(encoder)
-    for name, module in _products(made):
-        functions = choose(name, module)
-        if functions is None:
-            continue
-        of_input, of_weight, of_result = functions
-        with torch.no_grad():
-            module.get_parameter("weight").copy_(of_weight(module.get_parameter("weight")))
-        module.register_forward_pre_hook(lambda module, inputs, f=of_input: (f(inputs[0]),))  # type: ignore[misc]
-        module.register_forward_hook(lambda module, inputs, output, f=of_result: f(output))  # type: ignore[misc]
-    for module in made.modules() if norms else ():
-        if isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
-            module.register_forward_hook(lambda module, inputs, output: half(output))
-    return made
 
 
 class Kept(NamedTuple):
@@ -189,7 +92,7 @@ class Kept(NamedTuple):
     Attributes:
         symbols, worst: symbols that are as the codec's own, in percent, at all qualities and at the
             worst.
-        answers: for each task and each of the qualities that are asked, the change of the score in
+        answers: for each task and each of `measured_qualities`, the change of the score in
             points, and the answers that change in percent.
     """
 
@@ -198,7 +101,7 @@ class Kept(NamedTuple):
     answers: dict[str, list[tuple[float, float]]]
 
 
-def asked_qualities(codec: FeatureCodec) -> tuple[int, int]:
+def measured_qualities(codec: FeatureCodec) -> tuple[int, int]:
     """The default quality and the finest."""
     return codec.config.default_quality, codec.config.n_qualities - 1
 
@@ -208,12 +111,12 @@ def compare(
     codec: FeatureCodec,
     encoders: Mapping[str, nn.Module],
     images: Images | TextImages,
-    asked: Sequence[Asked],
+    evaluators: Sequence[Evaluator],
 ) -> dict[str, Kept]:
     """What other encoders leave of the symbols of all pictures, and of the answers at
-    `asked_qualities`, by their names.
+    `measured_qualities`, by their names.
     """
-    chosen, n_symbols = asked_qualities(codec), 0
+    chosen, n_symbols = measured_qualities(codec), 0
     same = {name: torch.zeros(codec.config.n_qualities) for name in encoders}
     answers: dict[tuple[str | None, str, int], list[Any]] = defaultdict(list)
     for start in range(0, len(images), BATCH_SIZE):
@@ -233,25 +136,23 @@ def compare(
             for name, count in same.items():
                 count[q] += (symbols[name] == symbols[None]).sum()
             if q in chosen:
-                for of, values in symbols.items():
+                for encoder, values in symbols.items():
                     tokens = codec.synthesise(values.float(), torch.full((len(places),), q))
-                    for what in asked:
-                        answers[of, what.task, q] += what.ask(
-                            codec.tails[what.task], tokens, places
+                    for evaluator in evaluators:
+                        task = evaluator.task
+                        answers[encoder, task, q] += evaluator.answer(
+                            codec.tails[task], tokens, places
                         )
     found = {}
     for name, count in same.items():
         share = 100 * count / n_symbols
-        scored = {
-            what.task: [
-                what.score(answers[name, what.task, q], answers[None, what.task, q]) for q in chosen
+        changes = {}
+        for evaluator in evaluators:
+            task = evaluator.task
+            scores = [
+                evaluator.score(answers[name, task, q], answers[None, task, q]) for q in chosen
             ]
-            for what in asked
-        }
-        changes = {
-            task: [(s.score - s.score_uncut, 100 - s.agreement) for s in scores]
-            for task, scores in scored.items()
-        }
+            changes[task] = [(s.score - s.score_uncut, 100 - s.agreement) for s in scores]
         found[name] = Kept(float(share.mean()), float(share.min()), changes)
     return found
 

@@ -412,7 +412,7 @@ def test_towers_that_differ_are_not_shared(change: str) -> None:
             other.vision_model.encoder.layers[2].mlp.fc1.weight.data[3, 4] += 1e-3
     with pytest.raises(
         ValueError,
-        match="BlipForConditionalGeneration and BlipForQuestionAnswering do not share one vision tower",
+        match="BlipForConditionalGeneration and BlipForQuestionAnswering do not share one",
     ):
         share_tower([first, other])
 

@@ -15,8 +15,10 @@ from PIL import Image
 from codec import FeatureCodec
 from codec.coding.container import HEADER_BYTES
 from eval.studies import ablation, depth
-from eval.studies.ablation import FULL, PLAIN, STATIC, TRUNCATED, main, static_bytes
-from eval.studies.compare import Counted, compare, count
+from eval.studies.ablation import FULL, PLAIN, STATIC, TRUNCATED, main
+from eval.studies.compare import compare
+from eval.studies.counting import Counted, count
+from eval.studies.static_tables import static_bytes
 from training.codecs.recipe import CodecRecipe
 from training.data.images import Images
 

@@ -1,81 +1,23 @@
-"""pixels -> blobs -> pixels or tokens, for what needs no training: picture codecs, and the plain
-tokens at the cut.
+"""pixels -> tokens after block k -> bytes -> tokens, untrained: as float16, or as int8 with zstd.
 
-Picture codecs get the picture at the backbone's size and feed the uncut models; token baselines
-send what leaves the head at the codec's cut, and feed the tails.
+They are what leaves the head at a codec's cut, and feed the tails.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import nn
 
 from codec.device.preprocess import Preprocess
 from codec.model.split import split, token_grid
-from eval.methods.method import Cost, DecodeError
+from eval.methods.method import Cost, device_cost
 from training.data.images import normalise
 
-PICTURES: dict[str, tuple[str, tuple[int | None, ...], dict[str, Any]]] = {
-    "jpeg": ("JPEG", (5, 10, 20, 30, 50, 70, 85, 95), {"optimize": True}),
-    "webp": ("WEBP", (1, 5, 20, 50, 80, 95), {"method": 6}),
-    "avif": ("AVIF", (10, 30, 50, 60, 70, 80, 90), {"speed": 6}),
-    "png": ("PNG", (None,), {"optimize": True}),
-    "webp-lossless": ("WEBP", (None,), {"lossless": True, "method": 6, "quality": 100}),
-}
-"""PIL's format, the qualities that are swept (None for lossless ones), and fixed options. Chroma is
-4:2:0, PIL's default.
-"""
 ZSTD_LEVEL = 19
-
-
-class Picture:
-    """A picture codec of PIL in front of the uncut models; a blob is the file as it would lie on a
-    disk.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        quality: int | None,
-        models: Mapping[str, nn.Module],
-        preprocess: Preprocess,
-    ) -> None:
-        self.name, self.quality, self.cost = name, quality, Cost(0, 0)
-        self.models, self.preprocess = models, preprocess
-        self.format, _, options = PICTURES[name]
-        self.options = options if quality is None else options | {"quality": quality}
-
-    def encode(self, pixels: torch.Tensor) -> list[bytes]:
-        blobs = []
-        for image in pixels.permute(0, 2, 3, 1).contiguous().numpy():
-            file = io.BytesIO()
-            Image.fromarray(image).save(file, self.format, **self.options)
-            blobs.append(file.getvalue())
-        return blobs
-
-    def pixels(self, blobs: list[bytes]) -> torch.Tensor:
-        """Files -> pixels (B, 3, S, S) uint8."""
-        images = np.stack(
-            [np.asarray(Image.open(io.BytesIO(blob)).convert("RGB")) for blob in blobs]
-        )
-        return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-
-    def decode(self, blobs: list[bytes]) -> torch.Tensor:
-        return normalise(self.pixels(blobs), self.preprocess)
-
-    def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float | None:
-        if self.quality is None and not torch.equal(self.pixels(blobs), pixels):
-            raise DecodeError(
-                f"{self.name}: a lossless file does not hold the picture that was encoded"
-            )
-        return None
 
 
 class Tokens:
@@ -144,3 +86,16 @@ class QuantisedTokens(Tokens):
         return (
             np.frombuffer(raw, dtype=np.int8, offset=2 * width).reshape(width, n_tokens).T * scale
         )
+
+
+def token_methods(
+    baselines: Sequence[str],
+    models: Mapping[str, nn.Module],
+    cuts: Sequence[int],
+    preprocess: Preprocess,
+) -> Iterator[Tokens]:
+    """The token baselines among `baselines`, after each of the blocks `cuts`."""
+    for kind in (Tokens, QuantisedTokens):
+        for k in cuts if kind.name in baselines else ():
+            head = split(next(iter(models.values())), k).head
+            yield kind(models, k, device_cost(head, preprocess.size), preprocess)

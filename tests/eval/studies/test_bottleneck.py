@@ -15,7 +15,8 @@ import torch
 from codec import FeatureCodec
 from eval import sweep
 from eval.measuring.rows import read_rows
-from eval.methods.bottleneck import LinearBottleneck, bottleneck_methods, load_bottleneck, run
+from eval.methods.bottleneck import LinearBottleneck, bottleneck_methods, load_bottleneck
+from eval.studies.bottleneck import run
 from training.codecs.recipe import CodecRecipe
 from training.engine.loop import last_whole_checkpoint
 
@@ -109,7 +110,8 @@ def test_what_is_no_bottleneck_of_this_codec_is_refused(
         str(tmp_path / "sweep.jsonl"),
     ]
     assert sweep.main([*options, "--bottleneck", str(tmp_path / "nowhere")]) == 2
-    assert "holds no trained bottleneck" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "holds no trained bottleneck: python -m eval.studies.bottleneck RECIPE" in said
 
 
 def test_before_training_it_is_the_tokens_principal_components(

@@ -12,8 +12,8 @@ from torch import nn
 
 from codec.model import FeatureCodec
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS
-from eval.measuring.asked import Asked, Labels
-from eval.studies import precision
+from eval.measuring.evaluators import Evaluator, LabelEvaluator
+from eval.studies import arithmetic, precision
 from training.data.images import Images
 
 
@@ -22,13 +22,13 @@ def test_split(tiny_codec: FeatureCodec, labelled: Path) -> Images:
     return Images(str(labelled), "test", tiny_codec.config.preprocess)
 
 
-def asked_of(images: Images) -> list[Asked]:
-    return [Labels(images, 10)]
+def evaluators(images: Images) -> list[Evaluator]:
+    return [LabelEvaluator(images, 10)]
 
 
 def test_the_encoder_itself_changes_nothing(tiny_codec: FeatureCodec, test_split: Images) -> None:
     (kept,) = precision.compare(
-        tiny_codec, {"itself": tiny_codec.encoder}, test_split, asked_of(test_split)
+        tiny_codec, {"itself": tiny_codec.encoder}, test_split, evaluators(test_split)
     ).values()
     assert kept == precision.Kept(100, 100, {LABELS: [(0, 0), (0, 0)]})
 
@@ -37,13 +37,13 @@ def test_coarser_arithmetic_keeps_fewer_symbols(
     tiny_codec: FeatureCodec, test_split: Images
 ) -> None:
     before = {name: p.clone() for name, p in tiny_codec.encoder.named_parameters()}
-    made = precision.variants(
+    made = arithmetic.variants(
         tiny_codec, torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     )
     kept = {
         name: row.symbols
         for name, row in precision.compare(
-            tiny_codec, made, test_split, asked_of(test_split)
+            tiny_codec, made, test_split, evaluators(test_split)
         ).items()
     }
     assert 99 < kept["products float16"] < 100
@@ -53,7 +53,7 @@ def test_coarser_arithmetic_keeps_fewer_symbols(
 
 def test_int8_has_255_levels_in_a_channel_and_in_an_input(tiny_codec: FeatureCodec) -> None:
     pixels = torch.randn(16, 3, 32, 32)
-    encoder = precision.int8(tiny_codec.encoder, pixels)
+    encoder = arithmetic.int8(tiny_codec.encoder, pixels)
     seen: list[torch.Tensor] = []
     first = next(module for module in encoder.modules() if isinstance(module, nn.Conv2d))
     first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -65,7 +65,7 @@ def test_int8_has_255_levels_in_a_channel_and_in_an_input(tiny_codec: FeatureCod
 
 
 def test_a_projection_that_ends_in_integers_is_left_alone(tiny_codec: FeatureCodec) -> None:
-    encoder = precision.int8(tiny_codec.encoder, torch.randn(4, 3, 32, 32))
+    encoder = arithmetic.int8(tiny_codec.encoder, torch.randn(4, 3, 32, 32))
     assert torch.equal(
         encoder.get_parameter("project.weight"), tiny_codec.encoder.get_parameter("project.weight")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from codec.bundle.targets import TARGETS
 from eval.methods.method import device_cost, multiply_accumulates
@@ -28,17 +29,31 @@ def test_the_recipe_for_vit_base_keeps_to_3_mb_and_to_a_sixth_of_a_blocks_produc
     times as long as one of a block.
     """
     recipe = read_recipe(CodecRecipe, "vit-base-imagenet-codec", [])
+    config = encoder_cost.config_of(recipe)
     sizes = {
         target: len(model.SerializeToString())
-        for target, model in encoder_cost.graphs(recipe).items()
+        for target, model in encoder_cost.graphs(config).items()
     }
     assert list(sizes) == list(TARGETS)
     assert max(sizes.values()) <= 3_000_000, sizes
     theirs = multiply_accumulates(encoder_cost.block(), encoder_cost.TOKENS)
     assert theirs == 197 * 12 * 768**2 + 2 * 197**2 * 768
-    assert device_cost(encoder_cost.student(recipe), encoder_cost.SIZE).macs <= theirs / 6
+    assert device_cost(encoder_cost.student(config), encoder_cost.SIZE).macs <= theirs / 6
 
 
 def test_a_recipe_of_another_size_is_refused() -> None:
     with pytest.raises(SystemExit, match="not of a student encoder for 224 x 224"):
         encoder_cost.main(["vit-tiny-cifar10-codec"])
+
+
+def test_the_student_is_the_recipes_own_folded_as_the_codec_has_it() -> None:
+    shape = [*SMALL, "side=14", "fold=2", "n_channels=6"]
+    config = encoder_cost.config_of(read_recipe(CodecRecipe, "vit-base-imagenet-codec", shape))
+    student = encoder_cost.student(config)
+    assert student.get_parameter("project.weight").shape[0] == 2 * 2 * 6
+    pixels = torch.zeros(1, 3, encoder_cost.SIZE, encoder_cost.SIZE)
+    assert student(pixels).shape == (1, config.side**2, config.n_channels)
+    (symbols,) = encoder_cost.session(
+        encoder_cost.graphs(config)["onnxruntime"], "pixel_values", tuple(pixels.shape)
+    )()[:1]
+    assert symbols.shape[-1] == config.n_channels

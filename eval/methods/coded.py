@@ -1,0 +1,34 @@
+"""pixels -> blobs -> tokens, by a codec of this project at one of its qualities."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from codec.model import FeatureCodec
+from eval.methods.method import Cost, DecodeError
+from training.data.images import normalise
+
+
+class Coded:
+    """A codec at one of its qualities."""
+
+    def __init__(self, codec: FeatureCodec, quality: int, cost: Cost) -> None:
+        self.name, self.quality, self.cost = codec.config.name, quality, cost
+        self.codec, self.models = codec, codec.tails
+
+    def encode(self, pixels: torch.Tensor) -> list[bytes]:
+        return self.codec.encode(normalise(pixels, self.codec.config.preprocess), self.quality)
+
+    def decode(self, blobs: list[bytes]) -> torch.Tensor:
+        return self.codec.decode(blobs)
+
+    def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float:
+        codec = self.codec
+        symbols = codec.symbols(normalise(pixels, codec.config.preprocess), self.quality)
+        if not np.array_equal(codec.read(blobs)[0], symbols):
+            raise DecodeError(
+                f"{self.name}, quality {self.quality}: a blob does not hold the symbols that were "
+                "encoded"
+            )
+        return float(codec.prior.bits(symbols, self.quality).sum())

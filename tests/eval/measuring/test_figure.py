@@ -1,0 +1,43 @@
+"""Figures of sweeps: the best sizes of pictures, and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from eval.measuring.figure import best_sizes, draw_intervals
+
+
+def test_a_picture_codec_has_its_best_size_at_each_number_of_bytes(
+    made_up: Callable[..., dict[str, Any]],
+) -> None:
+    ours = [made_up("ours", 10, 1.0), made_up("ours", 20, 2.0)]
+    jpeg = [made_up("jpeg", 100, 8.0), made_up("jpeg", 200, 1.0)]
+    small = [made_up("jpeg@16", 90, 5.0), made_up("jpeg@16", 150, 4.0), made_up("jpeg@16", 250, 3)]
+    webp = [made_up("webp", 100, 1.0), made_up("webp", 200, 2.0)]
+    kept = best_sizes([*ours, *jpeg, *small, *webp])
+    drawn = [(row["codec"], row["bytes_mean"]) for row in kept]
+    assert drawn == [
+        ("ours", 10),
+        ("ours", 20),
+        ("jpeg", 200),
+        ("jpeg", 90),
+        ("jpeg", 150),
+        ("webp", 100),
+        ("webp", 200),
+    ], "a codec that was measured at one size keeps all its rows"
+
+
+def test_bars_are_drawn_where_a_row_has_an_interval(
+    made_up: Callable[..., dict[str, Any]],
+) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots()
+    draw_intervals(ax, [made_up("jpeg", 100, 1.0), made_up("ours", 10, 2.0, drop_margin=0.5)])
+    (bar,) = ax.collections
+    assert bar.get_segments()[0].tolist() == [[10, 87.5], [10, 88.5]]
+    plt.close(figure)
