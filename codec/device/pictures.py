@@ -24,7 +24,7 @@ would take gigabytes.
 _ORIENTATION = 0x0112
 # by EXIF's orientation, in Pillow's numbers: flips left-right, half turn, top-bottom, transpose,
 # three quarters counter-clockwise, transverse, a quarter
-_TURNED = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+_TURNED: dict[int, Any] = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 
 def to_rgb(image: ImageLike) -> Image.Image:
