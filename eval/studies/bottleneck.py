@@ -106,8 +106,9 @@ def run(recipe: CodecRecipe, out: Path) -> LinearBottleneck:
                 },
                 file,
             )
+        values = {key: value for key, value in asdict(recipe).items() if key != "file"}
         with whole_file(out / RECIPE) as file:
-            file.write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+            file.write_text(json.dumps(values, indent=2) + "\n")
     return bottleneck
 
 
