@@ -25,7 +25,8 @@ from eval.measuring.rows import read_rows
 from eval.methods.method import device_cost
 from tests import recorded
 from tests.make_golden import answers_of, sent_pictures
-from training.data.images import augment, normalise
+from training.data.augmentation import augment
+from training.data.images import normalise
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = shipped_names()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from codec.show.plot import draw_rate_score, save_figure
+from codec.show.plot import check_installed, draw_rate_score, save_figure
 from eval.measuring.rows import SCORES, by_task
 from eval.methods.method import baseline_of
 
@@ -14,9 +14,10 @@ def draw(rows: list[dict[str, Any]], out: Path, max_drop: float) -> None:
     """Draw rows into the picture file `out`, scores from `max_drop` points below the uncut one on.
 
     Raises:
-        ValueError, OSError: the file's ending is no format matplotlib writes, or it cannot be
-            written.
+        ValueError, OSError: matplotlib is missing, the file's ending is no format that it writes, or
+            the file cannot be written.
     """
+    check_installed()
     import matplotlib
 
     matplotlib.use("Agg")
