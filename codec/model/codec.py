@@ -125,11 +125,8 @@ class FeatureCodec(FeatureEncoder):
         return other
 
     def set_layers(self, layers: Sequence[int]) -> FeatureCodec:
-        """`with_config` of other layers: the qualities whose blobs hold the lower ones of these
-        first; none for no layers.
-
-        Raises:
-            ValueError: not two qualities of the codec or more, rising.
+        """`with_config` of other layers: the qualities, rising, whose blobs hold the lower ones of
+        these first; none for no layers. Errors as `with_config`.
         """
         return self.with_config(layers=tuple(layers))
 
