@@ -14,8 +14,8 @@ def draw(rows: list[dict[str, Any]], out: Path, max_drop: float) -> None:
     """Draw rows into the picture file `out`, scores from `max_drop` points below the uncut one on.
 
     Raises:
-        ValueError, OSError: matplotlib is missing, the file's ending is no format that it writes, or
-            the file cannot be written.
+        ValueError, OSError: matplotlib is missing, it writes no files of that ending, or the file
+            cannot be written.
     """
     check_installed()
     import matplotlib
