@@ -115,7 +115,7 @@ class Server:
     def __init__(self, codec: FeatureCodec) -> None:
         self.codec = codec
         self._tails = Tails(codec)
-        shipped_fingerprints()  # read now: the first foreign blob is refused as soon as the others
+        checkpoint.shipped_fingerprints()  # read now: the first foreign blob is refused as soon as the others
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> Server:
