@@ -202,7 +202,8 @@ class ProgressivePrior(IntegerPrior):
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The least and the greatest fine symbol for coarse ones (B, M, C), each (B, M * C)."""
         span, channels = self._span(lower, quality), np.arange(self.network.n_channels)
-        return tuple(side[coarse + LIMIT, channels].reshape(len(coarse), -1) for side in span)  # type: ignore[return-value]
+        low, high = (side[coarse + LIMIT, channels].reshape(len(coarse), -1) for side in span)
+        return low, high
 
     def _span(self, lower: int, quality: int) -> _Span:
         if (lower, quality) not in self._known_spans:

@@ -93,8 +93,11 @@ def _upright(image: Image.Image, name: str) -> Image.Image:
     _check_extent(image.size, name)
     try:
         turned = _TURNED.get(_orientation(image))
-        upright: Image.Image = image if turned is None else image.transpose(turned)  # type: ignore[arg-type]
-        return upright.convert("RGB")
+        upright: Any = image
+        if turned is not None:
+            upright = upright.transpose(turned)
+        rgb: Image.Image = upright.convert("RGB")
+        return rgb
     except MemoryError:
         raise
     except Exception as error:
