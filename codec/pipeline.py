@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from codec.coding.container import BitstreamError, is_of
 from codec.device.pictures import ImageLike
 from codec.model import FeatureCodec, checkpoint
-from codec.model.checkpoint import shipped_fingerprints
 from codec.model.encoding import FeatureEncoder
 from codec.model.loading import load_encoder
 from codec.model.opened import Opened, Tails
@@ -115,7 +114,7 @@ class Server:
     def __init__(self, codec: FeatureCodec) -> None:
         self.codec = codec
         self._tails = Tails(codec)
-        checkpoint.shipped_fingerprints()  # read now: the first foreign blob is refused as soon as the others
+        checkpoint.shipped_fingerprints()  # read now, so that a foreign blob is refused at once
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> Server:

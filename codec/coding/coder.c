@@ -1,7 +1,7 @@
 /* symbols of one picture <-> payload: context network and range coder together.
  *
  * This is codec/coding/integer_prior.py, context.py and portable.py once more: the same integers,
- * the same bytes, sooner. codec/coding/native.py calls it; codec/coding/compiled.py compiles it, and
+ * the same bytes, sooner. codec/coding/native.py calls it, codec/coding/compiled.py compiles it and
  * tells the compiler LIMIT, REACH, N_SCALES, EIGHTHS and FRACTION_BITS.
  *
  * Whoever calls has checked the prior's arrays, that no sum leaves its type, and the symbols that
@@ -83,7 +83,8 @@ static void choose(const struct prior *p, int quality, int place, const short *v
             result[half] = ((i64)sum * p->factor[at] + p->bias[at]) >> FRACTION_BITS;
         }
         means[i] = (int)(result[0] >> 3);
-        tables[i] = clipped(result[1], 0, N_SCALES - 1) * EIGHTHS + (int)(result[0] & (EIGHTHS - 1));
+        tables[i] = clipped(result[1], 0, N_SCALES - 1) * EIGHTHS;
+        tables[i] += (int)(result[0] & (EIGHTHS - 1));
     }
 }
 

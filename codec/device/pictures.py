@@ -24,7 +24,7 @@ would take gigabytes.
 _ORIENTATION = 0x0112
 # by EXIF's orientation, in Pillow's numbers: flips left-right, half turn, top-bottom, transpose,
 # three quarters counter-clockwise, transverse, a quarter
-_TURNED: dict[int, Any] = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+_TURNED = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 
 def to_rgb(image: ImageLike) -> Image.Image:
@@ -93,8 +93,11 @@ def _upright(image: Image.Image, name: str) -> Image.Image:
     _check_extent(image.size, name)
     try:
         turned = _TURNED.get(_orientation(image))
-        upright: Any = image if turned is None else image.transpose(turned)
-        return upright.convert("RGB")
+        upright: Any = image
+        if turned is not None:
+            upright = upright.transpose(turned)
+        rgb: Image.Image = upright.convert("RGB")
+        return rgb
     except MemoryError:
         raise
     except Exception as error:

@@ -584,6 +584,28 @@ def test_what_cannot_be_joined_is_refused(source: str, named: str) -> None:
         onefile._plain(source, joined={"context"})
 
 
+def test_the_coder_in_c_is_a_string_in_it_and_the_same_text() -> None:
+    tree = ast.parse(onefile.device_source())
+    (source,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SOURCE"
+    )
+    assert ast.literal_eval(source) == compiled.SOURCE
+
+
+def test_a_text_that_no_string_can_hold_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "codec" / "bundle").mkdir(parents=True)
+    (tmp_path / "codec" / "coding").mkdir()
+    (tmp_path / "codec" / "coding" / "bad.c").write_text('char *s = """";')
+    monkeypatch.setattr(onefile, "__file__", str(tmp_path / "codec" / "bundle" / "onefile.py"))
+    source = 'from pathlib import Path\nS = (Path(__file__).parent / "bad.c").read_text()\n'
+    with pytest.raises(ValueError, match=r"bad\.c cannot be a string"):
+        onefile._plain(source, joined={"coding.bad"})
+
+
 def test_two_files_that_define_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onefile, "_read", lambda name: f"LIMIT = 1  # {name}")
     with pytest.raises(ValueError, match="both define LIMIT"):
