@@ -13,12 +13,15 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 LEAST_WIDTH = 80
 """Columns that a table may always take: in a narrower terminal it would be cut, and so the terminal
 wraps it.
 """
+MOST_WIDTH = 10_000
+"""Columns that a row may take where no terminal has to show it."""
 
 
 @contextmanager
@@ -61,6 +64,7 @@ def make_table(*columns: str, show_header: bool = True) -> Table:
             column.lstrip(">"),
             justify="right" if column.startswith(">") else "left",
             overflow="fold",
+            no_wrap=column.startswith(">"),
         )
     return table
 
@@ -71,9 +75,11 @@ def add_row(table: Table, *cells: Any) -> None:
 
 
 def print_table(table: Table) -> None:
-    """A table to stdout."""
+    """A table to stdout; where that is no terminal, with each row on one line."""
     console = Console()
-    console.width = max(console.width, LEAST_WIDTH)
+    wide = console.options.update(width=MOST_WIDTH)
+    whole = 0 if console.is_terminal else Measurement.get(console, wide, table).maximum
+    console.width = max(console.width, LEAST_WIDTH, whole)
     console.print(table)
 
 
