@@ -66,7 +66,7 @@ def test_a_payload_that_is_longer_than_its_symbols_take_is_refused(prior: Intege
         for altered in (payload + b"\1\2\3\4", bytes(500), payload + b"\0"):
             with pytest.raises(
                 BitstreamError,
-                match=r"not written at quality 0, or is damaged: its .* hold symbols that take|decode",
+                match=r"not written at quality 0, or is damaged: its .* hold symbols|decode",
             ):
                 prior.decode([altered], 0)
 
