@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from codec.bundle.export import check_installed, trace
 from codec.bundle.targets import TARGETS
@@ -25,7 +24,7 @@ from codec.device.preprocess import Preprocess
 from codec.model.config import CodecConfig
 from codec.model.networks import build_encoder
 from codec.model.split import blocks
-from codec.show.console import add_row, make_table
+from codec.show.console import add_row, make_table, print_table
 from eval.methods.method import device_cost, multiply_accumulates
 from training.codecs.recipe import CodecRecipe
 from training.engine.recipe import read_recipe
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ours, theirs = medians_ms(run, run_block)
         sizes = (f"{cost.params / 1e6:.2f} M", f"{model.ByteSize() / 1e6:.2f} MB")
         add_row(table, target, *sizes, f"{ours:.2f} ms", f"{theirs:.2f} ms", f"{ours / theirs:.3f}")
-    Console().print(table)
+    print_table(table)
     ours, theirs = cost.macs / 1e6, multiply_accumulates(one_block, TOKENS) / 1e6
     print(f"multiply-accumulates: encoder {ours:.0f} M, block {theirs:.0f} M")
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import nn
 
 from codec.model import FeatureCodec
-from codec.show.console import add_row, make_table
+from codec.show.console import add_row, make_table, print_table
 from eval.measuring.evaluators import Evaluator, evaluators_of
 from eval.measuring.opening import fit_pixels, load_uncut, open_images
 from eval.measuring.tally import BATCH_SIZE
@@ -82,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     for value in (row.symbols, row.worst, *sum(row.answers[task], ()))
                 ),
             )
-        console.print(f"{task}, {len(images)} images", table)
+        print(f"{task}, {len(images)} images")
+        print_table(table)
     return 0
 
 

@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 
 from codec import BitstreamError, FeatureCodec
-from codec.bundle import onefile
+from codec.bundle import old_syntax, onefile
 from codec.bundle.export import export_bundle
 from codec.coding import compiled
 from codec.device import command as device_cli
@@ -451,11 +451,17 @@ def test_it_refuses_in_the_words_of_device(
     assert said[0] == said[1]
 
 
+@pytest.mark.parametrize("rows", [[], None])
 def test_a_bundle_without_calibration_takes_no_target_drop(
-    encoder: DeviceEncoder, photo: Path
+    bundles: Bundles, photo: Path, tmp_path: Path, rows: list[Any] | None
 ) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundles("onnxruntime"), folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest.pop("calibration"), "a bundle has what its codec was calibrated to"
+    sign(folder, manifest if rows is None else manifest | {"calibration": rows})
     with pytest.raises(ValueError, match="carries no calibration: choose a quality, or max_bytes"):
-        encoder(photo, target_drop=1.0)
+        DeviceEncoder(str(folder))(photo, target_drop=1.0)
 
 
 def test_the_command_takes_a_target_drop(
@@ -600,7 +606,8 @@ def test_a_text_that_no_string_can_hold_is_refused(
     (tmp_path / "codec" / "bundle").mkdir(parents=True)
     (tmp_path / "codec" / "coding").mkdir()
     (tmp_path / "codec" / "coding" / "bad.c").write_text('char *s = """";')
-    monkeypatch.setattr(onefile, "__file__", str(tmp_path / "codec" / "bundle" / "onefile.py"))
+    place = tmp_path / "codec" / "bundle" / "old_syntax.py"
+    monkeypatch.setattr(old_syntax, "__file__", str(place))
     source = 'from pathlib import Path\nS = (Path(__file__).parent / "bad.c").read_text()\n'
     with pytest.raises(ValueError, match=r"bad\.c cannot be a string"):
         onefile._plain(source, joined={"coding.bad"})

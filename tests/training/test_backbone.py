@@ -66,7 +66,7 @@ def test_training_ends_in_a_model_that_can_be_cut(recipe: BackboneRecipe, tmp_pa
     card = (tmp_path / "final" / "README.md").read_text()
     assert f"| backbone | {score:.2f} |" in card
     assert str(tmp_path.parent) not in card
-    assert "accuracy on `test` (" in card
+    assert f"accuracy on `{recipe.test_split}` (" in card
     assert "nothing was chosen" not in card
 
 
