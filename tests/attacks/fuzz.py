@@ -30,8 +30,8 @@ TARGETS = {
     "bundles": "tests.attacks.fuzz_bundles:Bundles",
     "pictures": "tests.attacks.fuzz_pictures:Pictures",
 }
-SILENT = 60.0
-"""Seconds without a word after which a process counts as stuck."""
+SILENT, STARTING = 60.0, 600.0
+"""Seconds without a word after which a process counts as stuck: at work, and before its start."""
 MOST_FAULTS = 20
 
 
@@ -161,10 +161,11 @@ def _supervised(name: str, seconds: float, seed: int, out: Path) -> int:
 
 def _lines(child: Any) -> Any:
     """What a process says, until it ends; one that is silent for too long is ended."""
+    patience = STARTING
     while True:
-        if not select.select([child.stdout], [], [], SILENT)[0]:
+        if not select.select([child.stdout], [], [], patience)[0]:
             child.kill()
-        line = child.stdout.readline()
+        line, patience = child.stdout.readline(), SILENT
         if not line:
             return
         with contextlib.suppress(ValueError):
