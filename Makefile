@@ -18,7 +18,7 @@ INSTALL = $(UV) pip install --quiet --python $(BIN)/python
 READY = true
 endif
 
-.PHONY: setup demo test lint benchmark arm64 clean
+.PHONY: setup demo test fuzz lint benchmark arm64 clean
 
 setup: $(STAMP)
 
@@ -41,6 +41,13 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# Blobs, checkpoints, bundles and pictures as an adversary makes them, over all decoders, for as long as you like:
+# make fuzz SECONDS=3600 TARGET=blobs. What is a fault is kept in build/fuzz.
+SECONDS ?= 600
+TARGET ?= all
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.attacks.fuzz --seconds $(SECONDS) --target $(TARGET)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

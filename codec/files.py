@@ -1,5 +1,5 @@
-"""bytes <-> files, whole or not at all: the one way that anything here writes a file, and what
-names its content.
+"""bytes <-> files, whole or not at all: the one way that anything here writes a file, what names
+its content, and how JSON is read that others wrote.
 
 Part of the one file for devices: Python 3.6, standard library.
 """
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+MAX_JSON_BYTES = 1 << 20
+"""A JSON file longer than this is refused before it is parsed."""
 
 
 @contextlib.contextmanager
@@ -56,3 +60,46 @@ def sha256(path: str | Path) -> str:
         for part in iter(lambda: file.read(1 << 20), b""):
             state.update(part)
     return state.hexdigest()
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The object in a JSON file that may come from anyone: of at most 1 MiB, each key once.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is too long, not UTF-8, not JSON, nested too deeply or not an object, or it
+            holds a key twice, NaN, infinity, or an integer of more than 20 digits.
+    """
+    with open(path, "rb") as file:
+        data = file.read(MAX_JSON_BYTES + 1)
+    if len(data) > MAX_JSON_BYTES:
+        raise ValueError(f"it has more than {MAX_JSON_BYTES} bytes")
+    try:
+        values = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_each_once,
+            parse_int=_short_integer,
+            parse_constant=_not_a_number,
+        )
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(values, dict):
+        raise ValueError("it is not an object")
+    return values
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("it holds a key twice")
+    return values
+
+
+def _short_integer(text: str) -> int:
+    if len(text) > 20:  # reading a long one takes time that grows with its square
+        raise ValueError("it holds an integer of more than 20 digits")
+    return int(text)
+
+
+def _not_a_number(text: str) -> Any:
+    raise ValueError(f"it holds {text}, which is not JSON")

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from codec.device.encoder import manifest_digest
+from codec.device.bundle import manifest_digest
 from codec.files import sha256
 
 

@@ -41,7 +41,17 @@ SOURCES = (
     ),
     *(
         f"device.{name}"
-        for name in ("pictures", "preprocess", "cuda", "engines", "encoder", "post", "command")
+        for name in (
+            "pictures",
+            "preprocess",
+            "cuda",
+            "engines",
+            "arrays",
+            "bundle",
+            "encoder",
+            "post",
+            "command",
+        )
     ),
 )
 """In the order of the data flow: each file names only what is above it."""

@@ -13,7 +13,7 @@ from codec.bundle.onefile import BUILD_FILE, DEVICE_FILE, build_source, device_s
 from codec.bundle.readme import bundle_readme
 from codec.bundle.samples import recorded_symbols, sample_pixels
 from codec.bundle.targets import find_target
-from codec.device.encoder import (
+from codec.device.bundle import (
     BUNDLE_FORMAT,
     MANIFEST_FILE,
     NETWORK,

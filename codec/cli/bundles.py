@@ -104,7 +104,7 @@ def verify(
     the floors.
     """
     from codec.bundle.pictures import label_names, read_labelled
-    from codec.device.encoder import read_manifest
+    from codec.device.bundle import read_manifest
 
     silence_libraries()
     exported = read_manifest(str(bundle))["name"]

@@ -147,7 +147,8 @@ static i64 finish(struct writer *w)
 }
 
 /* Symbols (m, c) in -LIMIT..LIMIT, position by position -> the length of the payload, which needs
- * room for 4 m c + 16 bytes. Work: `v` (m + 1, c) + h, `numbers` h + 2 c, `raw` m c. */
+ * room for 4 m c + m c / 8 + 16 bytes: 32 bits for a symbol that is escaped, and what dividing the
+ * interval loses, 2 times 1/177 of a bit at most. Work: `v` (m + 1, c) + h, `numbers` h + 2 c, `raw` m c. */
 i64 prior_write(const struct prior *p, int quality, const int *symbols, u8 *payload, short *v,
                 int *numbers, u8 *raw)
 {

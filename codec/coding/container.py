@@ -74,15 +74,16 @@ def inspect(blob: bytes) -> Blob:
     """
     if not isinstance(blob, (bytes, bytearray, memoryview)):
         raise BitstreamError(f"a blob is bytes, not {type(blob).__name__}")
-    if not len(blob):
+    n_bytes = memoryview(blob).nbytes
+    if not n_bytes:
         raise BitstreamError("the blob is empty")
-    if len(blob) < HEADER_BYTES:
+    if n_bytes < HEADER_BYTES:
         raise BitstreamError(
-            f"the blob has {len(blob)} bytes, fewer than its header of {HEADER_BYTES}"
+            f"the blob has {n_bytes} bytes, fewer than its header of {HEADER_BYTES}"
         )
-    if len(blob) > MAX_BLOB_BYTES:
+    if n_bytes > MAX_BLOB_BYTES:
         raise BitstreamError(
-            f"the blob has {len(blob)} bytes, more than the {MAX_BLOB_BYTES} a blob may have"
+            f"the blob has {n_bytes} bytes, more than the {MAX_BLOB_BYTES} a blob may have"
         )
     blob = bytes(blob)
     version = blob[0] >> 4
@@ -151,10 +152,10 @@ def restore(short: bytes, fingerprint: bytes) -> bytes:
     """
     if not isinstance(short, (bytes, bytearray, memoryview)):
         raise BitstreamError(f"a shortened blob is bytes, not {type(short).__name__}")
-    if not SESSION_HEADER_BYTES <= len(short) <= MAX_BLOB_BYTES:
+    n_bytes = memoryview(short).nbytes
+    if not SESSION_HEADER_BYTES <= n_bytes <= MAX_BLOB_BYTES:
         raise BitstreamError(
-            f"a shortened blob has {SESSION_HEADER_BYTES} to {MAX_BLOB_BYTES} bytes, not "
-            f"{len(short)}"
+            f"a shortened blob has {SESSION_HEADER_BYTES} to {MAX_BLOB_BYTES} bytes, not {n_bytes}"
         )
     short = bytes(short)
     start, payload = short[:1] + fingerprint[:2], short[SESSION_HEADER_BYTES:]

@@ -63,7 +63,11 @@ class NativeCoder:
     def __init__(self, network: ContextNetwork, tables: Tables) -> None:
         self._made_of, self._library = (network, tables), library()
         hidden, out = greatest_sums(network)
-        if (hidden >> network.shift).max() >= _SHORT or out.max() >= _INT:
+        if (
+            (hidden >> network.shift).max() >= _SHORT
+            or out.max() >= _INT
+            or 2 * (network.side**2 + 1) * network.n_channels >= _INT
+        ):
             raise ValueError(
                 "the sums of the prior's network do not fit the integers of the coder in C"
             )
@@ -77,7 +81,7 @@ class NativeCoder:
         # Parts of the memory for work, in bytes from its start: an integer for each symbol that is
         # escaped, payload, the network's integers, known symbols.
         self._payload = 4 * m * c
-        self._numbers = self._payload + 4 * m * c + 16
+        self._numbers = self._payload + 4 * m * c + (m * c // 8 + 19) // 4 * 4
         self._known = self._numbers + 4 * (h + 2 * c)
         self._n_work = self._known + 2 * ((m + 1) * c + h)
 

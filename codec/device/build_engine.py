@@ -1,8 +1,7 @@
 """a bundle's ONNX file -> a TensorRT engine for this device, checked on sample pixels before it is
 accepted.
 
-usage: python build_engine.py BUNDLE [--fp16]. For TensorRT 8.0 to 10.x, as JetPack installs it;
-Python 3.6, numpy, no ONNX Runtime.
+usage: python build_engine.py BUNDLE [--fp16]. For TensorRT 8.0 to 10.x and Python 3.6.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from codec.device.arrays import read_arrays
+from codec.device.bundle import SAMPLES_FILE, facts_of, read_manifest
 from codec.device.cuda import Cuda
-from codec.device.encoder import SAMPLES_FILE, read_arrays, read_manifest
 from codec.device.engines import (
     ENGINE_FILE,
     ONNX_FILE,
@@ -90,7 +90,7 @@ def build_bundle(folder: str, fp16: bool, workspace: int) -> None:
     serialized, cache = build(
         tensorrt, onnx_of(folder, tensorrt, fp16), fp16, manifest["float32_nodes"], workspace, cache
     )
-    shapes = {name: tuple(shape) for name, shape in manifest["shapes"].items()}
+    shapes = facts_of(manifest, folder).shapes
     precision = "fp16" if fp16 else "fp32"
     agreement = check(
         TensorRT.of_bytes(tensorrt, serialized, shapes),

@@ -7,8 +7,6 @@ Part of the one file for devices: Python 3.6, numpy, PIL, and ONNX Runtime or Te
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -21,62 +19,13 @@ from codec.coding.exact import LIMIT
 from codec.coding.opening import open_prior
 from codec.coding.progressive import progressive_prior
 from codec.coding.tables import Tables
-from codec.device.engines import PIXELS, open_engine
+from codec.device.arrays import read_arrays
+from codec.device.bundle import NETWORK, TABLES_FILE, check_fits, facts_of, read_manifest
+from codec.device.engines import LATENT, PIXELS, SYMBOLS, open_engine
 from codec.device.pictures import as_batch
-from codec.device.preprocess import Preprocess
-from codec.files import sha256
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-BUNDLE_FORMAT = 1
-MANIFEST_FILE, TABLES_FILE, SAMPLES_FILE = "manifest.json", "tables.npz", "samples.npz"
-NETWORK = ("unit", "hidden", "hidden_bias", "shift", "out", "out_bias", "factor", "bias")
-
-
-def read_manifest(folder: str) -> dict[str, Any]:
-    """The manifest of a bundle, with itself and every file it lists checked.
-
-    Raises:
-        FileNotFoundError: no bundle there, or a file of it is missing.
-        ValueError: a file was cut or altered, or the bundle is of another format.
-    """
-    path = os.path.join(folder, MANIFEST_FILE)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"no bundle in {folder}: it has no {MANIFEST_FILE}")
-    try:
-        with open(path) as file:
-            manifest = json.load(file)
-        version, sums, digest = manifest["format"], dict(manifest["sha256"]), manifest["digest"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a bundle's manifest: {error}") from error
-    if version != BUNDLE_FORMAT:
-        raise ValueError(
-            f"the bundle is of format {version}, this runtime reads {BUNDLE_FORMAT}: export it anew"
-        )
-    if manifest_digest(manifest) != digest:
-        raise ValueError(f"{path} was altered: its digest is not that of what it says")
-    for name, expected in sorted(sums.items()):
-        part = os.path.join(folder, name)
-        if not os.path.isfile(part):
-            raise FileNotFoundError(f"the bundle is incomplete: {name} is missing")
-        if sha256(part) != expected:
-            raise ValueError(
-                f"{part} was cut or altered: its SHA-256 is not the one in {MANIFEST_FILE}"
-            )
-    return manifest  # type: ignore[no-any-return]
-
-
-def manifest_digest(manifest: dict[str, Any]) -> str:
-    """SHA-256 of all that a manifest says beside its own digest, in hex."""
-    rest = {key: value for key, value in manifest.items() if key != "digest"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def read_arrays(path: str) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file, without pickle."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
 
 
 class DeviceEncoder:
@@ -95,30 +44,18 @@ class DeviceEncoder:
 
     def __init__(self, folder: str, coder: str | None = None) -> None:
         self.manifest = read_manifest(folder)
+        facts = facts_of(self.manifest, folder)
+        self.preprocess, self.fingerprint = facts.preprocess, facts.fingerprint
+        self.default_quality, self.drops = facts.default_quality, facts.drops
+        tables = read_arrays(os.path.join(folder, TABLES_FILE))
         try:
-            self.preprocess = Preprocess.from_dict(self.manifest["preprocess"])
-            self.fingerprint = bytes.fromhex(self.manifest["fingerprint"])
-            self.default_quality, side = (
-                int(self.manifest["default_quality"]),
-                int(self.manifest["side"]),
-            )
-            self.shapes = {name: tuple(shape) for name, shape in self.manifest["shapes"].items()}
-            # of each quality; a bundle from before has none
-            self.drops = [float(row["drop"]) for row in self.manifest.get("calibration", [])]
-            tables = read_arrays(os.path.join(folder, TABLES_FILE))
-            network = ContextNetwork(side, *[tables[name] for name in NETWORK])
+            network = ContextNetwork(facts.side, *[tables[name] for name in NETWORK])
             prior = open_prior(network, Tables(tables["cdf"]), coder)
-            self.prior = progressive_prior(
-                prior, *[[row[i] for row in self.manifest["layers"]] for i in (0, 1)]
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"the bundle in {folder} lacks {error}: export it anew") from error
-        if self.default_quality not in self.qualities or len(self.drops) not in (
-            0,
-            len(self.qualities),
-        ):
-            raise ValueError(f"the manifest in {folder} does not fit its tables: export it anew")
-        self.batch = self.shapes[PIXELS][0]
+        except KeyError as error:
+            raise ValueError(f"{TABLES_FILE} in {folder} lacks {error}: export it anew") from error
+        check_fits(facts, network.n_qualities, network.n_channels, folder)
+        self.prior = progressive_prior(prior, facts.layers, facts.halves)
+        self.shapes, self.batch = facts.shapes, facts.shapes[PIXELS][0]
         self.engine = open_engine(folder, self.shapes)
 
     @property
@@ -173,6 +110,8 @@ class DeviceEncoder:
             padded = np.zeros(self.shapes[PIXELS], dtype=np.float32)
             padded[: len(part)] = part
             symbols, latent = self.engine.run(padded)
+            if (symbols.shape, latent.shape) != (self.shapes[SYMBOLS], self.shapes[LATENT]):
+                raise ValueError("the encoder gave arrays of other shapes than the manifest's")
             if not np.isfinite(latent[: len(part)]).all():
                 raise ValueError(
                     "the latent is not finite (NaN or infinity): build the engine in float32, or "

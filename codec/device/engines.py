@@ -55,7 +55,10 @@ class OnnxRuntime:
         """Pixels (B, 3, S, S) float32, of the bundle's fixed B -> symbols (B, Q, M, C) int32,
         latent (B, M, C) float32.
         """
-        symbols, latent = self._session.run([SYMBOLS, LATENT], {PIXELS: pixel_values})
+        try:
+            symbols, latent = self._session.run([SYMBOLS, LATENT], {PIXELS: pixel_values})
+        except Exception as error:
+            raise ValueError(f"ONNX Runtime cannot run {ONNX_FILE}: {error}") from error
         return symbols, latent
 
 

@@ -16,7 +16,10 @@ from PIL import Image
 ImageLike: TypeAlias = Image.Image | str | Path | NDArray[Any]
 """A PIL image, the path of one, or an array (H, W), (H, W, 3) or (H, W, 4) uint8."""
 
-MAX_PIXELS = 1 << 28
+MAX_PIXELS = 89478485
+"""Above it Pillow warns of a decompression bomb: a file of 300 kB that takes 2 s and 1 GB."""
+RUN_BY_PROGRAMS = ("EPS",)
+"""Formats that Pillow hands to another program, here Ghostscript: such a picture is a program."""
 MAX_RESIZED = 1 << 26
 """Pixels that resizing may hold at once. A long and thin picture whose short edge is made longer
 would take gigabytes.
@@ -90,6 +93,8 @@ def check_resizing(before: tuple[int, int], after: tuple[int, int]) -> None:
 
 
 def _upright(image: Image.Image, name: str) -> Image.Image:
+    if image.format in RUN_BY_PROGRAMS:
+        raise ValueError(f"{name} is of the format {image.format}, which another program would run")
     _check_extent(image.size, name)
     try:
         turned = _TURNED.get(_orientation(image))

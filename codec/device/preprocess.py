@@ -7,6 +7,7 @@ Part of the one file for devices: Python 3.6, numpy, PIL.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ from codec.device.pictures import check_resizing, to_rgb
 
 if TYPE_CHECKING:
     from codec.device.pictures import ImageLike
+
+MAX_SIDE = 1 << 12
+"""Most pixels of a side that a picture is brought to."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,19 @@ class Preprocess:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     resample: int = 2
     resize: int | None = None
+
+    def __post_init__(self) -> None:
+        sizes = [("size", self.size, 1, MAX_SIDE), ("resample", self.resample, 0, 5)]
+        if self.resize is not None:
+            sizes.append(("resize", self.resize, 1, MAX_SIDE))
+        for name, value, least, most in sizes:
+            if not _is_whole(value) or not least <= value <= most:
+                raise ValueError(f"{name} of the preprocessing is in {least}..{most}, not {value}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3 or not all(_is_finite(value) for value in values):
+                raise ValueError(f"{name} of the preprocessing is three finite numbers")
+        if min(self.std) <= 0:
+            raise ValueError("std of the preprocessing is above 0")
 
     def affine(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(scale, shift), each (3,) float32: `pixel_values = pixels * scale - shift`."""
@@ -140,4 +157,17 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocess:
+        """The inverse of `to_dict`, for parsed JSON.
+
+        Raises:
+            KeyError, TypeError, ValueError: a value is missing, unknown, or out of range.
+        """
         return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)

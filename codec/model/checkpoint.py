@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codec.coding.container import BitstreamError, inspect, is_of
-from codec.files import sha256, whole_file
+from codec.files import read_json, sha256, whole_file
 
 MANIFEST, CONFIG, WEIGHTS = "manifest.json", "config.json", "codec.safetensors"
 NEEDED = (
@@ -151,10 +151,13 @@ def read_manifest(folder: Path) -> Manifest | None:
     if not file.is_file():
         return None
     try:
-        values = json.loads(file.read_text())
+        values = read_json(file)
         sums, fingerprint = values["sha256"], values.get("fingerprint")
         if not isinstance(sums, dict) or not all(isinstance(s, str) for s in sums.values()):
             raise TypeError("sha256 is an object of texts")
+        for name in sums:
+            if not set(name.split("/")).isdisjoint(("", ".", "..")) or "\\" in name or "\0" in name:
+                raise ValueError(f"{name[:60]!r} is not a file in the folder")
         own = None if fingerprint is None else bytes.fromhex(fingerprint)
         if own is not None and len(own) != 32:
             raise ValueError("a fingerprint has 32 bytes")

@@ -5,7 +5,6 @@ anything is built; and the device's half alone.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from codec.coding.integer_prior import IntegerPrior
+from codec.files import read_json
 from codec.model.backbone import load_backbone
 from codec.model.checkpoint import CONFIG, WEIGHTS, check_manifest, find_checkpoint
 from codec.model.config import CodecConfig
@@ -52,9 +52,10 @@ def read_checkpoint(name: str | os.PathLike[str], names: tuple[str, ...] = ("",)
     everything = names == ("",)
     manifest = check_manifest(folder, None if everything else [Path(CONFIG), Path(WEIGHTS)])
     try:
-        config = CodecConfig.from_dict(json.loads((folder / CONFIG).read_text()))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"the checkpoint in {folder} cannot be read: {error}") from error
+        values = read_json(folder / CONFIG)
+    except ValueError as error:
+        raise ValueError(f"the checkpoint in {folder} cannot be read: {CONFIG}: {error}") from error
+    config = CodecConfig.from_dict(values)
     tensors = _tensors(folder / WEIGHTS, names)
     try:
         prior = prior_from_tensors(tensors, config.side)

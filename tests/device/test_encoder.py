@@ -55,13 +55,16 @@ MODULES = {
     "json",
     "os",
     "pathlib",
+    "re",
     "resource",
     "math",
     "stat",
+    "struct",
     "sys",
     "threading",
     "time",
     "weakref",
+    "zipfile",
 } | {
     *(
         "platform",
@@ -301,7 +304,12 @@ def test_a_batch_of_any_size_goes_through_a_fixed_one(
     found = encoder.symbols(pixels.numpy())
     np.testing.assert_array_equal(found[:, 1], codec.symbols(pixels, 1))
     encoder = DeviceEncoder.__new__(DeviceEncoder)
-    encoder.batch, encoder.shapes = 2, {"pixel_values": (2, 3, 32, 32)}
+    encoder.batch = 2
+    encoder.shapes = {
+        "pixel_values": (2, 3, 32, 32),
+        "symbols": (2, 1, 4),
+        "latent": (2, 32, 32),
+    }
     encoder.engine = SimpleNamespace(run=lambda x: (x[:, :1, 0, :4].astype(np.int32), x[:, 0]))  # type: ignore[assignment]
     assert encoder.symbols(
         np.arange(3, dtype=np.float32)[:, None, None, None] + np.zeros((3, 3, 32, 32))
