@@ -41,7 +41,17 @@ SOURCES = (
     ),
     *(
         f"device.{name}"
-        for name in ("pictures", "preprocess", "cuda", "engines", "encoder", "post", "command")
+        for name in (
+            "arrays",
+            "pictures",
+            "preprocess",
+            "taking",
+            "cuda",
+            "engines",
+            "encoder",
+            "post",
+            "command",
+        )
     ),
 )
 """In the order of the data flow: each file names only what is above it."""

@@ -8,6 +8,7 @@ import ast
 import contextlib
 import ctypes
 import dataclasses
+import io
 import json
 import os
 import resource
@@ -412,7 +413,10 @@ def test_one_picture_or_a_batch_is_taken_as_device_takes_it(
         (None, {}),
         (b"bytes", {}),
         ("nowhere.png", {}),
-        (np.zeros((5, 5, 3), np.float32), {}),
+        (np.full((5, 6, 3), 1.5, np.float32), {}),
+        (np.zeros((3, 6, 3), np.uint8), {}),
+        (io.StringIO("text"), {}),
+        ("https://a.b/c.png", {}),
         (np.zeros((5, 5, 2), np.uint8), {}),
         (["picture", np.zeros((0, 5), np.uint8)], {}),
         ("picture", {"quality": 3}),
