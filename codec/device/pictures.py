@@ -131,15 +131,24 @@ def _of_file(file: Any, name: str) -> Image.Image:
 
 def _content(file: Any) -> bytes:
     """All that is left to read of an opened file; it need not be one that can be searched."""
-    content = file.read(MAX_FILE_BYTES + 1)
-    if not isinstance(content, bytes):
-        raise ValueError(
-            "a file object gives bytes when it is read (open it with mode 'rb'), not "
-            f"{type(content).__name__}"
-        )
-    if len(content) > MAX_FILE_BYTES:
+    parts, left = [b""], MAX_FILE_BYTES + 1
+    while left > 0:
+        try:
+            part = file.read(left)
+        except UnicodeDecodeError:
+            part = ""
+        if not isinstance(part, bytes):
+            raise ValueError(
+                "a file object gives bytes when it is read (open it with mode 'rb'), not "
+                f"{type(part).__name__}"
+            )
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+    if left <= 0:
         raise ValueError(f"the file object holds more than {MAX_FILE_BYTES} bytes")
-    return content
+    return b"".join(parts)
 
 
 def _said(error: Exception) -> str:
