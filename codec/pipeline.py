@@ -37,7 +37,12 @@ class Device(Taking):
     """
 
     def __init__(self, codec: FeatureEncoder) -> None:
-        self.codec, self.fingerprint = codec, codec.fingerprint
+        self.codec = codec
+
+    @property
+    def fingerprint(self) -> bytes:  # type: ignore[override]
+        """32 bytes that name the codec."""
+        return self.codec.fingerprint
 
     @classmethod
     def from_pretrained(

@@ -21,7 +21,9 @@ def test_the_blocks_of_the_page_run_in_order(
     for name, photo in zip(("cat", "b", "c"), photos, strict=True):
         (tmp_path / "photos" / f"{name}.png").write_bytes(photo.read_bytes())
     monkeypatch.chdir(tmp_path)
-    blocks = list(re.finditer(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE))
+    blocks = list(
+        re.finditer(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    )
     assert len(blocks) == 7
     names: dict[str, Any] = {}
     for block in blocks:
