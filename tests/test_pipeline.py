@@ -375,6 +375,20 @@ def test_one_bad_picture_is_one_results_error(
     assert results[0].get() == device(good[0], 2)
 
 
+def test_one_picture_or_blob_is_one_of_one(
+    device: Device, server: Server, picture: Picture, tmp_path: Path
+) -> None:
+    image = picture(1)
+    image.save(tmp_path / "a.png")
+    path, blob = tmp_path / "a.png", device(image)
+    for one in (image, path, str(path), path.read_bytes(), np.asarray(image), path.open("rb")):
+        assert [row.value for row in device.each(one)] == [blob]
+    assert [row.value for row in device.each({"a": path, "b": path}.values())] == [blob] * 2
+    assert [row.value for row in device.each(np.stack([np.asarray(image)] * 2))] == [blob] * 2
+    assert [str(row.error)[:18] for row in device.each(None)] == ["expected a picture"]
+    assert [row.value.labels() for row in server.each(blob)] == [server(blob)]
+
+
 def test_a_wrong_rate_is_refused_once_and_before_any_picture(device: Device) -> None:
     for rate in ({"quality": 9}, {"max_bytes": 0}, {"quality": 1, "max_bytes": 9}):
         with pytest.raises(ValueError, match=r"quality|max_bytes"):

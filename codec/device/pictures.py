@@ -18,6 +18,7 @@ from PIL import Image
 from codec.device.arrays import array_pixels, check_extent, is_array
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import IO, Protocol
 
     from numpy.typing import NDArray
@@ -79,6 +80,17 @@ def as_batch(images: Any) -> tuple[list[ImageLike], bool]:
     if isinstance(images, (list, tuple)) or (is_array(images) and images.ndim == 4):
         return list(images), False
     return [images], True
+
+
+def one_by_one(images: Any) -> Iterable[ImageLike]:
+    """Pictures to be taken one after another, of whatever holds them; one picture is one of one."""
+    batch, single = as_batch(images)
+    holds = hasattr(images, "__iter__") and not (
+        isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image))
+        or is_array(images)
+        or hasattr(images, "read")
+    )
+    return images if single and holds else batch
 
 
 def is_stream(images: Any) -> bool:

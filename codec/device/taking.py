@@ -10,7 +10,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from codec.coding.container import HEADER_BYTES, SESSION_HEADER_BYTES, shorten
-from codec.device.pictures import as_batch, is_stream
+from codec.device.pictures import as_batch, is_stream, one_by_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -160,7 +160,9 @@ class Taking:
 
     def _each_at(self, rate: Rate, images: Iterable[Any]) -> Iterator[Result]:
         """`each` at a rate that `chosen_rate` gave."""
-        return each_of(images, self._pixels, self._rows, lambda rows: self._write(rows, rate))
+        return each_of(
+            one_by_one(images), self._pixels, self._rows, lambda rows: self._write(rows, rate)
+        )
 
     def chosen_rate(self, quality: Any, max_bytes: Any, target_drop: Any) -> Rate:
         """The rate that is asked for, checked."""

@@ -52,7 +52,7 @@ class Reader:
         """Blobs -> a `Result` for each, in order: the opened blob, or the `BitstreamError` that is
         this blob's own. 32 are decoded, and go through the vision blocks, at once.
         """
-        return each_of(blobs, self._checked, self._symbols, self._opened)
+        return each_of(_one_by_one(blobs), self._checked, self._symbols, self._opened)
 
     def session(self, fingerprint: bytes) -> ServerSession:
         """The server's end of a session with a device, which sent its codec's fingerprint (32
@@ -117,11 +117,16 @@ class ServerSession:
         """Shortened blobs -> a `Result` for each, as `Server.each`."""
         server = self.server
         return each_of(
-            shorts,
+            _one_by_one(shorts),
             lambda short: restore(short, self.fingerprint),
             server._symbols,
             server._opened,
         )
+
+
+def _one_by_one(blobs: Iterable[bytes]) -> Iterable[bytes]:
+    """Blobs to be taken one after another; one blob is one of one."""
+    return [bytes(blobs)] if isinstance(blobs, (bytes, bytearray, memoryview)) else blobs
 
 
 def _naming_writer(
