@@ -449,6 +449,7 @@ def test_parts_of_opened_blobs_are_those_blobs(
         end()
     assert len(opened) == 3
     assert one == several[0] == opened.answer(ASKED[0])[2]
+    assert opened[np.int64(2)].answer(ASKED[0]) == one
     assert opened[1].qualities.tolist() == [opened.qualities[1]]
     with pytest.raises(IndexError):
         opened[3]

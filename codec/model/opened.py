@@ -84,9 +84,10 @@ class Opened:
         Raises:
             IndexError: there is no such place.
         """
-        several = [places] if isinstance(places, int) else places
+        single = isinstance(places, (int, np.integer))
+        several: Any = [places] if single else places
         rows = [range(len(self))[i] for i in several]
-        part = Opened(self._tails, self.tokens[rows], self.qualities[rows], isinstance(places, int))
+        part = Opened(self._tails, self.tokens[rows], self.qualities[rows], single)
         part._whole = self, rows
         return part
 
