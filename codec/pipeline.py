@@ -5,27 +5,31 @@ link.
 from __future__ import annotations
 
 import functools
-import json
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codec.coding.container import BitstreamError, is_of
+from codec.coding.budget import Rate
 from codec.device.pictures import ImageLike
-from codec.model import FeatureCodec, checkpoint
+from codec.device.taking import Taking
+from codec.model import FeatureCodec
+from codec.model.checkpoint import Hub
 from codec.model.encoding import FeatureEncoder
-from codec.model.loading import load_encoder
-from codec.model.opened import Opened, Tails
+from codec.model.loading import load_encoder, on_device
+from codec.model.reading import Reader
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS
+from codec.tasks.labels import Label
 
 
-class Device:
+class Device(Taking):
     """Device side: pictures -> blobs.
+
+    A call takes one picture, a list or a stream of pictures; `each` gives a result for each of
+    them; `session` shortens headers.
 
     Args:
         codec: a loaded codec, or the encoder's half of one; `Device.from_pretrained(name)` loads
@@ -35,13 +39,28 @@ class Device:
     def __init__(self, codec: FeatureEncoder) -> None:
         self.codec = codec
 
+    @property
+    def fingerprint(self) -> bytes:  # type: ignore[override]
+        """32 bytes that name the codec."""
+        return self.codec.fingerprint
+
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str]) -> Device:
-        """Load the device side of a codec, and nothing of the server's. Errors as
-        `FeatureCodec.from_pretrained`.
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        device: str | torch.device = "cpu",
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+    ) -> Device:
+        """Load the device side of a codec, and nothing of the server's; always in float32.
+        Arguments and errors as `FeatureCodec.from_pretrained`.
         """
+        place, hub = on_device(device), Hub(revision, cache_dir, token)
         # a checkpoint without fingerprint, of an earlier version, takes the whole codec
-        return cls(load_encoder(name) or FeatureCodec.from_pretrained(name))
+        codec = load_encoder(name, hub) or FeatureCodec.from_pretrained(name, **hub._asdict())
+        return cls(codec.to(place))
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
@@ -63,6 +82,17 @@ class Device:
         target_drop: float | None = None,
     ) -> list[bytes]: ...
 
+    @overload
+    def __call__(
+        self,
+        images: Iterator[ImageLike],
+        quality: int | None = None,
+        *,
+        max_bytes: int | None = None,
+        target_drop: float | None = None,
+    ) -> Iterator[bytes]: ...
+
+    @functools.wraps(Taking.__call__)
     def __call__(
         self,
         images: Any,
@@ -70,86 +100,74 @@ class Device:
         *,
         max_bytes: int | None = None,
         target_drop: float | None = None,
-    ) -> bytes | list[bytes]:
-        """One picture -> its blob; a batch of pictures -> a list of blobs.
-
-        Args:
-            images: a PIL image, a path, an array (H, W), (H, W, 3) or (H, W, 4) uint8, a list of
-                these, or an array (B, H, W, 3). Pictures of another mode or size are converted as
-                the backbone's image processor would.
-            quality: rate index, 0 = smallest; None for the codec's default.
-            max_bytes: instead of a quality, the most bytes a blob may take; each picture gets the
-                best quality that fits.
-            target_drop: instead of a quality, the points of score that may be lost, by the codec's
-                calibration.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: not a picture, an empty batch, a quality the codec lacks, or a budget or
-                drop that none keeps to.
-        """
-        batch, single = _as_batch(images)
-        blobs = self.codec.encode(
-            self.preprocess(batch), quality, max_bytes=max_bytes, target_drop=target_drop
-        )
-        return blobs[0] if single else blobs
+    ) -> Any:
+        return super().__call__(images, quality, max_bytes=max_bytes, target_drop=target_drop)
 
     def preprocess(self, images: Sequence[ImageLike]) -> torch.Tensor:
         """Pictures -> `pixel_values` (B, 3, S, S) float32."""
-        if not len(images):
-            raise ValueError("an empty batch of pictures")
         return torch.from_numpy(self.codec.config.preprocess(list(images)))
 
+    def chosen_rate(self, quality: Any, max_bytes: Any, target_drop: Any) -> Rate:
+        """The rate that is asked for. Arguments and errors as for a call."""
+        return self.codec.chosen_rate(quality, max_bytes, target_drop)
 
-class Server:
+    def _pixels(self, image: Any) -> Any:
+        return self.codec.config.preprocess.pixels(image)
+
+    def _rows(self, pixels: list[Any]) -> list[Any]:
+        values = self.codec.config.preprocess.normalise(np.stack(pixels))
+        return list(self.codec.latent(torch.from_numpy(values)))
+
+    def _blobs(self, rows: list[Any], rate: Rate) -> list[bytes]:
+        return self.codec.encode_latent(torch.stack(rows), rate)
+
+
+class Server(Reader):
     """Server side: blobs -> labels, captions, answers to questions; whichever of these the codec
     serves.
 
-    `open` decodes once and answers as often as asked. The other methods open and ask once.
+    `open` decodes once and answers as often as asked; `each` opens many, of which some may be
+    damaged; `session` takes shortened ones. The other methods open and ask once.
 
     Args:
         codec: a loaded codec; `Server.from_pretrained(name)` loads one.
     """
 
-    def __init__(self, codec: FeatureCodec) -> None:
-        self.codec = codec
-        self._tails = Tails(codec)
-        checkpoint.shipped_fingerprints()  # read now, so that a foreign blob is refused at once
-
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str]) -> Server:
-        """Load the server side of a codec; errors as `FeatureCodec.from_pretrained`."""
-        return cls(FeatureCodec.from_pretrained(name))
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+    ) -> Server:
+        """Load the server side of a codec. Arguments and errors as
+        `FeatureCodec.from_pretrained`.
+        """
+        return cls(
+            FeatureCodec.from_pretrained(
+                name,
+                device=device,
+                dtype=dtype,
+                revision=revision,
+                cache_dir=cache_dir,
+                token=token,
+            )
+        )
 
     @property
     def labels(self) -> dict[int, str]:
         """What a classification codec answers, by index; of another codec, none."""
         return self._tails.labels
 
-    def open(self, blobs: bytes | Sequence[bytes]) -> Opened:
-        """A blob, or a list of blobs in any mix of qualities -> what can be asked of them.
-
-        Raises:
-            BitstreamError: a blob is damaged or of another codec; where that ships, the message
-                says what it serves.
-            ValueError: no blobs.
-        """
-        single = isinstance(blobs, (bytes, bytearray, memoryview))
-        many: Any = [blobs] if single else list(blobs)
-        if not many:
-            raise ValueError("no blobs to decode")
-        try:
-            symbols, qualities = self.codec.read(many)
-        except BitstreamError as error:
-            raise _naming_writer(error, many, self.codec.fingerprint) from error
-        tokens = self.codec.decode_symbols(symbols, qualities)
-        return Opened(self._tails, tokens, qualities, single)
+    @overload
+    def __call__(self, blobs: bytes, top_k: int = 5) -> list[Label]: ...
 
     @overload
-    def __call__(self, blobs: bytes, top_k: int = 5) -> list[dict[str, Any]]: ...
-
-    @overload
-    def __call__(self, blobs: Sequence[bytes], top_k: int = 5) -> list[list[dict[str, Any]]]: ...
+    def __call__(self, blobs: Sequence[bytes], top_k: int = 5) -> list[list[Label]]: ...
 
     def __call__(self, blobs: Any, top_k: int = 5) -> Any:
         """One blob -> its labels; a list of blobs -> a list of these: see `Opened.labels`. Errors
@@ -201,30 +219,3 @@ class Server:
         """
         self._tails.rest(QUESTIONS)
         return self.open(blobs).answer(questions, **limits)
-
-
-def _as_batch(images: Any) -> tuple[list[ImageLike], bool]:
-    """A picture or several -> a list of pictures, and whether it was one."""
-    if isinstance(images, np.ndarray) and images.ndim == 4:
-        return list(images), False
-    if isinstance(images, (list, tuple)):
-        return list(images), False
-    return [images], True
-
-
-def _naming_writer(
-    error: BitstreamError, blobs: Sequence[bytes], fingerprint: bytes
-) -> BitstreamError:
-    """The error about one of several blobs, with the name of the shipped codec that wrote it."""
-    refused = next((blob for blob in blobs if not is_of(blob, fingerprint)), None)
-    name = None if refused is None else checkpoint.named_by(refused)
-    if name is None:
-        return error
-    task = _task_of(checkpoint.shipped_root() / name)
-    return BitstreamError(f"{error}; it is of {name}, which serves {task}")
-
-
-@functools.cache
-def _task_of(folder: Path) -> str:
-    """What a shipped codec serves, from its configuration."""
-    return str(json.loads((folder / checkpoint.CONFIG).read_text())["task"])

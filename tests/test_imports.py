@@ -28,7 +28,7 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
     "eval": ("methods", "measuring", "studies", "report", "plot", "samples", "sweep"),
 }
 PACKAGES = ("codec", "training", "eval")
-FACE = {"coding", "model", "pipeline"}
+FACE = {"coding", "device", "model", "pipeline"}
 """What `from codec import ...` offers is from these."""
 WITHOUT_TORCH = ("files.py", "coding", "device")
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from codec import BitstreamError, FeatureCodec
+from codec.coding.container import pack
 from codec.model.checkpoint import named_by, shipped_fingerprints
 from codec.model.split import blocks
 from codec.pipeline import Device, Server
@@ -323,3 +324,250 @@ def test_a_blob_of_another_shipped_codec_is_named_at_once_and_nothing_is_loaded(
             server.open(foreign)
         times.append(time.perf_counter() - start)
     assert min(times) < 1e-3
+
+
+# ---- a stream, and a result for each
+
+
+def held(n: int, image: Image.Image, drawn: list[int]) -> Iterator[Image.Image]:
+    for i in range(n):
+        drawn.append(i)
+        yield image
+
+
+def test_a_stream_of_pictures_is_drawn_as_its_blobs_are(device: Device, picture: Picture) -> None:
+    drawn: list[int] = []
+    blobs = device(held(10**9, picture(1), drawn), 0)
+    assert drawn == [], "nothing is asked for yet"
+    expected = device(picture(1), 0)
+    assert [next(blobs) for _ in range(33)] == [expected] * 33
+    assert len(drawn) == 64, "two batches of 32"
+    with pytest.raises(ValueError, match=r"0\.\.2"):
+        device(iter([picture(1)]), 9)
+    assert list(device(iter(()))) == []
+
+
+def test_a_stream_ends_at_a_bad_picture_after_the_blobs_before_it(
+    device: Device, picture: Picture
+) -> None:
+    blobs = device(iter([picture(1), b"junk", picture(2)]))
+    assert next(blobs) == device(picture(1))
+    with pytest.raises(ValueError, match="not a picture"):
+        next(blobs)
+
+
+def test_one_bad_picture_is_one_results_error(
+    device: Device, picture: Picture, tmp_path: Path
+) -> None:
+    good = [picture(seed) for seed in range(40)]
+    images: list[Any] = [*good[:3], tmp_path / "nowhere.png", b"junk", None, *good[3:]]
+    results = list(device.each(iter(images), 2))
+    assert [row.place for row in results] == list(range(43))
+    assert [row.value for row in results if row.error is None] == device(good, 2)
+    assert {row.place: type(row.error) for row in results if row.error} == {
+        3: FileNotFoundError,
+        4: ValueError,
+        5: ValueError,
+    }
+    assert all(row.value is None for row in results[3:6])
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):
+        results[3].get()
+    assert results[0].get() == device(good[0], 2)
+
+
+def test_one_picture_or_blob_is_one_of_one(
+    device: Device, server: Server, picture: Picture, tmp_path: Path
+) -> None:
+    image = picture(1)
+    image.save(tmp_path / "a.png")
+    path, blob = tmp_path / "a.png", device(image)
+    for one in (image, path, str(path), path.read_bytes(), np.asarray(image), path.open("rb")):
+        assert [row.value for row in device.each(one)] == [blob]
+    assert [row.value for row in device.each({"a": path, "b": path}.values())] == [blob] * 2
+    assert [row.value for row in device.each(np.stack([np.asarray(image)] * 2))] == [blob] * 2
+    assert [str(row.error)[:18] for row in device.each(None)] == ["expected a picture"]
+    assert [row.value.labels() for row in server.each(blob)] == [server(blob)]
+
+
+def test_a_wrong_rate_is_refused_once_and_before_any_picture(device: Device) -> None:
+    for rate in ({"quality": 9}, {"max_bytes": 0}, {"quality": 1, "max_bytes": 9}):
+        with pytest.raises(ValueError, match=r"quality|max_bytes"):
+            device.each(iter(()), **rate)
+
+
+def test_pictures_of_any_form_may_be_mixed(device: Device, picture: Picture) -> None:
+    image = picture(3)
+    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+    blobs = device([image, np.asarray(image), tensor, tensor.numpy()])
+    assert blobs == [device(image)] * 4
+    assert device(torch.stack([tensor, tensor])) == blobs[:2]
+
+
+def test_one_bad_blob_is_one_results_error(
+    device: Device, server: Server, picture: Picture, make_codec: Callable[..., FeatureCodec]
+) -> None:
+    good = device([picture(seed) for seed in range(36)])
+    foreign = Device(make_codec(seed=9, n_channels=4))(picture(1))
+    blobs: list[Any] = [*good[:2], good[0][:-1], b"", foreign, "text", *good[2:]]
+    rows, end = rows_through(server.codec)
+    try:
+        results = list(server.each(iter(blobs)))
+        labels = [row.value.labels() for row in results if row.error is None]
+    finally:
+        end()
+    assert rows == [28, 8], "the vision blocks take the good ones of a batch together"
+    assert [row.place for row in results if row.error] == [2, 3, 4, 5]
+    assert all(isinstance(row.error, BitstreamError) for row in results[2:6])
+    assert "blob" in str(results[2].error)
+    assert " of 3" not in str(results[2].error), "it is not one of several to whoever asks"
+    for one, expected in zip(labels, server(good), strict=True):
+        assert [label.label for label in one] == [label.label for label in expected]
+        assert one[0].score == pytest.approx(expected[0].score, abs=1e-5)
+
+
+def test_a_payload_that_nobody_writes_is_one_results_error(
+    device: Device, server: Server, picture: Picture, tiny_codec: FeatureCodec
+) -> None:
+    good = device(picture(1))
+    longer = pack(good[6:] + b"\0", good[0] & 15, tiny_codec.fingerprint)  # with a right check
+    results = list(server.each([good, longer, good]))
+    assert [row.error is None for row in results] == [True, False, True]
+    assert results[2].value.labels() == results[0].value.labels()
+
+
+def test_parts_of_opened_blobs_are_those_blobs(
+    tiny_blip_codec: FeatureCodec, picture: Picture
+) -> None:
+    server = Server(tiny_blip_codec)
+    opened = server.open(Device(tiny_blip_codec)([picture(seed) for seed in range(3)]))
+    rows, end = rows_through(tiny_blip_codec)
+    try:
+        several = opened[[2, 0, 0]].answer(ASKED)
+        one = opened[-1].answer(ASKED[0])
+        assert rows == [3]
+    finally:
+        end()
+    assert len(opened) == 3
+    assert one == several[0] == opened.answer(ASKED[0])[2]
+    assert opened[np.int64(2)].answer(ASKED[0]) == one
+    assert opened[1].qualities.tolist() == [opened.qualities[1]]
+    with pytest.raises(IndexError):
+        opened[3]
+
+
+# ---- sessions
+
+
+def test_a_session_sends_three_bytes_fewer_and_answers_alike(
+    device: Device, server: Server, picture: Picture
+) -> None:
+    sender = device.session()
+    receiver = server.session(sender.fingerprint)
+    images = [picture(seed) for seed in range(4)]
+    blobs, shorts = device(images), sender(images)
+    assert [len(short) + 3 for short in shorts] == [len(blob) for blob in blobs]
+    assert receiver.open(shorts).labels() == server(blobs)
+    assert receiver.open(sender(images[0])).labels() == server(blobs[0])
+    results = list(receiver.each([shorts[0], b"", shorts[1][:-1], shorts[2]]))
+    assert [type(row.error) for row in results] == [
+        type(None),
+        BitstreamError,
+        BitstreamError,
+        type(None),
+    ]
+    assert [row.value for row in sender.each([images[0], b"junk"])] == [shorts[0], None]
+    assert list(sender(iter(images))) == shorts
+
+
+def test_a_budget_in_a_session_counts_what_is_sent(device: Device, picture: Picture) -> None:
+    sender = device.session()
+    n_bytes = len(device(picture(1), 1))
+    assert len(sender(picture(1), max_bytes=n_bytes - 3)) == n_bytes - 3
+    smallest = len(sender(picture(1), 0))
+    with pytest.raises(ValueError, match=f"this image takes at least {smallest}"):
+        sender(picture(1), max_bytes=smallest - 1)
+
+
+def test_a_session_is_refused_where_the_ends_have_other_codecs(
+    shipped: SimpleNamespace, server: Server, tiny_blip_codec: FeatureCodec
+) -> None:
+    sender = Device(tiny_blip_codec).session()
+    with pytest.raises(BitstreamError, match="none that ships"):
+        server.session(sender.fingerprint)
+    with pytest.raises(BitstreamError, match=r"\(tiny\), and this server's tiny-blip has"):
+        Server(tiny_blip_codec).session(server.codec.fingerprint)
+
+
+def test_a_shortened_blob_outside_of_a_session_says_restore(
+    device: Device, server: Server, picture: Picture
+) -> None:
+    short = device.session()(picture(1))
+    for blobs in (short, [device(picture(2)), short]):
+        with pytest.raises(BitstreamError, match=r"shortened for a session .*: restore it first"):
+            server.open(blobs)
+    (result,) = server.each([short])
+    assert "restore" in str(result.error)
+
+
+# ---- what from_pretrained is given
+
+
+def test_a_tail_in_half_precision_answers_alike_and_symbols_stay(
+    tiny_codec_folder: Path, device: Device, server: Server, picture: Picture, tmp_path: Path
+) -> None:
+    blobs = device([picture(seed) for seed in range(4)])
+    for dtype in (torch.float16, torch.bfloat16):
+        half = Server.from_pretrained(tiny_codec_folder, dtype=dtype)
+        assert {p.dtype for p in half.codec.tail.parameters()} == {dtype}
+        assert half.codec.fingerprint == server.codec.fingerprint
+        assert Device(half.codec)([picture(seed) for seed in range(4)]) == blobs
+        opened = half.open(blobs)
+        assert torch.equal(opened.tokens, server.open(blobs).tokens)
+        np.testing.assert_allclose(opened.probabilities(), server.probabilities(blobs), atol=0.1)
+        if dtype == torch.bfloat16:
+            with pytest.raises(ValueError, match="bfloat16 have lost bits"):
+                half.codec.save_pretrained(tmp_path / "saved")
+        else:
+            half.codec.save_pretrained(tmp_path / "saved")
+            again = FeatureCodec.from_pretrained(tmp_path / "saved")
+            assert again.fingerprint == server.codec.fingerprint
+    for wrong in (torch.float64, torch.int8, "half"):
+        with pytest.raises(ValueError, match=r"is not one of torch\.float32, torch\.float16"):
+            Server.from_pretrained(tiny_codec_folder, dtype=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("load", [FeatureCodec, Device, Server])
+def test_a_device_that_is_not_here_is_refused_by_name(load: Any, tiny_codec_folder: Path) -> None:
+    for wrong in ("cuda:77", "meta", "gpu", None):
+        with pytest.raises(ValueError, match=r"device '.*' cannot be used here \(cpu"):
+            load.from_pretrained(tiny_codec_folder, device=wrong)
+    load.from_pretrained(tiny_codec_folder, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("load", [FeatureCodec, Device, Server])
+def test_what_is_said_of_the_hub_reaches_it(
+    load: Any, tiny_codec_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def download(name: str, **settings: Any) -> str:
+        asked.append({"name": name} | settings)
+        return str(tiny_codec_folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    load.from_pretrained("me/mine", revision="v2", cache_dir="here", token="secret")
+    expected = {"name": "me/mine", "revision": "v2", "cache_dir": "here", "token": "secret"}
+    assert asked == [expected]
+    with pytest.raises(ValueError, match="revision 'v2' names a version on the hub"):
+        load.from_pretrained(tiny_codec_folder, revision="v2")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'reversion'"):
+        load.from_pretrained(tiny_codec_folder, reversion="v2")
+
+
+def test_labels_are_typed_and_read_as_they_did(
+    device: Device, server: Server, picture: Picture
+) -> None:
+    first = server(device(picture(1)))[0]
+    assert first.label == first["label"]
+    assert first == {"label": first.label, "score": first.score}
+    assert json.loads(json.dumps(first)) == first

@@ -42,11 +42,13 @@ SOURCES = (
     *(
         f"device.{name}"
         for name in (
+            "arrays",
             "pictures",
             "preprocess",
+            "taking",
             "cuda",
             "engines",
-            "arrays",
+            "npz",
             "bundle",
             "encoder",
             "post",

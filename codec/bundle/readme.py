@@ -15,9 +15,9 @@ DECODE = {
 }
 """How the server's command is told what to make of a blob, by task."""
 ANSWER = {
-    LABELS: "server(await request.body(), top_k=1)[0]",
-    CAPTIONS: "server.caption(await request.body())",
-    QUESTIONS: 'server.answer(await request.body(), "What colour is it?")',
+    LABELS: "server(data, top_k=1)[0]",
+    CAPTIONS: "server.caption(data)",
+    QUESTIONS: 'server.answer(data, "What colour is it?")',
 }
 """The same in Python."""
 

@@ -13,6 +13,7 @@ import torch
 
 from codec.device.encoder import DeviceEncoder
 from codec.model import FeatureCodec
+from codec.model.opened import Opened
 from codec.pipeline import Server
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS, judge
 from codec.tasks.dataset import Known
@@ -120,11 +121,14 @@ def verify(
             n_each = expected[0].size
             differ = (found[:, q] != expected).any((1, 2))
             chosen = np.flatnonzero(differ | (q == default))
-            blobs = codec.code(expected[chosen], q) if len(chosen) else []
-            bundle_blobs = encoder.code(found[chosen], q)
+            if not len(chosen):
+                continue
+            blobs, bundle_blobs = codec.code(expected[chosen], q), encoder.code(found[chosen], q)
+            ours = server.open(blobs)
+            theirs = ours if bundle_blobs == blobs else server.open(bundle_blobs)
             asked = [batch[i] for i in chosen]
             for tally in tallies.values():
-                tally.add(server, q, asked, blobs, bundle_blobs, all_asked=q == default)
+                tally.add(q, asked, ours, theirs, all_asked=q == default)
         n_images += len(batch)
         step()
     if not n_images:
@@ -145,16 +149,10 @@ class _Tally:
         self.right, self.right_bundle, self.changed = (np.zeros(n_qualities) for _ in range(3))
 
     def add(
-        self,
-        server: Server,
-        q: int,
-        pictures: list[Known],
-        blobs: list[bytes],
-        bundle_blobs: list[bytes],
-        all_asked: bool,
+        self, q: int, pictures: list[Known], opened: Opened, bundle_opened: Opened, all_asked: bool
     ) -> None:
-        """Ask about pictures of one quality; `all_asked` says whether these are all there are, so
-        that they are counted.
+        """Ask about pictures of one quality, whose blobs were opened once, PyTorch's and the
+        bundle's; `all_asked` says whether these are all there are, so that they are counted.
         """
         wanted = [
             (i, *question)
@@ -163,10 +161,10 @@ class _Tally:
         ]
         for start in range(0, len(wanted), BATCH):
             part = wanted[start : start + BATCH]
-            questions = [question for _, question, _ in part]
-            one, other = ([some[i] for i, _, _ in part] for some in (blobs, bundle_blobs))
-            ours = _ask(server, self.task, one, questions)
-            theirs = ours if one == other else _ask(server, self.task, other, questions)
+            questions, rows = [question for _, question, _ in part], [i for i, _, _ in part]
+            ours = theirs = _ask(opened[rows], self.task, questions)
+            if bundle_opened is not opened:
+                theirs = _ask(bundle_opened[rows], self.task, questions)
             self.changed[q] += len(part) - sum(judge.agrees(self.task, theirs, ours))
             known = [place for place, (_, _, truth) in enumerate(part) if truth is not None]
             if known:
@@ -196,15 +194,14 @@ def _questions(task: str, picture: Known) -> list[tuple[str, Any]]:
     return [("", picture.label if task == LABELS else None)]
 
 
-def _ask(server: Server, task: str, blobs: list[bytes], questions: list[str]) -> list[Any]:
-    """The server's answers to blobs: indices of labels, captions, or an answer to each one's
+def _ask(opened: Opened, task: str, questions: list[str]) -> list[Any]:
+    """The answers to opened blobs: indices of labels, captions, or an answer to each one's
     question.
     """
     if task == LABELS:
-        return server.probabilities(blobs).argmax(1).tolist()  # type: ignore[no-any-return]
-    if task == CAPTIONS:
-        return server.caption(blobs)
-    return server.answer(blobs, questions)
+        return opened.probabilities().argmax(1).tolist()  # type: ignore[no-any-return]
+    answers: list[Any] = opened.caption() if task == CAPTIONS else opened.answer(questions)
+    return answers
 
 
 def _batches(pictures: Iterable[Known]) -> Iterator[list[Known]]:

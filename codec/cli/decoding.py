@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import typer
 
@@ -26,6 +26,10 @@ from codec.cli.common import (
 from codec.coding.container import inspect
 from codec.model import checkpoint
 from codec.show.console import add_row, make_table, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from codec.model.opened import Opened
+    from codec.pipeline import Server
 
 Loaded = TypeVar("Loaded")
 
@@ -67,39 +71,53 @@ def decode(
         out.mkdir(parents=True, exist_ok=True)
     with progress("loading"):
         servers = _Loaded(name, Server.from_pretrained)
-    rows: list[dict[str, Any]] = []
-    failed: list[dict[str, Any]] = []
-    with progress("decoding", len(blobs)) as step:
-        for file, path in zip(blobs, free_paths(blobs, out, ".npy"), strict=True):
-            try:
-                blob = read_blob(file)
-                server = servers.find(blob)
-                row: dict[str, Any] = {
-                    "blob": str(file),
-                    "codec": server.codec.config.name,
-                    "quality": inspect(blob).quality,
-                }
-                opened = server.open(blob)
-                if answer:
-                    row["answer"] = opened.labels()
-                if caption:
-                    row["caption"] = opened.caption()
-                if ask:
-                    answers = zip(ask, opened.answer(ask), strict=True)
-                    row["answers"] = [{"question": q, "answer": a} for q, a in answers]
-                if not wanted:
-                    tokens = opened.tokens[0].numpy()
-                    write_whole(path, _as_npy(tokens))
-                    row |= {"tokens": str(path), "shape": list(tokens.shape)}
-                rows.append(row)
-            except (ValueError, OSError) as error:
-                failed.append(failure("blob", file, error))
-            step()
+    done: dict[int, dict[str, Any]] = {}  # a row or a failure, by place
+    by_server: dict[int, tuple[Server, list[tuple[int, bytes]]]] = {}
+    for place, file in enumerate(blobs):
+        try:
+            blob = read_blob(file)
+            server = servers.find(blob)
+            by_server.setdefault(id(server), (server, []))[1].append((place, blob))
+        except (ValueError, OSError) as error:
+            done[place] = failure("blob", file, error)
+    paths = free_paths(blobs, out, ".npy")
+    with progress("decoding", len(blobs) - len(done)) as step:
+        for server, some in by_server.values():
+            opened = server.each(blob for _, blob in some)
+            for (place, _), result in zip(some, opened, strict=True):
+                try:
+                    start = {"blob": str(blobs[place]), "codec": server.codec.config.name}
+                    told = _told(result.get(), answer, caption, ask or [], paths[place])
+                    done[place] = start | told
+                except (ValueError, OSError) as error:
+                    done[place] = failure("blob", blobs[place], error)
+                step()
+    rows = [row for _, row in sorted(done.items()) if "error" not in row]
+    failed = [row for _, row in sorted(done.items()) if "error" in row]
     if as_json:
         print_json({"blobs": rows, "failed": failed})
     elif rows:
         print_table(_table(rows, wanted))
     finish(failed)
+
+
+def _told(
+    opened: Opened, answer: bool, caption: bool, ask: list[str], path: Path
+) -> dict[str, Any]:
+    """What the JSON says of an opened blob; its tokens go into a file where nothing is asked."""
+    row: dict[str, Any] = {"quality": int(opened.qualities[0])}
+    if answer:
+        row["answer"] = opened.labels()
+    if caption:
+        row["caption"] = opened.caption()
+    if ask:
+        answers = zip(ask, opened.answer(ask), strict=True)
+        row["answers"] = [{"question": q, "answer": a} for q, a in answers]
+    if not (answer or caption or ask):
+        tokens = opened.tokens[0].numpy()
+        write_whole(path, _as_npy(tokens))
+        row |= {"tokens": str(path), "shape": list(tokens.shape)}
+    return row
 
 
 def _table(rows: list[dict[str, Any]], wanted: list[str]) -> Any:

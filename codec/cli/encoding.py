@@ -4,6 +4,7 @@ loaded.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,12 +25,9 @@ from codec.show.console import add_row, make_table, print_json, print_table, pro
 from codec.show.formats import n_bytes_in
 
 if TYPE_CHECKING:
-    import torch
+    from PIL import Image
 
     from codec.pipeline import Device
-
-BATCH = 32
-"""Pictures that the encoder takes at once, where no budget is asked for."""
 
 Quality = Annotated[
     int | None,
@@ -59,18 +57,24 @@ def encode(
 
     with progress("loading"):
         device = Device.from_pretrained(name)
-    quality = _chosen_quality(device, quality, max_bytes, target_drop)
+    device.chosen_rate(quality, max_bytes, target_drop)  # refused once, before anything is made
     out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
-    pairs = list(zip(images, free_paths(images, out, ".blob"), strict=True))
-    size = BATCH if max_bytes is None else 1
+    paths, sizes = free_paths(images, out, ".blob"), dict[int, int]()
+    found = device.each(
+        _pictures(device, images, sizes), quality, max_bytes=max_bytes, target_drop=target_drop
+    )
     with progress("encoding", len(images)) as step:
-        for start in range(0, len(pairs), size):
-            some = pairs[start : start + size]
-            _encode_some(device, some, quality, max_bytes, rows, failed)
-            for _ in some:
-                step()
+        for place, blob, error in found:
+            try:
+                if error is not None:
+                    raise error
+                write_whole(paths[place], blob)
+                rows.append(_row(images[place], paths[place], blob, sizes[place]))
+            except (ValueError, OSError) as reason:
+                failed.append(failure("image", images[place], reason))
+            step()
     if as_json:
         print_json({"codec": device.codec.config.name, "blobs": rows, "failed": failed})
     elif rows:
@@ -85,75 +89,34 @@ def encode(
     finish(failed)
 
 
-def _chosen_quality(
-    device: Device, quality: int | None, max_bytes: int | None, target_drop: float | None
-) -> int | None:
-    """The quality that is asked for, None for a budget or the codec's default. Refused here, it is
-    refused once and not for each picture.
+def _pictures(
+    device: Device, images: list[Path], sizes: dict[int, int]
+) -> Iterator[Image.Image | Path]:
+    """The pictures in files, one after another; `sizes` gets, by place, the bytes of each as PNG at
+    the size that the model sees.
     """
-    config = device.codec.config
-    if quality is not None and quality not in device.codec.qualities:
-        raise ValueError(
-            f"quality {quality} is not one of {config.name}'s 0..{config.n_qualities - 1}"
-        )
-    if sum(value is not None for value in (quality, max_bytes, target_drop)) > 1:
-        raise ValueError(
-            "--quality, --max-bytes and --target-drop each set the rate: give one of them"
-        )
-    return quality if target_drop is None else device.codec.quality_for(target_drop)
-
-
-def _encode_some(
-    device: Device,
-    pairs: list[tuple[Path, Path]],
-    quality: int | None,
-    max_bytes: int | None,
-    rows: list[dict[str, Any]],
-    failed: list[dict[str, Any]],
-) -> None:
-    """Encode pictures together and write their blobs; what became of each goes to `rows` or
-    `failed`.
-    """
-    import torch
-
-    read: list[tuple[Path, Path, torch.Tensor, int]] = []
-    for image, path in pairs:
-        try:
-            read.append((image, path, *_read_picture(device, image)))
-        except (ValueError, OSError) as error:
-            failed.append(failure("image", image, error))
-    if not read:
-        return
-    try:
-        pixel_values = torch.cat([one for *_, one, _ in read])
-        blobs = device.codec.encode(pixel_values, quality, max_bytes=max_bytes)
-    except ValueError as error:  # a budget that is too small, of the one picture
-        failed += [failure("image", image, error) for image, *_ in read]
-        return
-    for (image, path, _, png_n_bytes), blob in zip(read, blobs, strict=True):
-        try:
-            write_whole(path, blob)
-        except OSError as error:
-            failed.append(failure("image", image, error))
-            continue
-        n_before = image.stat().st_size
-        rows.append(
-            {
-                "image": str(image),
-                "blob": str(path),
-                "quality": inspect(blob).quality,
-                "n_bytes": len(blob),
-                "image_n_bytes": n_before,
-                "ratio": n_before / len(blob),
-                "png_n_bytes": png_n_bytes,
-            }
-        )
-
-
-def _read_picture(device: Device, image: Path) -> tuple[torch.Tensor, int]:
-    """`pixel_values` (1, 3, S, S) float32 of a picture file, and its bytes as PNG at that size."""
     from PIL import Image
 
-    picture = to_rgb(image)
-    seen = Image.fromarray(device.codec.config.preprocess.pixels(picture))
-    return device.preprocess([picture]), n_bytes_in(seen, "PNG")
+    for place, path in enumerate(images):
+        try:
+            picture = to_rgb(path)
+            seen = Image.fromarray(device.codec.config.preprocess.pixels(picture))
+            sizes[place] = n_bytes_in(seen, "PNG")
+        except (ValueError, OSError):
+            yield path  # the device says what is wrong with it
+        else:
+            yield picture
+
+
+def _row(image: Path, path: Path, blob: bytes, png_n_bytes: int) -> dict[str, Any]:
+    """What the JSON says of a picture that was encoded."""
+    n_before = image.stat().st_size
+    return {
+        "image": str(image),
+        "blob": str(path),
+        "quality": inspect(blob).quality,
+        "n_bytes": len(blob),
+        "image_n_bytes": n_before,
+        "ratio": n_before / len(blob),
+        "png_n_bytes": png_n_bytes,
+    }

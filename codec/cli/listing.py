@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,9 @@ from codec.show.console import (
     words,
 )
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 SERVES = {LABELS: "labels", CAPTIONS: "captions", QUESTIONS: "answers"}
 
@@ -62,14 +65,48 @@ def info(
     if as_json:
         print_json(facts)
     else:
-        table = make_table("", "", show_header=False)
-        for key, value in facts.items():
-            add_row(table, words(key), shown(value))
-        print_table(table)
+        _print_facts(facts)
     if facts.get("whole") is False:
         raise BitstreamError(
             f"{what}: the blob is damaged: its checksum does not match, or it is of another codec"
         )
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    """One fact a line, and below those that come in rows as tables of their own."""
+    in_rows = {key: value for key, value in facts.items() if _has_rows(value)}
+    table = make_table("", "", show_header=False)
+    _add_facts(table, {key: value for key, value in facts.items() if key not in in_rows})
+    print_table(table)
+    for key, rows in in_rows.items():
+        typer.echo(f"\n {words(key)}")
+        table = make_table(*(f">{words(name)}" for name in rows[0]))
+        for row in rows:
+            add_row(table, *(_number(value) for value in row.values()))
+        print_table(table)
+
+
+def _add_facts(table: Table, facts: dict[str, Any], indent: str = "") -> None:
+    """A line for each fact; the parts of one that has parts are indented below it, without those
+    that are facts already.
+    """
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            add_row(table, indent + words(key), "")
+            parts = {name: part for name, part in value.items() if name not in facts}
+            _add_facts(table, parts, indent + "  ")
+        else:
+            add_row(table, indent + words(key), _number(value))
+
+
+def _has_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
+    return shown(value) or "none"
 
 
 def _blob_facts(file: Path) -> dict[str, Any]:

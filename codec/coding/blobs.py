@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from codec.coding.container import BitstreamError, Blob, pack, unpack
+from codec.coding.container import BitstreamError, Blob, pack, restore, unpack
 from codec.coding.exact import LIMIT
 
 if TYPE_CHECKING:
@@ -43,10 +43,13 @@ def open_blob(prior: IntegerPrior, fingerprint: bytes, blob: bytes) -> Blob:
     """Blob -> its header and payload, checked against the codec.
 
     Raises:
-        BitstreamError: damaged, of another codec, of a quality it lacks, or of another length than
-            its symbols can have.
+        BitstreamError: damaged, shortened, of another codec, of a quality it lacks, or of another
+            length than its symbols can have.
     """
-    read, network = unpack(blob, fingerprint), prior.network
+    try:
+        read, network = unpack(blob, fingerprint), prior.network
+    except BitstreamError as error:
+        raise _known_short(error, blob, fingerprint) from error
     if read.quality not in range(network.n_qualities):
         raise BitstreamError(
             f"quality {read.quality} is not one of this codec's 0..{network.n_qualities - 1}"
@@ -58,6 +61,18 @@ def open_blob(prior: IntegerPrior, fingerprint: bytes, blob: bytes) -> Blob:
             f"{'' if read.raw else 'at most '}{n_symbols}"
         )
     return read
+
+
+def _known_short(error: BitstreamError, blob: bytes, fingerprint: bytes) -> BitstreamError:
+    """The error about a blob; where it is one that was shortened for a session, that."""
+    try:
+        restore(blob, fingerprint)
+    except BitstreamError:
+        return error
+    return BitstreamError(
+        "the blob was shortened for a session (a header of 3 bytes): restore it first, or open it "
+        "in a session"
+    )
 
 
 def read_blobs(

@@ -9,12 +9,41 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+
+class Rate(NamedTuple):
+    """What pictures are coded at: a quality, or the best that fits a budget; the other is None.
+
+    Attributes:
+        spared: bytes of a blob that are not sent, and that no budget counts.
+    """
+
+    quality: int | None
+    max_bytes: int | None
+    spared: int = 0
+
+
+def chosen_rate(
+    quality: Any,
+    max_bytes: Any,
+    target_drop: Any,
+    drops: Sequence[float],
+    default: int,
+    n_qualities: int,
+) -> Rate:
+    """The rate that is asked for by one of `quality`, `max_bytes` and `target_drop`, or by none.
+    Arguments and errors as `check_rate`, `check_budget` and `chosen_quality`.
+    """
+    check_rate(quality, max_bytes, target_drop)
+    if max_bytes is not None:
+        return Rate(None, check_budget(max_bytes))
+    return Rate(chosen_quality(quality, target_drop, drops, default, n_qualities), None)
 
 
 def check_rate(quality: Any, max_bytes: Any, target_drop: Any) -> None:
@@ -95,6 +124,7 @@ def best_that_fits(
     n_pictures: int,
     qualities: Sequence[int],
     max_bytes: Any,
+    spared: int = 0,
 ) -> list[bytes]:
     """Each picture's blob of the best quality that takes at most `max_bytes`, header included.
 
@@ -102,6 +132,7 @@ def best_that_fits(
         write: codes the pictures at the given places at a quality, a blob each.
         n_pictures: how many pictures there are.
         qualities: rate indices, rising; tried from the last one on.
+        spared: bytes of each blob that the budget does not count.
 
     Raises:
         ValueError: `max_bytes` is not a positive integer, or no quality fits: the message says
@@ -112,8 +143,8 @@ def best_that_fits(
     too_long, smallest = list(range(n_pictures)), [sys.maxsize] * n_pictures
     for q in reversed(qualities):
         for i, blob in zip(too_long, write(q, too_long), strict=True):
-            blobs[i], smallest[i] = blob, min(smallest[i], len(blob))
-        too_long = [i for i in too_long if len(blobs[i]) > budget]
+            blobs[i], smallest[i] = blob, min(smallest[i], len(blob) - spared)
+        too_long = [i for i in too_long if len(blobs[i]) - spared > budget]
         if not too_long:
             return blobs
     worst = max(too_long, key=smallest.__getitem__)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from codec.device.arrays import read_arrays
 from codec.device.bundle import SAMPLES_FILE, facts_of, read_manifest
 from codec.device.cuda import Cuda
 from codec.device.engines import (
@@ -26,6 +25,7 @@ from codec.device.engines import (
     TYPED_FILE,
     TensorRT,
 )
+from codec.device.npz import read_arrays
 from codec.device.preprocess import Preprocess
 from codec.files import sha256, whole_file
 

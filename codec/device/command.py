@@ -17,9 +17,9 @@ import numpy as np
 from codec.coding.blobs import write_blobs
 from codec.coding.container import inspect
 from codec.coding.opening import CODERS, open_prior
-from codec.device.arrays import read_arrays
 from codec.device.bundle import SAMPLES_FILE
 from codec.device.encoder import DeviceEncoder
+from codec.device.npz import read_arrays
 from codec.device.post import post
 from codec.files import whole_file
 

@@ -13,24 +13,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codec.coding.blobs import read_blobs, write_blobs
-from codec.coding.budget import best_that_fits, check_rate, chosen_quality
+from codec.coding.budget import best_that_fits, chosen_rate
 from codec.coding.context import ContextNetwork
 from codec.coding.exact import LIMIT
 from codec.coding.opening import open_prior
 from codec.coding.progressive import progressive_prior
 from codec.coding.tables import Tables
-from codec.device.arrays import read_arrays
 from codec.device.bundle import NETWORK, TABLES_FILE, check_fits, facts_of, read_manifest
 from codec.device.engines import LATENT, PIXELS, SYMBOLS, open_engine
-from codec.device.pictures import as_batch
+from codec.device.npz import read_arrays
+from codec.device.taking import Taking
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from codec.coding.budget import Rate
 
-class DeviceEncoder:
-    """An opened bundle: a call makes blobs of pictures, as `codec.pipeline.Device` does; `decode`
-    reads their symbols back.
+
+class DeviceEncoder(Taking):
+    """An opened bundle: a call makes blobs of pictures, as `codec.pipeline.Device` does, and so do
+    `each` and `session`; `decode` reads symbols back.
 
     Args:
         folder: the bundle.
@@ -62,39 +64,6 @@ class DeviceEncoder:
     def qualities(self) -> range:
         """The rate indices, 0 = smallest."""
         return range(self.prior.network.n_qualities)
-
-    def __call__(
-        self,
-        images: Any,
-        quality: int | None = None,
-        *,
-        max_bytes: int | None = None,
-        target_drop: float | None = None,
-    ) -> Any:
-        """One picture -> its blob; a batch of pictures -> a list of blobs.
-
-        Args:
-            images: a PIL image, a path, an array (H, W), (H, W, 3) or (H, W, 4) uint8, a list of
-                these, or an array (B, H, W, 3).
-            quality: rate index, 0 = smallest; None for the codec's default.
-            max_bytes: instead of a quality, the most bytes a blob may take, header included; each
-                picture gets the best quality that fits. The network runs once.
-            target_drop: instead of a quality, the points of score that may be lost in the mean, by
-                the codec's calibration.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: not a picture, an empty batch, a quality the codec lacks, or a budget or
-                drop that none keeps to; or more than one of the three is given.
-        """
-        batch, single = as_batch(images)
-        blobs = self.code(
-            self.symbols(self.preprocess(batch)),
-            quality,
-            max_bytes=max_bytes,
-            target_drop=target_drop,
-        )
-        return blobs[0] if single else blobs
 
     def symbols(self, pixel_values: NDArray[np.float32]) -> NDArray[np.int32]:
         """Pixels (n, 3, S, S) float32 -> symbols (n, Q, M, C) int32 of every quality; the network
@@ -136,21 +105,34 @@ class DeviceEncoder:
         """Symbols (B, Q, M, C) int32 of pictures, as `symbols` gives them -> a blob each. The rate
         and errors as for a call.
         """
-        check_rate(quality, max_bytes, target_drop)
-        if max_bytes is not None:
-            return best_that_fits(
-                lambda q, places: self._blobs(symbols[places], q),
-                len(symbols),
-                self.qualities,
-                max_bytes,
-            )
-        q = chosen_quality(
-            quality, target_drop, self.drops, self.default_quality, len(self.qualities)
-        )
-        return self._blobs(symbols, q)
+        return self._blobs(symbols, self.chosen_rate(quality, max_bytes, target_drop))
 
-    def _blobs(self, symbols: NDArray[np.int32], quality: int) -> list[bytes]:
-        return write_blobs(self.prior, self.fingerprint, symbols[:, quality], quality)
+    def chosen_rate(self, quality: Any, max_bytes: Any, target_drop: Any) -> Rate:
+        """The rate that is asked for. Arguments and errors as for a call."""
+        return chosen_rate(
+            quality,
+            max_bytes,
+            target_drop,
+            self.drops,
+            self.default_quality,
+            len(self.qualities),
+        )
+
+    def _pixels(self, image: Any) -> NDArray[np.uint8]:
+        return self.preprocess.pixels(image)
+
+    def _rows(self, pixels: list[Any]) -> list[Any]:
+        return list(self.symbols(self.preprocess.normalise(np.stack(pixels))))
+
+    def _blobs(self, rows: Any, rate: Rate) -> list[bytes]:
+        symbols = np.asarray(rows)
+
+        def write(quality: int, places: Any) -> list[bytes]:
+            return write_blobs(self.prior, self.fingerprint, symbols[places, quality], quality)
+
+        if rate.quality is not None:
+            return write(rate.quality, slice(None))
+        return best_that_fits(write, len(symbols), self.qualities, rate.max_bytes, rate.spared)
 
     def decode(self, blob: bytes) -> tuple[NDArray[np.int32], int]:
         """Blob -> symbols (M, C) int32 and their quality.

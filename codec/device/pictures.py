@@ -1,4 +1,5 @@
-"""a picture as people have it -> pixels in RGB, upright: a path, an opened picture or an array.
+"""a picture as people have it -> pixels in RGB, upright: a path, an opened picture, the bytes of a
+file, an opened file, an array or a tensor.
 
 What cannot be read is a ValueError, whatever Pillow raises. Part of the one file for devices:
 Python 3.6, numpy, PIL.
@@ -6,18 +7,38 @@ Python 3.6, numpy, PIL.
 
 from __future__ import annotations
 
+import io
+import os
+import re
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-ImageLike: TypeAlias = Image.Image | str | Path | NDArray[Any]
-"""A PIL image, the path of one, or an array (H, W), (H, W, 3) or (H, W, 4) uint8."""
+from codec.device.arrays import array_pixels, check_extent, is_array
 
-MAX_PIXELS = 89478485
-"""Above it Pillow warns of a decompression bomb: a file of 300 kB that takes 2 s and 1 GB."""
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import IO, Protocol
+
+    from numpy.typing import NDArray
+
+    class Tensor(Protocol):
+        """A torch tensor."""
+
+        def detach(self) -> Any: ...
+
+        def numpy(self) -> Any: ...
+
+
+ImageLike: TypeAlias = (
+    "Image.Image | str | os.PathLike[str] | bytes | IO[bytes] | NDArray[Any] | Tensor"
+)
+"""A PIL image; the path of a file; the bytes of one; a file opened for reading bytes; an array or
+torch tensor (H, W), (H, W, C) or (C, H, W), uint8 or float in 0..1.
+"""
+
+MAX_FILE_BYTES = 1 << 28
 RUN_BY_PROGRAMS = ("EPS",)
 """Formats that Pillow hands to another program, here Ghostscript: such a picture is a program."""
 MAX_RESIZED = 1 << 26
@@ -35,45 +56,50 @@ def to_rgb(image: ImageLike) -> Image.Image:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a picture, an array of another shape or dtype, or an empty or enormous
-            picture.
+        ValueError: not a picture, an array of another shape, dtype or range, or an empty or
+            enormous picture.
     """
-    if isinstance(image, (str, Path)):
-        path = Path(image)
-        if not path.is_file():
-            raise FileNotFoundError(f"no picture at {path}")
-        try:
-            opened = Image.open(path)
-        except MemoryError:
-            raise
-        except Exception as error:  # Pillow's plugins raise whatever a bad file leads them to
-            raise ValueError(f"{path} is not a picture that can be read: {error}") from error
-        with opened:
-            return _upright(opened, str(path))
     if isinstance(image, Image.Image):
         return _upright(image, "the picture")
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8:
-            raise ValueError(
-                f"an image array has dtype uint8, not {image.dtype}; use codec.encode for "
-                "pixel_values"
-            )
-        if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
-            raise ValueError(
-                f"an image array has shape (H, W), (H, W, 3) or (H, W, 4), not {image.shape}"
-            )
-        _check_extent(image.shape[:2], "the array")
-        return Image.fromarray(image).convert("RGB")
-    raise ValueError(f"expected a PIL image, a path or an array, not {type(image).__name__}")
+    if isinstance(image, (str, os.PathLike)):
+        return _of_path(image)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return _of_file(io.BytesIO(image), "what the bytes hold")
+    if is_array(image):
+        return Image.fromarray(array_pixels(image)).convert("RGB")
+    if hasattr(image, "read"):
+        return _of_file(io.BytesIO(_content(image)), "what the file object holds")
+    raise ValueError(
+        "expected a picture: a path, a PIL image, bytes, a file object, an array or a tensor, not "
+        f"{type(image).__name__}"
+    )
 
 
 def as_batch(images: Any) -> tuple[list[ImageLike], bool]:
-    """A picture or several, as a list or an array (B, H, W, 3) -> a list of pictures, and whether
-    it was one.
+    """A picture or several, as a list or an array or tensor of four axes -> a list of pictures, and
+    whether it was one.
     """
-    if isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4):
+    if isinstance(images, (list, tuple)) or (is_array(images) and images.ndim == 4):
         return list(images), False
     return [images], True
+
+
+def one_by_one(images: Any) -> Iterable[ImageLike]:
+    """Pictures to be taken one after another, of whatever holds them; one picture is one of one."""
+    batch, single = as_batch(images)
+    holds = hasattr(images, "__iter__") and not (
+        isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image))
+        or is_array(images)
+        or hasattr(images, "read")
+    )
+    return images if single and holds else batch
+
+
+def is_stream(images: Any) -> bool:
+    """Whether pictures come one after another, as from a generator; an opened file is one
+    picture.
+    """
+    return hasattr(images, "__next__") and not hasattr(images, "read")
 
 
 def check_resizing(before: tuple[int, int], after: tuple[int, int]) -> None:
@@ -92,10 +118,62 @@ def check_resizing(before: tuple[int, int], after: tuple[int, int]) -> None:
         )
 
 
+def _of_path(name: str | os.PathLike[str]) -> Image.Image:
+    path = Path(name)
+    if str(name).startswith(("http://", "https://")):
+        raise ValueError(f"{name} is an address, and not a path: codec.open_url reads it")
+    if path.is_dir():
+        raise FileNotFoundError(
+            f"no picture at {path}: it is a folder; codec.pictures_in names the pictures in it"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"no picture at {path}")
+    return _of_file(path, str(path))
+
+
+def _of_file(file: Any, name: str) -> Image.Image:
+    """The picture in a file that is there; `name` is for messages."""
+    try:
+        opened = Image.open(file)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's plugins raise whatever a bad file leads them to
+        raise ValueError(f"{name} is not a picture that can be read: {_said(error)}") from error
+    with opened:
+        return _upright(opened, name)
+
+
+def _content(file: Any) -> bytes:
+    """All that is left to read of an opened file; it need not be one that can be searched."""
+    parts, left = [b""], MAX_FILE_BYTES + 1
+    while left > 0:
+        try:
+            part = file.read(left)
+        except UnicodeDecodeError:
+            part = ""
+        if not isinstance(part, bytes):
+            raise ValueError(
+                "a file object gives bytes when it is read (open it with mode 'rb'), not "
+                f"{type(part).__name__}"
+            )
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+    if left <= 0:
+        raise ValueError(f"the file object holds more than {MAX_FILE_BYTES} bytes")
+    return b"".join(parts)
+
+
+def _said(error: Exception) -> str:
+    """An error's message, without the address of the object that was read."""
+    return re.sub(r" ?<_io[^>]*>", "", str(error))
+
+
 def _upright(image: Image.Image, name: str) -> Image.Image:
     if image.format in RUN_BY_PROGRAMS:
         raise ValueError(f"{name} is of the format {image.format}, which another program would run")
-    _check_extent(image.size, name)
+    check_extent(image.size, name)
     try:
         turned = _TURNED.get(_orientation(image))
         upright: Any = image
@@ -106,7 +184,7 @@ def _upright(image: Image.Image, name: str) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:
-        raise ValueError(f"{name} is not a picture that can be read: {error}") from error
+        raise ValueError(f"{name} is not a picture that can be read: {_said(error)}") from error
 
 
 def _orientation(image: Image.Image) -> int:
@@ -116,8 +194,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # struct.error, TypeError, SyntaxError and others
         return 1
     return value if isinstance(value, int) else 1
-
-
-def _check_extent(size: tuple[int, ...], name: str) -> None:
-    if not 0 < size[0] * size[1] <= MAX_PIXELS:
-        raise ValueError(f"{name} has {size[0]} x {size[1]} pixels; 1 to {MAX_PIXELS} are taken")

@@ -67,8 +67,8 @@ class Preprocess:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not a picture, an array of another shape or dtype, or a picture that is
-                empty, enormous, or too long and thin to be resized.
+            ValueError: not a picture, an array of another shape, dtype or range, or a picture that
+                is empty, enormous, or too long and thin to be resized.
         """
         picture = to_rgb(image)
         size = self.size
@@ -92,8 +92,13 @@ class Preprocess:
         """
         if not len(images):
             raise ValueError("an empty batch of pictures")
+        return self.normalise(np.stack([self.pixels(image) for image in images]))
+
+    def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(B, size, size, 3) uint8, as `pixels` gives them -> `pixel_values` (B, 3, size, size)
+        float32.
+        """
         scale, shift = self.affine()
-        pixels = np.stack([self.pixels(image) for image in images])
         return np.ascontiguousarray((pixels * scale - shift).transpose(0, 3, 1, 2))
 
     @classmethod

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from codec.model.checkpoint import check_manifest, find_backbone
+from codec.model.checkpoint import NO_HUB, Hub, check_manifest, find_backbone
 from codec.model.config import CodecConfig
 
 TASK_OF = {
@@ -24,13 +24,14 @@ COUNTED = ("position_ids",)
 """Buffers that older files hold and newer models count anew."""
 
 
-def load_backbone(reference: str, folder: Path) -> nn.Module:
+def load_backbone(reference: str, folder: Path, hub: Hub = NO_HUB) -> nn.Module:
     """A Hugging Face model in float32 and evaluation mode, from a folder, a shipped name or the
     hub, by the architecture it says it has.
 
     Args:
         reference: name of the backbone, as in a codec's configuration.
         folder: of the codec, where relative references are looked up first.
+        hub: how the hub is asked; its revision is the codec's, and not the backbone's.
 
     Returns:
         A model for image classification, or a `BlipForConditionalGeneration`,
@@ -50,14 +51,15 @@ def load_backbone(reference: str, folder: Path) -> nn.Module:
     # one of several in a folder: those are never on the hub
     elif Path(reference).name in TASK_OF.values():
         raise FileNotFoundError(f"no backbone {reference!r}")
+    asked = {"trust_remote_code": False, "cache_dir": hub.cache_dir, "token": hub.token}
     silent = logging.is_progress_bar_enabled() and Path(place).is_dir()
     try:
         if silent:  # a bar for reading one small local file is noise
             logging.disable_progress_bar()
-        config: Any = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
+        config: Any = transformers.AutoConfig.from_pretrained(place, **asked)
         kind = _kind_of(config, reference)
         model, info = kind.from_pretrained(
-            place, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+            place, dtype=torch.float32, output_loading_info=True, **asked
         )
     except OSError as error:
         raise FileNotFoundError(f"no backbone {reference!r}: {_first_line(error)}") from error
@@ -142,7 +144,7 @@ def task_of(model: nn.Module) -> str:
     return TASK_OF.get(type(model).__name__, "image-classification")
 
 
-def load_tokenizer(reference: str, folder: Path) -> Any:
+def load_tokenizer(reference: str, folder: Path, hub: Hub = NO_HUB) -> Any:
     """The tokenizer that belongs to a backbone. Errors as `load_backbone`."""
     from transformers import AutoTokenizer
 
@@ -155,7 +157,9 @@ def load_tokenizer(reference: str, folder: Path) -> Any:
             f"backbone {reference!r} has no tokenizer: neither tokenizer.json nor vocab.txt"
         )
     try:
-        return AutoTokenizer.from_pretrained(str(place), trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(
+            str(place), trust_remote_code=False, cache_dir=hub.cache_dir, token=hub.token
+        )
     except OSError as error:
         raise FileNotFoundError(
             f"backbone {reference!r} has no tokenizer: {_first_line(error)}"

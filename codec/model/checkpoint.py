@@ -9,6 +9,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from codec.coding.container import BitstreamError, inspect, is_of
 from codec.files import read_json, sha256, whole_file
@@ -30,6 +31,18 @@ NEEDED = (
     "vocab.txt",
 )
 """The files that a codec or a backbone is read from: a manifest lists all that are there."""
+
+
+class Hub(NamedTuple):
+    """How the hub is asked for a repository; each as in `huggingface_hub.snapshot_download`."""
+
+    revision: str | None = None
+    cache_dir: str | os.PathLike[str] | None = None
+    token: str | bool | None = None
+
+
+NO_HUB = Hub()
+"""Nothing is said of it: its defaults are taken."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +96,19 @@ def named_by(blob: bytes) -> str | None:
     return next((name for name, own in shipped_fingerprints().items() if is_of(blob, own)), None)
 
 
-def find_checkpoint(name: str | os.PathLike[str]) -> Path:
+def find_checkpoint(name: str | os.PathLike[str], hub: Hub = NO_HUB) -> Path:
     """Folder of a codec: a local folder, a shipped name, or a hub id (downloaded).
 
     Raises:
         FileNotFoundError: none of these; the message lists the shipped names.
+        ValueError: a revision is asked for of a codec that is here.
     """
     for folder in (Path(name), shipped_root() / name):
         if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
+            if hub.revision is not None:
+                raise ValueError(
+                    f"revision {hub.revision!r} names a version on the hub; {name} is in {folder}"
+                )
             return folder
     if Path(name).is_dir():
         missing = [f for f in (CONFIG, WEIGHTS) if not (Path(name) / f).is_file()]
@@ -100,7 +118,7 @@ def find_checkpoint(name: str | os.PathLike[str]) -> Path:
     reason = ""
     if str(name).count("/") == 1 and not str(name).startswith((".", "/")):
         try:
-            return _download(str(name))
+            return _download(str(name), hub)
         except Exception as error:
             said = (str(error).splitlines() or [""])[0]
             reason = f" (hub: {type(error).__name__}: {said})"
@@ -193,7 +211,7 @@ def check_manifest(folder: Path, needed: list[Path] | None = None) -> Manifest |
     return manifest
 
 
-def _download(name: str) -> Path:
+def _download(name: str, hub: Hub) -> Path:
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(name))
+    return Path(snapshot_download(name, **hub._asdict()))

@@ -9,7 +9,6 @@ The first line is `codec.model.encoding`; this file adds the second.
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,15 +24,17 @@ from torch import nn
 from codec.coding.integer_prior import IntegerPrior
 from codec.model import saving
 from codec.model.backbone import load_backbone, load_tokenizer, models_of
-from codec.model.checkpoint import WEIGHTS
+from codec.model.checkpoint import NO_HUB, WEIGHTS, Hub
 from codec.model.config import CodecConfig
 from codec.model.encoding import FeatureEncoder
 from codec.model.freezing import prior_to_tensors
-from codec.model.loading import fill, globals_kept, read_checkpoint
-from codec.model.networks import build_encoder, digest, digest_of
+from codec.model.loading import load_whole, on_device
+from codec.model.networks import build_encoder, digest_of, fingerprint_of, stored
 from codec.model.split import share_tower, split, token_grid
 from codec.model.transforms import Synthesis, add_adapters
 
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+"""What tails can be loaded in."""
 CHANGES = ("dead_zone", "layers", "name", "default_quality", "calibration")
 """What codecs of the same networks may differ in: none of it changes a weight or a shape."""
 
@@ -69,6 +70,7 @@ class FeatureCodec(FeatureEncoder):
             add_adapters(tail, config.adapter_rank)
         super().__init__(config, build_encoder(config, head, grid))
         self.backbone_digest = backbone_digest
+        self._hub = NO_HUB
         self.tail = tail
         self.other_tails = nn.ModuleDict(
             {task: split(models[task], config.k).tail for task in config.tasks[1:]}
@@ -101,8 +103,7 @@ class FeatureCodec(FeatureEncoder):
     def with_config(self, **changes: Any) -> FeatureCodec:
         """Another codec that shares this one's networks and differs in its configuration.
 
-        Another dead zone or other layers make another fingerprint: blobs of the one are refused by
-        the other. Nothing is trained for it.
+        Another dead zone or other layers make another fingerprint. Nothing is trained for it.
 
         Args:
             changes: of `CHANGES`.
@@ -125,8 +126,8 @@ class FeatureCodec(FeatureEncoder):
         return other
 
     def set_layers(self, layers: Sequence[int]) -> FeatureCodec:
-        """`with_config` of other layers: the qualities, rising, whose blobs hold the lower ones of
-        these first; none for no layers. Errors as `with_config`.
+        """`with_config` of other layers: qualities, rising, whose blobs hold the lower ones first.
+        Errors as `with_config`.
         """
         return self.with_config(layers=tuple(layers))
 
@@ -166,7 +167,7 @@ class FeatureCodec(FeatureEncoder):
         Args:
             task: which one, where the codec serves several; None for the first.
         """
-        return load_backbone(self._reference(task), self.folder)
+        return load_backbone(self._reference(task), self.folder, self._hub)
 
     def load_tokenizer(self, task: str | None = None) -> Any:
         """The tokenizer of the backbone of `task`, or of the first.
@@ -174,39 +175,44 @@ class FeatureCodec(FeatureEncoder):
         Raises:
             FileNotFoundError: the backbone has none.
         """
-        return load_tokenizer(self._reference(task), self.folder)
+        return load_tokenizer(self._reference(task), self.folder, self._hub)
 
     def _reference(self, task: str | None) -> str:
         return self.config.backbones[self.config.tasks[0] if task is None else task]
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str]) -> FeatureCodec:
-        """Load a codec: a shipped name, a local folder, or a hub id. Evaluation mode, CPU, float32.
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+    ) -> FeatureCodec:
+        """Load a codec: a shipped name, a local folder, or a hub id. Evaluation mode.
+
+        Args:
+            device: where its networks run.
+            dtype: of the tails, float16 or bfloat16 to save memory. Encoder, gains and synthesis
+                stay in float32, and so do symbols and tokens.
+            revision, cache_dir, token: of the hub, as in `huggingface_hub.snapshot_download`; the
+                revision is the codec's, the others are a backbone's too.
 
         Raises:
-            FileNotFoundError: no such codec (the message lists the shipped ones), or a file of it
-                is missing.
-            ValueError: a file was altered or cannot be read, or is of another library version, or
-                the codec is not the one that its manifest names.
+            FileNotFoundError: no such codec, or a file of it is missing.
+            ValueError: a file was altered or cannot be read, or is of another library version; the
+                codec is not the one that its manifest names; no such device or dtype here; or a
+                revision of a codec that is not on the hub.
         """
-        with globals_kept():
-            read = read_checkpoint(name)
-            models = {
-                task: load_backbone(reference, read.folder)
-                for task, reference in read.config.backbones.items()
-            }
-            with torch.device("meta"):  # no memory for weights that may not be in the file
-                codec = cls(read.config, models)
-            fill(codec, read.weights, read.folder)
-            codec.folder = read.folder
-            codec.set_prior(read.prior)
-        if read.fingerprint not in (None, codec.fingerprint):
-            raise ValueError(
-                f"the codec in {read.folder} is not the one that its manifest names: its "
-                f"fingerprint starts with {codec.fingerprint[:2].hex()}, the manifest's with "
-                f"{read.fingerprint[:2].hex()}; the backbone may be another one"
-            )
-        return codec
+        place, hub = on_device(device), Hub(revision, cache_dir, token)
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype {dtype} is not one of {', '.join(map(str, DTYPES))}")
+        codec = load_whole(cls, name, hub)
+        codec._hub = Hub(cache_dir=cache_dir)  # a token is not kept
+        nn.ModuleList(codec.tails.values()).to(dtype)
+        return codec.to(place)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write the codec into `folder`, whole or not at all: config.json, codec.safetensors,
@@ -214,17 +220,18 @@ class FeatureCodec(FeatureEncoder):
 
         Raises:
             OSError: it cannot be written; what was in the folder is as it was.
+        ValueError: the tails are in bfloat16.
         """
-        tensors = {
-            name: p.detach().half().cpu().contiguous() for name, p in self.own_parameters().items()
-        } | prior_to_tensors(self.prior)
+        own = stored(self.own_parameters())
+        tensors = {name: p.cpu().contiguous() for name, p in own.items()}
+        tensors |= prior_to_tensors(self.prior)
         saving.save_checkpoint(
             Path(folder), self.config, tensors, self.fingerprint, loaded_from=self.folder
         )
 
     def push_to_hub(self, repo_id: str, **settings: Any) -> str:
-        """Upload what `save_pretrained` writes to the hub, with the model card (README.md) of the
-        folder that the codec was loaded from. Returns the commit's URL.
+        """Upload what `save_pretrained` writes to the hub, with the model card of the folder that
+        the codec was loaded from. Returns the commit's URL.
 
         Args:
             repo_id: "owner/name"; made where there is none.
@@ -239,8 +246,5 @@ class FeatureCodec(FeatureEncoder):
             return saving.upload(repo_id, Path(folder), **settings)
 
     def _make_fingerprint(self, prior: IntegerPrior) -> bytes:
-        tensors = {name: p.detach().half() for name, p in self.own_parameters().items()}
-        free = {"name": "", "backbone": "", "default_quality": 0, "calibration": ()}
-        shape = replace(self.config, **free).to_json()  # type: ignore[arg-type]
-        weights = digest(tensors | prior_to_tensors(prior))
-        return hashlib.sha256((shape + self.backbone_digest + weights).encode()).digest()
+        tensors = stored(self.own_parameters()) | prior_to_tensors(prior)
+        return fingerprint_of(self.config, self.backbone_digest, tensors)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from codec.coding.blobs import open_blob, read_blobs, write_blobs
-from codec.coding.budget import best_that_fits, check_budget, check_rate, chosen_quality
+from codec.coding.budget import Rate, best_that_fits, check_budget, chosen_rate
 from codec.coding.container import HEADER_BYTES, pack, restore, shorten
 from codec.coding.integer_prior import IntegerPrior
 from codec.coding.opening import open_prior
@@ -103,37 +103,42 @@ class FeatureEncoder(EncoderNetworks):
             quality: rate index, 0 = smallest; None for the codec's default.
             max_bytes: instead of a quality, the most bytes a blob may take, header included: each
                 image gets the best quality that fits. The network runs once.
-            target_drop: instead of a quality, the points of score that may be lost in the mean: see
-                `quality_for`.
+            target_drop: instead of a quality, the points of score that may be lost in the mean, in
+                the codec's calibration: the smallest quality that keeps to it.
 
         Raises:
             ValueError: an empty batch, another shape or dtype, NaN, a quality the codec lacks, a
                 budget that no quality fits or a drop that none keeps to; the message says what is
                 possible. Or more than one of the three is given.
         """
-        check_rate(quality, max_bytes, target_drop)
-        if max_bytes is not None:
-            check_budget(max_bytes)
-            latent = self.latent(pixel_values)
-            return best_that_fits(
-                lambda q, places: self.code(self.quantise(latent[places], q), q),
-                len(latent),
-                self.qualities,
-                max_bytes,
-            )
-        q = self._quality(quality) if target_drop is None else self.quality_for(target_drop)
-        return self.code(self.symbols(pixel_values, q), q)
+        rate = self.chosen_rate(quality, max_bytes, target_drop)
+        return self.encode_latent(self.latent(pixel_values), rate)
 
-    def quality_for(self, target_drop: float) -> int:
-        """The smallest quality that loses at most `target_drop` points of score in the codec's
-        calibration, on held-out pictures.
+    def encode_latent(self, latent: torch.Tensor, rate: Rate) -> list[bytes]:
+        """Latent (B, M, C) -> one standalone blob per image, at a rate that `chosen_rate` gave.
 
         Raises:
-            ValueError: not a number, no quality loses so little, or the codec was not calibrated.
+            ValueError: a budget that no quality fits.
         """
+        if rate.quality is not None:
+            return self.code(self.quantise(latent, rate.quality), rate.quality)
+        return best_that_fits(
+            lambda q, places: self.code(self.quantise(latent[places], q), q),
+            len(latent),
+            self.qualities,
+            rate.max_bytes,
+            rate.spared,
+        )
+
+    def chosen_rate(
+        self, quality: int | None, max_bytes: int | None, target_drop: float | None
+    ) -> Rate:
+        """The rate that is asked for. Arguments and errors as for `encode`."""
         config = self.config
         drops = [row.drop for row in config.calibration]
-        return chosen_quality(None, target_drop, drops, config.default_quality, config.n_qualities)
+        return chosen_rate(
+            quality, max_bytes, target_drop, drops, config.default_quality, config.n_qualities
+        )
 
     def code(self, symbols: NDArray[np.int32], quality: int) -> list[bytes]:
         """Symbols (B, M, C) int32 of one quality -> blobs; `read` is the inverse.

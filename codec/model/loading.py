@@ -8,7 +8,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -16,12 +16,14 @@ from torch import nn
 from codec.coding.integer_prior import IntegerPrior
 from codec.files import read_json
 from codec.model.backbone import load_backbone
-from codec.model.checkpoint import CONFIG, WEIGHTS, check_manifest, find_checkpoint
+from codec.model.checkpoint import CONFIG, NO_HUB, WEIGHTS, Hub, check_manifest, find_checkpoint
 from codec.model.config import CodecConfig
 from codec.model.encoding import FeatureEncoder
 from codec.model.freezing import prior_from_tensors
 from codec.model.networks import build_encoder
 from codec.model.split import split, token_grid
+
+Whole = TypeVar("Whole", bound=FeatureEncoder)
 
 DEVICE = ("encoder.", "log_gain", "prior.")
 """How the names of the tensors begin that a device needs."""
@@ -37,7 +39,9 @@ class Checkpoint(NamedTuple):
     fingerprint: bytes | None
 
 
-def read_checkpoint(name: str | os.PathLike[str], names: tuple[str, ...] = ("",)) -> Checkpoint:
+def read_checkpoint(
+    name: str | os.PathLike[str], names: tuple[str, ...] = ("",), hub: Hub = NO_HUB
+) -> Checkpoint:
     """Read a codec's checkpoint: a shipped name, a local folder, or a hub id.
 
     Args:
@@ -48,7 +52,7 @@ def read_checkpoint(name: str | os.PathLike[str], names: tuple[str, ...] = ("",)
         FileNotFoundError: no such codec (the message lists the shipped ones), or a file is missing.
         ValueError: a file was altered or cannot be read, or its values do not make a codec.
     """
-    folder = find_checkpoint(name)
+    folder = find_checkpoint(name, hub)
     everything = names == ("",)
     manifest = check_manifest(folder, None if everything else [Path(CONFIG), Path(WEIGHTS)])
     try:
@@ -65,7 +69,7 @@ def read_checkpoint(name: str | os.PathLike[str], names: tuple[str, ...] = ("",)
     return Checkpoint(folder, config, weights, prior, manifest.fingerprint if manifest else None)
 
 
-def load_encoder(name: str | os.PathLike[str]) -> FeatureEncoder | None:
+def load_encoder(name: str | os.PathLike[str], hub: Hub = NO_HUB) -> FeatureEncoder | None:
     """The device's half of a codec, from its own tensors alone; where the encoder is `blocks`, the
     backbone's head too. Evaluation mode, CPU, float32. Errors as `read_checkpoint`.
 
@@ -73,13 +77,13 @@ def load_encoder(name: str | os.PathLike[str]) -> FeatureEncoder | None:
         None where the manifest has no fingerprint: to work that out takes the whole codec.
     """
     with globals_kept():
-        read = read_checkpoint(name, DEVICE)
+        read = read_checkpoint(name, DEVICE, hub)
         config = read.config
         if read.fingerprint is None:
             return None
         head, grid = None, None
         if config.encoder == "blocks":
-            backbone = load_backbone(config.backbones[config.tasks[0]], read.folder)
+            backbone = load_backbone(config.backbones[config.tasks[0]], read.folder, hub)
             head, grid = split(backbone, config.k).head, token_grid(backbone)
         with torch.device("meta"):
             encoder = FeatureEncoder(config, build_encoder(config, head, grid))
@@ -87,6 +91,35 @@ def load_encoder(name: str | os.PathLike[str]) -> FeatureEncoder | None:
         encoder.folder = read.folder
         encoder.fix(read.prior, read.fingerprint)
     return encoder
+
+
+def load_whole(build: type[Whole], name: str | os.PathLike[str], hub: Hub) -> Whole:
+    """Both halves of a codec, which `build` makes of a configuration and backbones by task.
+    Evaluation mode, CPU, float32.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_checkpoint` and `load_backbone`, or the codec is not
+            the one that its manifest names.
+    """
+    with globals_kept():
+        read = read_checkpoint(name, hub=hub)
+        models = {
+            task: load_backbone(reference, read.folder, hub)
+            for task, reference in read.config.backbones.items()
+        }
+        with torch.device("meta"):  # no memory for weights that may not be in the file
+            codec: Any = build(read.config, models)  # type: ignore[arg-type]
+        fill(codec, read.weights, read.folder)
+        codec.folder = read.folder
+        codec.set_prior(read.prior)
+    if read.fingerprint not in (None, codec.fingerprint):
+        raise ValueError(
+            f"the codec in {read.folder} is not the one that its manifest names: its "
+            f"fingerprint starts with {codec.fingerprint[:2].hex()}, the manifest's with "
+            f"{read.fingerprint[:2].hex()}; the backbone may be another one"
+        )
+    whole: Whole = codec
+    return whole
 
 
 def fill(module: FeatureEncoder, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
@@ -121,6 +154,26 @@ def _without_meta(module: nn.Module) -> None:
         for name, buffer in part._buffers.items():
             if buffer is not None and buffer.is_meta:
                 part._buffers[name] = torch.empty_like(buffer, device="cpu")
+
+
+def on_device(device: str | torch.device) -> torch.device:
+    """A device of torch that is here.
+
+    Raises:
+        ValueError: it is not here, or no device; the message says which are.
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except Exception as error:  # RuntimeError, AssertionError and others, by the kind of device
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    else:
+        if found.type != "meta":
+            return found
+        reason = "it holds no numbers"
+    here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    here += ["mps"] if torch.backends.mps.is_available() else []
+    raise ValueError(f"device {str(device)!r} cannot be used here ({', '.join(here)}): {reason}")
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,28 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
         state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         state.update(tensor.numpy().tobytes())
     return state.hexdigest()
+
+
+def stored(own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A codec's own parameters in float16, as they are stored and as its fingerprint names them.
+
+    Raises:
+        ValueError: some are in bfloat16, and so not what was stored.
+    """
+    if any(p.dtype == torch.bfloat16 for p in own.values()):
+        raise ValueError("tails in bfloat16 have lost bits: load the codec in float32")
+    return {name: p.detach().half() for name, p in own.items()}
+
+
+def fingerprint_of(
+    config: CodecConfig, backbone_digest: str, tensors: Mapping[str, torch.Tensor]
+) -> bytes:
+    """32 bytes that name a codec: of what `config` says of its shape, of its backbone, and of its
+    own tensors as they are stored.
+    """
+    free = {"name": "", "backbone": "", "default_quality": 0, "calibration": ()}
+    shape = replace(config, **free).to_json()  # type: ignore[arg-type]
+    return hashlib.sha256((shape + backbone_digest + digest(tensors)).encode()).digest()
 
 
 def digest_of(models: Mapping[str, nn.Module]) -> str:

@@ -19,6 +19,7 @@ from codec.model.asking import cut_at_the_end
 from codec.model.codec import FeatureCodec
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS
 from codec.tasks import generate as text
+from codec.tasks.labels import best_labels
 
 
 class Tails:
@@ -57,7 +58,8 @@ class Tails:
 
 
 class Opened:
-    """Blobs that were decoded; `Server.open` gives it.
+    """Blobs that were decoded; `Server.open` gives it. `opened[i]` is one of several, and
+    `opened[[0, 0, 2]]` some of them; what their tails share is made once for all.
 
     Attributes:
         tokens: (B, N, D) float32, the tokens at the cut.
@@ -71,10 +73,30 @@ class Opened:
     ) -> None:
         self._tails = tails
         self.tokens, self.qualities, self.single = tokens, qualities, single
+        self._whole: tuple[Opened, list[int]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, places: int | Sequence[int]) -> Opened:
+        """The blob at a place; or those at several, in any order and as often as they are named.
+
+        Raises:
+            IndexError: there is no such place.
+        """
+        single = isinstance(places, (int, np.integer))
+        several: Any = [places] if single else places
+        rows = [range(len(self))[i] for i in several]
+        part = Opened(self._tails, self.tokens[rows], self.qualities[rows], single)
+        part._whole = self, rows
+        return part
 
     @functools.cached_property
     def states(self) -> torch.Tensor:
         """What the vision blocks behind the cut make of the tokens, (B, N, D); they run once."""
+        if self._whole is not None:
+            whole, rows = self._whole
+            return whole.states[rows]
         with torch.inference_mode():
             states: torch.Tensor = self._tails.look(self.tokens)
         return states
@@ -86,22 +108,14 @@ class Opened:
         return np.asarray(logits.float().softmax(-1).cpu().numpy())
 
     def labels(self, top_k: int = 5) -> Any:
-        """[{"label": ..., "score": ...}], best first, as transformers' pipelines; a list of these
-        where a list was opened.
+        """The `top_k` most probable labels as `Label`s, best first, each of which also reads as a
+        dict of transformers' pipelines; a list of these where a list was opened.
 
         Raises:
             ValueError: `top_k` is below 1, or the codec does not classify.
         """
-        if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
-            raise ValueError(f"top_k is an integer of at least 1, not {top_k!r}")
         names = self._tails.labels
-        answers = [
-            [
-                {"label": names[int(i)], "score": float(row[i])}
-                for i in np.argsort(-row, kind="stable")[:top_k]
-            ]
-            for row in self.probabilities()
-        ]
+        answers = [best_labels(row, names, top_k) for row in self.probabilities()]
         return answers[0] if self.single else answers
 
     @torch.inference_mode()

@@ -4,9 +4,13 @@ codec's symbols.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import subprocess
+import sys
+import threading
+import types
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +23,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from codec.bundle.export import export_bundle, make_graph, trace
 from codec.bundle.lint import lint
@@ -27,7 +32,7 @@ from codec.bundle.targets import TARGETS
 from codec.files import sha256
 from codec.model import FeatureCodec
 from codec.model.checkpoint import shipped_names, shipped_root
-from codec.pipeline import Device
+from codec.pipeline import Device, Server
 
 Traced = Callable[[str], tuple[FeatureCodec, Any]]
 # BLIP's student is ViT's: the graph of neither holds anything of the backbone.
@@ -262,6 +267,61 @@ def test_a_bundle_is_whole(bundles: Callable[[str], Path], traced: Traced, targe
     assert ("trtexec" in readme) == (target != "onnxruntime")
     assert "{" not in readme
     assert "<!--" not in readme
+
+
+def test_the_readmes_server_answers_outside_of_the_event_loop(
+    bundles: Callable[[str], Path],
+    traced: Traced,
+    picture: Callable[..., Image.Image],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The example runs, on stand-ins for FastAPI; another thread decodes."""
+    codec, _ = traced("student")
+    readme = (bundles("onnxruntime") / "README.md").read_text()
+    rest: list[str] = []
+    for line in readme[readme.index("    from fastapi import") :].splitlines():
+        if line and not line.startswith("    "):
+            break
+        rest.append(line[4:])
+    posted: dict[str, Any] = {}
+    threads: list[threading.Thread] = []
+    fastapi, concurrency = types.ModuleType("fastapi"), types.ModuleType("fastapi.concurrency")
+
+    class FastAPI:
+        def post(self, path: str) -> Callable[[Any], None]:
+            return lambda function: posted.update({path: function})
+
+    class HTTPException(Exception):  # noqa: N818
+        pass
+
+    async def run_in_threadpool(function: Any, *values: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(None, function, *values)
+
+    class Request:
+        def __init__(self, data: bytes) -> None:
+            self.data = data
+
+        async def body(self) -> bytes:
+            return self.data
+
+    vars(fastapi).update(FastAPI=FastAPI, HTTPException=HTTPException, Request=Request)
+    vars(concurrency).update(run_in_threadpool=run_in_threadpool)
+    monkeypatch.setitem(sys.modules, "fastapi", fastapi)
+    monkeypatch.setitem(sys.modules, "fastapi.concurrency", concurrency)
+    monkeypatch.setattr(Server, "from_pretrained", lambda name: Server(codec))
+    decode = FeatureCodec.decode_symbols
+    monkeypatch.setattr(
+        FeatureCodec,
+        "decode_symbols",
+        lambda *values: (threads.append(threading.current_thread()), decode(*values))[1],
+    )
+    exec("\n".join(rest), {})
+    blob = Device(codec)(picture(1))
+    answer = asyncio.run(posted["/blob"](Request(blob)))
+    assert answer == Server(codec)(blob, top_k=1)[0]
+    assert threads[0] is not threading.main_thread()
+    with pytest.raises(HTTPException):
+        asyncio.run(posted["/blob"](Request(b"damaged")))
 
 
 def test_the_manifest_has_the_calibration(bundles: Callable[[str], Path], traced: Traced) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from codec.bundle.verify import BATCH, verify
 from codec.cli.app import app as cli
 from codec.device.encoder import DeviceEncoder
 from codec.model import FeatureCodec
+from codec.model.split import blocks
 from codec.pipeline import Device, Server
 from codec.tasks.dataset import Known
 from tests.signed import sign
@@ -237,18 +238,45 @@ def test_a_number_as_a_word_is_the_same_answer(
     class Counting:
         def __init__(self, codec: FeatureCodec) -> None:
             self.labels: dict[int, str] = {}
+            self.n = 0
 
-        def caption(self, blobs: list[bytes]) -> list[str]:
-            return ["a ring"] * len(blobs)
+        def open(self, blobs: list[bytes]) -> Counting:
+            return self[range(len(blobs))]
 
-        def answer(self, blobs: list[bytes], questions: list[str]) -> list[str]:
-            return [next(codec_says)] * len(blobs)
+        def __getitem__(self, rows: Sequence[int]) -> Counting:
+            self.n = len(rows)
+            return self
+
+        def caption(self) -> list[str]:
+            return ["a ring"] * self.n
+
+        def answer(self, questions: list[str]) -> list[str]:
+            return [next(codec_says)] * self.n
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("codec.bundle.verify.Server", Counting)
         asked = Known(picture(1), questions=("how many?",), answers=("2",))
         found = verify(bundle, codec, [asked]).answers[ANSWERS]
     assert (found.score, found.bundle_score, found.changed) == (100, 100, 0)
+
+
+def test_a_picture_is_decoded_once_however_much_is_asked_of_it(
+    bundles: dict[str, Path], traced: Traced, pictures: list[Known]
+) -> None:
+    codec, decoded = traced("blip-student")[0], []
+    decode, looked = FeatureCodec.decode_symbols, blocks(codec.tail)[-1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            FeatureCodec,
+            "decode_symbols",
+            lambda self, symbols, q: (decoded.append(len(symbols)), decode(self, symbols, q))[1],
+        )
+        rows: list[int] = []
+        handle = looked.register_forward_hook(lambda _m, args, _o: rows.append(len(args[0])))
+        found = verify(bundles["blip-student"], codec, pictures)
+        handle.remove()
+    assert found.answers[ANSWERS].n_answers == 3 * len(pictures)
+    assert sum(decoded) == sum(rows) == len(pictures)  # all blobs are alike
 
 
 def test_the_command_says_what_changed_and_what_was_not_asked(

@@ -178,8 +178,14 @@ def test_info_of_a_codec(shipped: SimpleNamespace, tiny_codec: FeatureCodec) -> 
         "agreement": 95.0,
     }
     assert facts["model_card"] is None
+    printed = succeeded("info", "tiny")
     # folded, not cut off
-    assert tiny_codec.fingerprint.hex() in "".join(succeeded("info", "tiny").split())
+    assert tiny_codec.fingerprint.hex() in "".join(printed.split())
+    lines = [line.split() for line in printed.splitlines()]
+    assert ["quality", "images", "bytes", "mean", "drop", "agreement"] in lines
+    assert ["2", "100", "40.00", "0.25", "95.00"] in lines
+    assert ["tables", "bytes", f"{prior.tables.cdf.nbytes:,}"] in lines
+    assert max(map(len, printed.splitlines())) < 100, "no fact takes the whole screen"
 
 
 def test_info_names_the_model_card(
@@ -217,7 +223,7 @@ def test_info_of_a_blob_loads_no_codec(
     blob: Path, foreign: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        FeatureCodec, "from_pretrained", lambda *_: pytest.fail("a codec has been loaded")
+        FeatureCodec, "from_pretrained", lambda *_, **__: pytest.fail("a codec has been loaded")
     )
     assert json_of("info", blob)["codec"] == "tiny"
     assert json_of("info", foreign)["codec"] is None
@@ -307,28 +313,44 @@ def test_the_ratio_is_to_the_picture_that_the_model_sees(
     assert f"{row['ratio']:.1f}" not in printed
 
 
-def test_pictures_are_encoded_in_batches_where_no_budget_is_asked_for(
-    shipped: SimpleNamespace, picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("rate", [[], ["--max-bytes", 500]])
+def test_pictures_are_encoded_in_batches(
+    shipped: SimpleNamespace,
+    picture: Picture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rate: list[object],
 ) -> None:
-    monkeypatch.setattr("codec.cli.encoding.BATCH", 3)
+    monkeypatch.setattr("codec.device.taking.BATCH", 3)
     paths = [tmp_path / f"{i}.png" for i in range(5)]
     for seed, path in enumerate(paths):
         picture(seed).save(path)
     (tmp_path / "1.png").write_text("not a picture")
     sizes: list[int] = []
-    encode = FeatureEncoder.encode
+    latent = FeatureEncoder.latent
     monkeypatch.setattr(
-        FeatureEncoder,
-        "encode",
-        lambda self, x, *a, **k: (sizes.append(len(x)), encode(self, x, *a, **k))[1],
+        FeatureEncoder, "latent", lambda self, x: (sizes.append(len(x)), latent(self, x))[1]
     )
-    result = run("encode", "tiny", *paths, "--out", tmp_path / "out", "--json")
+    result = run("encode", "tiny", *paths, *rate, "--out", tmp_path / "out", "--json")
     assert "1.png" in one_error(result)
     assert sizes == [2, 2]
     assert [Path(row["image"]).stem for row in json.loads(result.stdout)["blobs"]] == list("0234")
-    sizes.clear()
-    json_of("encode", "tiny", paths[0], paths[2], "--max-bytes", 500, "--out", tmp_path / "out")
-    assert sizes == [1, 1]
+
+
+def test_a_budget_that_one_picture_does_not_keep_to_is_that_pictures_error(
+    shipped: SimpleNamespace, picture: Picture, tmp_path: Path, tiny_codec: FeatureCodec
+) -> None:
+    paths = [tmp_path / f"{i}.png" for i in range(6)]
+    for seed, path in enumerate(paths):
+        picture(seed).save(path)
+    smallest = [len(Device(tiny_codec)(path, 0)) for path in paths]
+    budget = sorted(smallest)[2]
+    result = run("encode", "tiny", *paths, "--out", tmp_path, "--max-bytes", budget, "--json")
+    facts = json.loads(result.stdout)
+    assert len(facts["blobs"]) == sum(n <= budget for n in smallest) < 6
+    failed = [row["error"] for row in facts["failed"]]
+    assert len(failed) == sum(n > budget for n in smallest)
+    assert all("this image takes at least" in error for error in failed)
 
 
 def test_a_codec_may_be_named_by_its_folder(
@@ -556,19 +578,21 @@ def test_decode_captions_and_asks_the_codec_the_blob_names(
 
 
 def test_questions_on_one_blob_decode_it_once(wordy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[object] = []
+    decoded: list[int] = []
     loaded: list[object] = []
-    open_one, load = Server.open, FeatureCodec.from_pretrained
+    decode, load = FeatureCodec.decode_symbols, FeatureCodec.from_pretrained
     monkeypatch.setattr(
-        Server, "open", lambda self, blobs: (opened.append(blobs), open_one(self, blobs))[1]
+        FeatureCodec,
+        "decode_symbols",
+        lambda self, symbols, q: (decoded.append(len(symbols)), decode(self, symbols, q))[1],
     )
     monkeypatch.setattr(
-        FeatureCodec, "from_pretrained", lambda name: (loaded.append(name), load(name))[1]
+        FeatureCodec, "from_pretrained", lambda name, **_: (loaded.append(name), load(name))[1]
     )
     asked = [part for i in range(5) for part in ("--ask", f"how many red things? {i}")]
     rows = json_of("decode", wordy, wordy, "--caption", *asked)["blobs"]
     assert [len(row["answers"]) for row in rows] == [5, 5]
-    assert opened == [wordy.read_bytes()] * 2
+    assert decoded == [2]  # both together, once
     assert len(loaded) == 1  # one server for the whole command
 
 
@@ -738,7 +762,7 @@ def test_an_interrupted_command_ends_quietly_with_130(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(FeatureEncoder, "encode", interrupted)
+    monkeypatch.setattr(FeatureEncoder, "latent", interrupted)
     result = run("encode", "tiny", images[0], "--out", tmp_path / "out")
     assert (result.exit_code, result.output) == (130, "")
 

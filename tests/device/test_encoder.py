@@ -8,6 +8,7 @@ import ast
 import contextlib
 import ctypes
 import dataclasses
+import io
 import json
 import os
 import resource
@@ -52,6 +53,8 @@ MODULES = {
     "ctypes",
     "functools",
     "hashlib",
+    "io",
+    "itertools",
     "json",
     "os",
     "pathlib",
@@ -398,6 +401,9 @@ def test_one_picture_or_a_batch_is_taken_as_device_takes_it(
     for images in (
         photo,
         str(photo),
+        photo.read_bytes(),
+        torch.from_numpy(array).permute(2, 0, 1) / 255,
+        np.stack([array, array[::-1]]).transpose(0, 3, 1, 2),
         picture(4, 33, 32),
         array,
         array[..., 0],
@@ -420,7 +426,10 @@ def test_one_picture_or_a_batch_is_taken_as_device_takes_it(
         (None, {}),
         (b"bytes", {}),
         ("nowhere.png", {}),
-        (np.zeros((5, 5, 3), np.float32), {}),
+        (np.full((5, 6, 3), 1.5, np.float32), {}),
+        (np.zeros((3, 6, 3), np.uint8), {}),
+        (io.StringIO("text"), {}),
+        ("https://a.b/c.png", {}),
         (np.zeros((5, 5, 2), np.uint8), {}),
         (["picture", np.zeros((0, 5), np.uint8)], {}),
         ("picture", {"quality": 3}),
@@ -457,6 +466,38 @@ def test_it_refuses_in_the_words_of_device(
             side(given, **rate)
         said.append((type(error.value), str(error.value)))
     assert said[0] == said[1]
+
+
+def test_streams_results_and_sessions_are_those_of_device(
+    both: tuple[Device, DeviceEncoder], picture: Callable[..., Image.Image], photo: Path
+) -> None:
+    images = [photo, "nowhere.png", picture(4, 33, 32), np.full((5, 6), 2.0)] * 10
+    for rate in ({}, {"max_bytes": 40}, {"target_drop": 1.0}):
+        expected, found = (list(side.each(images, **rate)) for side in both)
+        assert [row[:2] for row in found] == [row[:2] for row in expected]
+        assert [str(row.error) for row in found] == [str(row.error) for row in expected]
+    good = [photo, picture(4, 33, 32)]
+    device, encoder = both
+    assert list(encoder(iter(good))) == list(device(iter(good))) == encoder(good)
+    assert encoder.session()(good, max_bytes=90) == device.session()(good, max_bytes=90)
+    assert encoder.session().fingerprint == device.session().fingerprint
+
+
+def test_a_latent_that_is_not_finite_is_one_pictures_error(
+    encoder: DeviceEncoder, picture: Callable[..., Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, black = encoder.engine.run, Image.new("RGB", (32, 32))
+    bad = encoder.preprocess([black])[0]
+
+    def overflowing(pixels: Any) -> Any:
+        symbols, latent = run(pixels)
+        latent[[(one == bad).all() for one in pixels]] = np.nan
+        return symbols, latent
+
+    monkeypatch.setattr(encoder.engine, "run", overflowing)
+    results = list(encoder.each([picture(1), black, picture(2)]))
+    assert [str(row.error)[:25] for row in results if row.error] == ["the latent is not finite "]
+    assert [row.value for row in results] == [encoder(picture(1)), None, encoder(picture(2))]
 
 
 @pytest.mark.parametrize("rows", [[], None])

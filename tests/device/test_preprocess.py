@@ -18,7 +18,8 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from codec.device.pictures import MAX_PIXELS, to_rgb
+from codec.device.arrays import MAX_PIXELS
+from codec.device.pictures import to_rgb
 from codec.device.preprocess import Preprocess
 from tests import tiny_blip
 
@@ -333,12 +334,15 @@ def test_no_pictures_are_refused() -> None:
 @pytest.mark.parametrize(
     ("image", "named"),
     [
-        (np.zeros((32, 32, 3), np.float32), "uint8"),
+        (np.zeros((32, 32, 3), np.int64), "uint8, or float .*, not int64"),
+        (np.zeros((32, 32), bool), "not bool"),
         (np.zeros((32, 32, 2), np.uint8), "shape"),
         (np.zeros((3,), np.uint8), "shape"),
         (np.zeros((0, 5, 3), np.uint8), "pixels"),
         (Image.new("RGB", (0, 5)), "pixels"),
-        (b"\x89PNG", "bytes"),
+        (b"\x89PNG", "the bytes hold is not a picture"),
+        (b"", "the bytes hold is not a picture"),
+        ({}, "expected a picture: .*, not dict"),
         (None, "NoneType"),
     ],
 )
