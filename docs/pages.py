@@ -1,5 +1,5 @@
-"""What MkDocs is told beyond `mkdocs.yml`: the pages that lie outside docs/, the notebook as a page,
-and how links between them are written on the site.
+"""Pages of the repository -> pages of the site: what MkDocs is told beyond `mkdocs.yml`, the pages
+outside docs/, the notebook as a page, and the links between them.
 """
 
 from __future__ import annotations

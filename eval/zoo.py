@@ -97,8 +97,8 @@ def read_line(name: str) -> Line:
 
 def page(lines: Sequence[Line]) -> str:
     """The page, as markdown."""
-    headings = ("codec", "task", "data", "uncut score", f"bytes at {DROP:g} points", "encoder MACs")
-    headings += ("size, MB: codec + backbone", "licence", "SHA-256")
+    headings = ["codec", "task", "data", "uncut score", f"bytes at {DROP:g} points", "encoder MACs"]
+    headings += ["size, MB: codec + backbone", "licence", "SHA-256"]
     table = ["| " + " | ".join(headings) + " |", "|---" * 4 + "|--:" * 3 + "|---" * 2 + "|"]
     for line in lines:
         scores = (SCORES[t].format(s) for t, s in zip(line.tasks, line.scores, strict=True))
