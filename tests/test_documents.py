@@ -40,8 +40,9 @@ from training.engine.recipe import read_recipe
 SAMPLE = ROOT / "pretrained" / "samples" / "cifar10" / "01_cat.png"
 RECIPES = {"training.backbone": BackboneRecipe, "training.blip": BlipRecipe}
 """What recipe a module reads; every other reads that of a codec."""
+VERBS: Any = typer.main.get_command(app)
 OF_OTHERS = {
-    *("accelerate", "apt-get", "cd", "git", "pip", "python3.6", "pytest", "sha256sum", "source"),
+    *("accelerate", "apt-get", "cd", "git", "python3.6", "pytest", "sha256sum", "source"),
     *("tensorboard", "torchrun", "uv"),
 }
 """Commands of other projects, which are not looked into."""
@@ -113,10 +114,8 @@ def check(parse: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callabl
     def run(words: list[str]) -> None:
         first, rest = words[0], words[1:]
         if first == "codec":
-            group: Any = typer.main.get_command(app)
-            _, verb, arguments = group.resolve_command(
-                group.make_context("codec", list(rest)), rest
-            )
+            context = VERBS.make_context("codec", list(rest))
+            _, verb, arguments = VERBS.resolve_command(context, rest)
             verb.make_context(verb.name, arguments)
         elif "-m" in rest:
             name, *arguments = rest[rest.index("-m") + 1 :]
@@ -129,6 +128,10 @@ def check(parse: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callabl
         elif first == "make":
             targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
             assert next(word for word in rest if "=" not in word) in targets
+        elif first == "pip":
+            project = (ROOT / "pyproject.toml").read_text()
+            for extra in re.findall(r"[\w-]+(?=[,\]])", " ".join(w for w in rest if "[" in w)):
+                assert f"\n{extra} = [" in project, f"no extra {extra}"
         elif first in ("python", "python3"):
             assert (ROOT / rest[0]).is_file()
         else:
@@ -178,6 +181,12 @@ def test_every_file_and_module_that_is_named_exists(page: Path):
     for code in inline_code(page):
         for name in re.findall(r"python -m ((?:codec|training|eval)[\w.]*)", code):
             assert importlib.util.find_spec(name), f"{name_of(page)}: no module {name}"
+        words = code.split()
+        if words[:1] == ["codec"] and len(words) > 1 and words[1].isalpha() and words[1].islower():
+            verb = VERBS.commands[words[1]]
+            known = {option for parameter in verb.params for option in parameter.opts}
+            options = {word.split("=")[0] for word in words if word.startswith("--")}
+            assert options <= known, f"{name_of(page)}: {code}"
         dotted = re.match(r"(?:training|eval|codec\.[a-z]+)\.[\w.]+$", code)
         if dotted and "/" not in code:
             assert found(code), f"{name_of(page)}: nothing is called {code}"
