@@ -18,7 +18,7 @@ INSTALL = $(UV) pip install --quiet --python $(BIN)/python
 READY = true
 endif
 
-.PHONY: setup demo test fuzz lint benchmark arm64 clean
+.PHONY: setup demo test fuzz lint docs benchmark arm64 clean
 
 setup: $(STAMP)
 
@@ -53,6 +53,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy codec training eval
+
+# The pages of README and docs/ as a site, build/site/index.html; a broken link is an error.
+docs: $(STAMP)
+	$(BIN)/mkdocs build --quiet
 
 benchmark: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only

@@ -25,7 +25,7 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
         "train",
         "calibrate",
     ),
-    "eval": ("methods", "measuring", "studies", "report", "plot", "samples", "sweep"),
+    "eval": ("methods", "measuring", "studies", "report", "plot", "samples", "zoo", "sweep"),
 }
 PACKAGES = ("codec", "training", "eval")
 FACE = {"coding", "device", "model", "pipeline"}
