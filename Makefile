@@ -18,9 +18,13 @@ INSTALL = $(UV) pip install --quiet --python $(BIN)/python
 READY = true
 endif
 
-.PHONY: setup demo test lint benchmark arm64 clean
+.PHONY: help setup demo test test-all versions lint benchmark arm64 clean
 
-setup: $(STAMP)
+help: ## this list
+	@sed -n 's/^\([a-z][a-z0-9-]*\):[^#]*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS='|' read -r target what; do printf '%-15s %s\n' "$$target" "$$what"; done
+
+setup: $(STAMP) ## .venv with everything that the targets below use
 
 # A .venv that an interrupted run left half filled is made anew; a whole one is only brought up to date.
 $(STAMP): pyproject.toml requirements.lock
@@ -36,30 +40,39 @@ $(STAMP): pyproject.toml requirements.lock
 	@rm $(UNFINISHED)
 	@touch $@
 
-demo: $(STAMP)
+demo: $(STAMP) ## send bundled pictures through each codec; draws demo.png
 	$(BIN)/codec demo --out demo.png
 
-test: $(STAMP)
-	$(BIN)/python -m pytest
+# A worker a core, each with one thread: the tests' models are too small to share. What is written in the temporary folder goes again.
+TESTS = rm -rf build/tests && mkdir -p build && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v --tb=short --durations=10 --basetemp build/tests
 
-lint: $(STAMP)
+test: $(STAMP) ## the quick tests: at most 4 minutes on 2 cores
+	$(TESTS) -n 2 --dist loadfile -m "not long"; status=$$?; rm -rf build/tests; exit $$status
+
+test-all: $(STAMP) ## all tests: also trainings, studies and an installed wheel; at most 12 minutes on 2 cores
+	$(TESTS) -n 2 --dist loadfile; status=$$?; rm -rf build/tests; exit $$status
+
+# transformers alone, in folders of their own in front of .venv: 100 MB each, below build/versions.
+versions: $(STAMP) ## shipped and new codecs on several versions of transformers
+	$(BIN)/python -m tests.versions
+
+lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy codec training eval
 
-benchmark: $(STAMP)
+benchmark: $(STAMP) ## how fast the coders are
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only
 
 # The device's runtime on an emulated aarch64 machine: the bytes of 1,000 arrays of symbols against the golden digest. Debian or Ubuntu
 # with qemu-user and a cross compiler; takes two minutes and 100 MB of Debian's arm64 packages, into build/.
-arm64: $(STAMP)
+arm64: $(STAMP) ## the device's runtime on an emulated aarch64 machine
 	rm -rf build/arm64/bundle
 	mkdir -p build/arm64
 	$(BIN)/codec export vit-tiny-cifar10 --target jetson-nano --out build/arm64/bundle
 	tests/arm64.sh build/arm64 build/arm64/bundle/taskcodec_device.py build/arm64/bundle/tables.npz | tee build/arm64/log
 	for digest in $$(tail -n 2 build/arm64/log | cut -d" " -f2-); do grep -q "\"$$digest\"" tests/golden/device.json || exit 1; done
 
-# Keeps .venv and runs/.
-clean:
+clean: ## remove what the other targets make, but for .venv and runs/
 	rm -rf build dist demo*.png .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find codec training eval tests -name __pycache__ -type d -prune -exec rm -rf {} +
