@@ -28,7 +28,9 @@ def install(what: str, target: Path) -> None:
     uv = shutil.which("uv")
     command = [uv, "pip"] if uv else [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     options = ["--quiet", "--no-deps", "--target", str(target)]
-    subprocess.run([*command, "install", *options, what], check=True)
+    done = subprocess.run([*command, "install", *options, what], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{what} cannot be installed\n{done.stderr}")
 
 
 def held(target: Path | None = None) -> dict[str, Distribution]:
@@ -91,7 +93,6 @@ def main() -> None:
     for version in versions:
         place = make(version)
         name = held(place)["transformers"].version
-        print(f"transformers {name:8}", end=" ", flush=True)
         tested = run(
             "-m",
             "pytest",
@@ -102,7 +103,10 @@ def main() -> None:
             place=place,
             SAVED_CODECS=str(saved),
         )
-        print(tested.stdout.strip().splitlines()[-1] if tested.stdout.strip() else "no test ran")
+        print(
+            f"transformers {name:8} {(tested.stdout.splitlines() or [tested.stderr])[-1]}",
+            flush=True,
+        )
         if tested.returncode:
             failed.append(f"transformers {name}\n{tested.stdout}\n{tested.stderr}")
     if failed:

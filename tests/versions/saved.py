@@ -1,5 +1,5 @@
-"""python -m tests.versions.saved FOLDER: random codecs of each family, saved by the installed version
-of transformers, with the logits of one picture; other versions load them.
+"""python -m tests.versions.saved FOLDER: random codecs of each family, saved by the transformers
+that is installed, with the logits of one picture; other versions load them.
 """
 
 from __future__ import annotations
