@@ -43,14 +43,15 @@ $(STAMP): pyproject.toml requirements.lock
 demo: $(STAMP) ## send bundled pictures through each codec; draws demo.png
 	$(BIN)/codec demo --out demo.png
 
-# A worker a core, each with one thread: the tests' models are too small to share. What is written in the temporary folder goes again.
-TESTS = rm -rf build/tests && mkdir -p build && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v --tb=short --durations=10 --basetemp build/tests
+# A worker a core, each with one thread: the tests' models are too small to share. What tests write goes when they end.
+TESTS = @place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && trap 'exit 130' INT TERM && \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v --tb=short --durations=10 --basetemp "$$place/tests" -n 2 --dist loadfile
 
 test: $(STAMP) ## the quick tests: at most 4 minutes on 2 cores
-	$(TESTS) -n 2 --dist loadfile -m "not long"; status=$$?; rm -rf build/tests; exit $$status
+	$(TESTS) -m "not long"
 
-test-all: $(STAMP) ## all tests: also trainings, studies and an installed wheel; at most 12 minutes on 2 cores
-	$(TESTS) -n 2 --dist loadfile; status=$$?; rm -rf build/tests; exit $$status
+test-all: $(STAMP) ## all tests: also trainings, studies and a wheel; at most 12 minutes on 2 cores
+	$(TESTS)
 
 # transformers alone, in folders of their own in front of .venv: 100 MB each, below build/versions.
 versions: $(STAMP) ## shipped and new codecs on several versions of transformers

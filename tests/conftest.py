@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from training.codecs.recipe import CodecRecipe
 
 LABELS = ("cat", "dog", "ship", "truck")
-SECONDS = {"not long": 0.25, "": 0.6}
+SECONDS = {"not long": 0.2, "": 0.5}
 """What one test of `make test`, and of `make test-all`, takes on one core, in the mean."""
 
 
