@@ -46,7 +46,7 @@ def named_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {ours[name]: tensor for name, tensor in model.state_dict().items()}
 
 
-def old_query_and_key(block: Any) -> tuple[nn.Module, nn.Module] | None:
+def old_query_and_key(block: Any) -> tuple[Any, Any] | None:
     """The query and key projections of a ViT's block before 5.9; None of a later one."""
     if not _is_old_block(block):
         return None
