@@ -18,9 +18,13 @@ INSTALL = $(UV) pip install --quiet --python $(BIN)/python
 READY = true
 endif
 
-.PHONY: setup demo test fuzz lint docs benchmark arm64 clean
+.PHONY: help setup demo test test-all versions fuzz lint docs benchmark arm64 clean
 
-setup: $(STAMP)
+help: ## this list
+	@sed -n 's/^\([a-z][a-z0-9-]*\):[^#]*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS='|' read -r target what; do printf '%-15s %s\n' "$$target" "$$what"; done
+
+setup: $(STAMP) ## .venv with everything that the targets below use
 
 # A .venv that an interrupted run left half filled is made anew; a whole one is only brought up to date.
 $(STAMP): pyproject.toml requirements.lock
@@ -36,41 +40,51 @@ $(STAMP): pyproject.toml requirements.lock
 	@rm $(UNFINISHED)
 	@touch $@
 
-demo: $(STAMP)
+demo: $(STAMP) ## send bundled pictures through each codec; draws demo.png
 	$(BIN)/codec demo --out demo.png
 
-test: $(STAMP)
-	$(BIN)/python -m pytest
+# A worker a core, each with one thread: the tests' models are too small to share. What tests write goes when they end.
+TESTS = @place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && trap 'exit 130' INT TERM && \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v --tb=short --durations=10 --basetemp "$$place/tests" -n 2 --dist loadfile
+
+test: $(STAMP) ## the quick tests: at most 4 minutes on 2 cores
+	$(TESTS) -m "not long"
+
+test-all: $(STAMP) ## all tests: also trainings, studies and a wheel; at most 12 minutes on 2 cores
+	$(TESTS)
+
+# transformers alone, in folders of their own in front of .venv: 100 MB each, below build/versions.
+versions: $(STAMP) ## shipped and new codecs on several versions of transformers
+	$(BIN)/python -m tests.versions
 
 # Blobs, checkpoints, bundles and pictures as an adversary makes them, over all decoders, for as long as you like:
 # make fuzz SECONDS=3600 TARGET=blobs. What is a fault is kept in build/fuzz.
 SECONDS ?= 600
 TARGET ?= all
-fuzz: $(STAMP)
+fuzz: $(STAMP) ## attack decoders and loaders, for 10 minutes or SECONDS=...
 	$(BIN)/python -m tests.attacks.fuzz --seconds $(SECONDS) --target $(TARGET)
 
-lint: $(STAMP)
+lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy codec training eval
 
 # The pages of README and docs/ as a site, build/site/index.html; a broken link is an error.
-docs: $(STAMP)
+docs: $(STAMP) ## README and docs/ as a site in build/site
 	$(BIN)/mkdocs build --quiet
 
-benchmark: $(STAMP)
+benchmark: $(STAMP) ## how fast the coders are
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only
 
 # The device's runtime on an emulated aarch64 machine: the bytes of 1,000 arrays of symbols against the golden digest. Debian or Ubuntu
 # with qemu-user and a cross compiler; takes two minutes and 100 MB of Debian's arm64 packages, into build/.
-arm64: $(STAMP)
+arm64: $(STAMP) ## the device's runtime on an emulated aarch64 machine
 	rm -rf build/arm64/bundle
 	mkdir -p build/arm64
 	$(BIN)/codec export vit-tiny-cifar10 --target jetson-nano --out build/arm64/bundle
 	tests/arm64.sh build/arm64 build/arm64/bundle/taskcodec_device.py build/arm64/bundle/tables.npz | tee build/arm64/log
 	for digest in $$(tail -n 2 build/arm64/log | cut -d" " -f2-); do grep -q "\"$$digest\"" tests/golden/device.json || exit 1; done
 
-# Keeps .venv and runs/.
-clean:
+clean: ## remove what the other targets make, but for .venv and runs/
 	rm -rf build dist demo*.png .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find codec training eval tests -name __pycache__ -type d -prune -exec rm -rf {} +

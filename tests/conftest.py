@@ -28,6 +28,18 @@ if TYPE_CHECKING:
     from training.codecs.recipe import CodecRecipe
 
 LABELS = ("cat", "dog", "ship", "truck")
+SECONDS = {"not long": 0.2, "": 0.5}
+"""What one test of `make test`, and of `make test-all`, takes on one core, in the mean."""
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """Says before the tests start how many they are and how long they take."""
+    chosen = node.config.option.markexpr
+    if node.gateway.id == "gw0" and chosen in SECONDS:
+        minutes = max(1, round(len(ids) * SECONDS[chosen] / 2 / 60))
+        reporter = node.config.pluginmanager.get_plugin("terminalreporter")
+        reporter.write_line(f"about {len(ids)} tests, about {minutes} minutes on 2 cores")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,5 @@
-"""python -m tests.make_golden: writes the golden blobs of the shipped codecs anew, and the digest
-of what devices write with their tables.
+"""python -m tests.make_golden: writes the golden blobs of the shipped codecs anew, the digest of
+what devices write with their tables, and the names of stored weights.
 
 A changed byte is a breaking release: say so in CHANGELOG.md.
 """
@@ -20,10 +20,12 @@ from codec import FeatureCodec
 from codec.bundle.onefile import device_source
 from codec.model.checkpoint import shipped_names
 from codec.model.freezing import prior_to_tensors
+from codec.model.split_names import named_weights
 from codec.pipeline import Device, Server
 from codec.show.demo import bundled_samples
 from codec.show.demo_words import Asked, bundled_questions
 from tests import recorded
+from tests.versions import saved
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -57,8 +59,23 @@ def answers_of(server: Server, blob: bytes, questions: Sequence[tuple[str, str]]
     )
 
 
+def names_of(family: str) -> dict[str, list[str]]:
+    """What the weights of a family's backbone are called in fingerprints, and those of a codec that
+    is cut from it in its checkpoint.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        codec = saved.make(family, Path(folder))
+        stored = [*codec.own_parameters(), *prior_to_tensors(codec.prior)]
+        return {
+            "backbone": sorted(named_weights(saved.backbone(family))),
+            "codec": sorted(stored),
+        }
+
+
 def main() -> None:
     digests = {}
+    names = {family: names_of(family) for family in saved.FAMILIES}
+    (GOLDEN / "names.json").write_text(json.dumps(names, indent=1) + "\n")
     for name in shipped_names():
         device = Device(codec := FeatureCodec.from_pretrained(name))
         server, rows, pictures = Server(codec), [], sent_pictures(codec)[:4]

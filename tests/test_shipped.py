@@ -208,6 +208,7 @@ def test_the_rates_of_the_classifier_span_eight_to_one() -> None:
     assert rows[-1]["bytes_mean"] >= 8 * rows[0]["bytes_mean"]
 
 
+@pytest.mark.long
 def test_a_thousand_budgets_are_kept_and_mostly_filled(codec: FeatureCodec) -> None:
     """Random budgets for random flips and shifts of the bundled pictures."""
     paths = [picture.path for picture in sent_pictures(codec)]

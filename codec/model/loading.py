@@ -22,6 +22,7 @@ from codec.model.encoding import FeatureEncoder
 from codec.model.freezing import prior_from_tensors
 from codec.model.networks import build_encoder
 from codec.model.split import split, token_grid
+from codec.model.split_names import our_names
 
 Whole = TypeVar("Whole", bound=FeatureEncoder)
 
@@ -142,8 +143,9 @@ def fill(module: FeatureEncoder, weights: Mapping[str, torch.Tensor], folder: Pa
             )
         if given.dtype not in (torch.float16, torch.float32):
             raise ValueError(f"{key} is {given.dtype}, not torch.float16")
+    theirs = {ours: name for name, ours in our_names(module).items()}
     module.load_state_dict(
-        {key: value.float() for key, value in weights.items()}, strict=False, assign=True
+        {theirs[key]: value.float() for key, value in weights.items()}, strict=False, assign=True
     )
     _without_meta(module)
 

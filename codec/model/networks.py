@@ -19,6 +19,7 @@ from codec.coding.dead_zone import half_steps
 from codec.coding.exact import LIMIT
 from codec.model.config import CodecConfig
 from codec.model.split import Head, TokenGrid
+from codec.model.split_names import named_weights, our_names
 from codec.model.transforms import BlocksAnalysis, StudentAnalysis
 
 
@@ -62,8 +63,9 @@ class EncoderNetworks(nn.Module):
             p.copy_(p.half())
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
-        """Parameters that belong to the codec rather than to the backbone, by name."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+        """Parameters that belong to the codec rather than to the backbone, by our names."""
+        ours = our_names(self)
+        return {ours[name]: p for name, p in self.named_parameters() if p.requires_grad}
 
     def scale(self, latent: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
         """Latent (B, M, C) in units of the quantiser's step at `quality` (B,)."""
@@ -187,11 +189,11 @@ def fingerprint_of(
 def digest_of(models: Mapping[str, nn.Module]) -> str:
     """`digest` of a backbone's weights; of several, by task, all of them."""
     if len(models) == 1:
-        return digest(next(iter(models.values())).state_dict())
+        return digest(named_weights(next(iter(models.values()))))
     return digest(
         {
             f"{task}/{name}": tensor
             for task, model in models.items()
-            for name, tensor in model.state_dict().items()
+            for name, tensor in named_weights(model).items()
         }
     )

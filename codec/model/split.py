@@ -1,8 +1,8 @@
 """image -> tokens | tokens -> answer: cuts a Hugging Face vision model into a head and a tail after
 any block.
 
-Only this file and the two beside it, `split_tower` and `split_text`, know the insides of
-`transformers`. Nothing is copied: head and tail share the parameters of the model they were cut
+Only this file and those beside it, `split_tower`, `split_text` and `split_names`, know the insides
+of `transformers`. Nothing is copied: head and tail share the parameters of the model they were cut
 from, and `tail(head(x)).logits` equals `model(x).logits` bit for bit.
 
 A task model holds a vision tower, or is one: embeddings, blocks, a norm. The cut is in the tower;

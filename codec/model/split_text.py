@@ -1,7 +1,8 @@
 """vision states, or vision states and a question -> logits word by word: BLIP's text parts, asked
 step by step.
 
-One of the three files that know the insides of `transformers`, with `split` and `split_tower`.
+One of the files that know the insides of `transformers`, with `split`, `split_names` and
+`split_tower`.
 """
 
 from __future__ import annotations

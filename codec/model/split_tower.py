@@ -1,7 +1,8 @@
 """image or tokens -> vision states: where each family of transformers keeps its vision tower, and
 what of it training may set.
 
-One of the three files that know the insides of `transformers`, with `split` and `split_text`.
+One of the files that know the insides of `transformers`, with `split`, `split_names` and
+`split_text`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from codec.model.split_names import old_query_and_key
 
 
 def vision_states(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
@@ -45,7 +48,8 @@ def query_and_key(block: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """The query and key projections of a ViT's block, (D, D) each, head by head along the first
     axis: the model's own parameters.
     """
-    return block.attention.q_proj.weight, block.attention.k_proj.weight
+    query, key = old_query_and_key(block) or (block.attention.q_proj, block.attention.k_proj)
+    return query.weight, key.weight
 
 
 def vision_tower(model: nn.Module) -> Any:

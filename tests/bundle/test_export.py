@@ -71,6 +71,7 @@ def test_every_target_gets_the_codecs_symbols_of_every_quality(
     np.testing.assert_allclose(latent, codec.latent(pixels).numpy(), atol=2e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", shipped_names())
 def test_shipped_codecs_export_for_every_target(name: str) -> None:
     codec = FeatureCodec.from_pretrained(name)

@@ -74,6 +74,7 @@ def test_tail_of_head_is_the_model_bit_for_bit(
     assert torch.equal(model(x)[0], whole[0]), "splitting changed the model itself"
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_full_size_vit_splits_bit_for_bit() -> None:
     torch.manual_seed(0)
@@ -435,6 +436,7 @@ def full_size_blip(kind: str) -> Any:
     return model
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "k"), [("captions", 4), ("answers", 6)])
 @torch.no_grad()
 def test_a_full_size_blip_splits_bit_for_bit(kind: str, k: int) -> None:

@@ -149,6 +149,7 @@ def test_losses_are_those_of_the_whole_models_on_each_text_alone(data: TextImage
     )
 
 
+@pytest.mark.long
 def test_a_run_leaves_a_captioner_and_an_answerer_with_one_tower(tmp_path: Path) -> None:
     scores = run(recipe(), tmp_path)
     assert 0 <= scores["questions answered right"] <= 100
@@ -168,6 +169,7 @@ def test_a_run_leaves_a_captioner_and_an_answerer_with_one_tower(tmp_path: Path)
     assert str(tmp_path) not in card
 
 
+@pytest.mark.long
 def test_questions_alone_are_learned_from_a_folder(asked_folder: Path, tmp_path: Path) -> None:
     schedule = Schedule(epochs=80, batch_size=16, lr=1e-2, bf16=False, log_steps=10)
     changes = {
@@ -339,6 +341,7 @@ def test_a_noun_is_held_against_the_marks_of_what_it_names(data: TextImages) -> 
             assert (float(loss) < 1e-3) == (sign == 1)
 
 
+@pytest.mark.long
 def test_a_tower_learns_to_see_before_its_models_learn_to_speak(tmp_path: Path) -> None:
     see = Schedule(epochs=12, batch_size=4, lr=3e-3, bf16=False, log_steps=1)
     run(recipe(see=see), tmp_path)

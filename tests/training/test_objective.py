@@ -144,6 +144,7 @@ def test_data_without_the_words_of_a_task_is_refused(
         run(replace(recipe, data=str(labelled), train_split="train"), tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tasks", [BOTH, QUESTIONS])
 def test_training_ends_in_a_codec_that_captions_and_answers(
     recipe: CodecRecipe, tiny_blips: Path, tasks: str, tmp_path: Path
@@ -177,6 +178,7 @@ def test_training_ends_in_a_codec_that_captions_and_answers(
         assert len(blob) - HEADER_BYTES <= 1.01 * bits / 8 + 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "task"), [("blip-base-captions-codec", CAPTIONS), ("blip-base-vqa-codec", QUESTIONS)]
 )

@@ -71,7 +71,14 @@ def losses(folder: Path) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize(("encoder", "fold"), [("student", 1), ("blocks", 1), ("blocks", 2)])
+@pytest.mark.parametrize(
+    ("encoder", "fold"),
+    [
+        ("student", 1),
+        pytest.param("blocks", 1, marks=pytest.mark.long),
+        pytest.param("blocks", 2, marks=pytest.mark.long),
+    ],
+)
 def test_training_ends_in_a_codec_whose_blobs_decode(
     recipe: CodecRecipe, encoder: Any, fold: int, tmp_path: Path
 ) -> None:
@@ -402,6 +409,7 @@ def test_the_uncut_model_goes_where_the_codec_goes(task: CodecTask) -> None:
     assert not any("uncut" in name for name in task.state_dict())
 
 
+@pytest.mark.long
 def test_a_killed_run_continues_to_the_numbers_of_an_uninterrupted_one(
     recipe: CodecRecipe, tmp_path: Path
 ) -> None:
@@ -435,6 +443,7 @@ def test_a_killed_run_continues_to_the_numbers_of_an_uninterrupted_one(
     assert first.fingerprint == second.fingerprint
 
 
+@pytest.mark.long
 def test_two_processes_train_to_the_same_loss_as_one(recipe: CodecRecipe, tmp_path: Path) -> None:
     run(recipe, tmp_path / "one")
     half = replace(recipe.match, batch_size=4)  # a process
@@ -471,6 +480,7 @@ def test_two_processes_train_to_the_same_loss_as_one(recipe: CodecRecipe, tmp_pa
         np.testing.assert_allclose(two[0], one[0], rtol=5e-3)
 
 
+@pytest.mark.long
 def test_the_real_backbone_trains_on_the_same_path(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = ViTForImageClassification(ViTConfig(num_labels=1000))

@@ -76,6 +76,7 @@ def test_a_codec_of_one_rate_is_compared_at_its_own_drop() -> None:
     assert alone.ratio_low < alone.ratio < alone.ratio_high
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("uncompiled")
 def test_the_command_trains_measures_and_draws(
     tmp_path: Path,
@@ -138,6 +139,7 @@ def test_rows_that_are_none_are_refused_in_one_line(
         assert "holds no codecs that were compared" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("uncompiled")
 def test_depths_are_trained_measured_and_drawn(
     tmp_path: Path,

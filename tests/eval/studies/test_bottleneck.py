@@ -40,6 +40,7 @@ def recipe(
     )
 
 
+@pytest.mark.long
 def test_it_trains_as_long_as_the_codec_and_its_blobs_hold_its_symbols(
     recipe: CodecRecipe, tiny_codec: FeatureCodec, tmp_path: Path
 ) -> None:
@@ -72,6 +73,7 @@ def test_it_trains_as_long_as_the_codec_and_its_blobs_hold_its_symbols(
             )
 
 
+@pytest.mark.long
 def test_a_sweep_measures_it_beside_the_codec(
     recipe: CodecRecipe, tiny_codec_folder: Path, labelled: Path, tmp_path: Path
 ) -> None:
