@@ -57,7 +57,8 @@ def name_of(page: Path) -> str:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the small inputs that the pages name."""
     (tmp_path / "pretrained").symlink_to(ROOT / "pretrained", target_is_directory=True)
-    for name in ("photo.png", "photo.jpg"):
+    (tmp_path / "photos").mkdir()
+    for name in ("photo.png", "photo.jpg", *(f"photos/{name}.png" for name in ("b", "c", "cat"))):
         shutil.copy(SAMPLE, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
