@@ -48,7 +48,7 @@ def read_checkpoint(name: str | os.PathLike[str], names: tuple[str, ...] = ("",)
         FileNotFoundError: no such codec (the message lists the shipped ones), or a file is missing.
         ValueError: a file was altered or cannot be read, or its values do not make a codec.
     """
-    folder = find_checkpoint(name)
+    folder = find_checkpoint(name).absolute()  # it is read again after a change of directory
     everything = names == ("",)
     manifest = check_manifest(folder, None if everything else [Path(CONFIG), Path(WEIGHTS)])
     try:
@@ -79,7 +79,8 @@ def load_encoder(name: str | os.PathLike[str]) -> FeatureEncoder | None:
         head, grid = None, None
         if config.encoder == "blocks":
             backbone = load_backbone(config.backbones[config.tasks[0]], read.folder)
-            head, grid = split(backbone, config.k).head, token_grid(backbone)
+            head = split(backbone, config.k).head
+            grid = token_grid(backbone, config.preprocess.size)
         with torch.device("meta"):
             encoder = FeatureEncoder(config, build_encoder(config, head, grid))
         fill(encoder, read.weights, read.folder)
