@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from codec.coding.exact import LIMIT
 from codec.coding.opening import open_prior
 from codec.coding.progressive import progressive_prior
 from codec.coding.tables import Tables
-from codec.device.engines import PIXELS, open_engine
+from codec.device.engines import ONNX_FILE, PIXELS, open_engine
 from codec.device.pictures import as_batch
 from codec.device.preprocess import Preprocess
 from codec.files import sha256
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 BUNDLE_FORMAT = 1
 MANIFEST_FILE, TABLES_FILE, SAMPLES_FILE = "manifest.json", "tables.npz", "samples.npz"
+MAX_ARRAYS_BYTES = 1 << 28
 NETWORK = ("unit", "hidden", "hidden_bias", "shift", "out", "out_bias", "factor", "bias")
 
 
@@ -48,7 +50,7 @@ def read_manifest(folder: str) -> dict[str, Any]:
         with open(path) as file:
             manifest = json.load(file)
         version, sums, digest = manifest["format"], dict(manifest["sha256"]), manifest["digest"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not a bundle's manifest: {error}") from error
     if version != BUNDLE_FORMAT:
         raise ValueError(
@@ -56,7 +58,11 @@ def read_manifest(folder: str) -> dict[str, Any]:
         )
     if manifest_digest(manifest) != digest:
         raise ValueError(f"{path} was altered: its digest is not that of what it says")
+    if not {TABLES_FILE, ONNX_FILE} <= set(sums):
+        raise ValueError(f"{path} does not list the files that are read: export the bundle anew")
     for name, expected in sorted(sums.items()):
+        if os.path.isabs(name) or ".." in name.replace("\\", "/").split("/"):
+            raise ValueError(f"{path} lists {name!r}, which is outside of the bundle")
         part = os.path.join(folder, name)
         if not os.path.isfile(part):
             raise FileNotFoundError(f"the bundle is incomplete: {name} is missing")
@@ -74,9 +80,20 @@ def manifest_digest(manifest: dict[str, Any]) -> str:
 
 
 def read_arrays(path: str) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file, without pickle."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    """The arrays of an npz file, without pickle.
+
+    Raises:
+        ValueError: it is not one, or its arrays take more than `MAX_ARRAYS_BYTES`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            n_bytes = sum(info.file_size for info in archive.infolist())
+        if n_bytes > MAX_ARRAYS_BYTES:
+            raise ValueError(f"{path} holds {n_bytes} bytes, more than any bundle")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (zipfile.BadZipFile, EOFError, MemoryError, NotImplementedError, KeyError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 class DeviceEncoder:
@@ -111,14 +128,17 @@ class DeviceEncoder:
             self.prior = progressive_prior(
                 prior, *[[row[i] for row in self.manifest["layers"]] for i in (0, 1)]
             )
-        except (KeyError, TypeError, AttributeError) as error:
+            self.batch = int(self.shapes[PIXELS][0])
+            size = self.preprocess.size
+            if self.shapes[PIXELS] != (self.batch, 3, size, size) or not 0 < self.batch <= 4096:
+                raise ValueError(f"a bundle does not take pixels of shape {self.shapes[PIXELS]}")
+        except (LookupError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"the bundle in {folder} lacks {error}: export it anew") from error
         if self.default_quality not in self.qualities or len(self.drops) not in (
             0,
             len(self.qualities),
         ):
             raise ValueError(f"the manifest in {folder} does not fit its tables: export it anew")
-        self.batch = self.shapes[PIXELS][0]
         self.engine = open_engine(folder, self.shapes)
 
     @property
