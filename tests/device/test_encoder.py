@@ -62,6 +62,7 @@ MODULES = {
     "threading",
     "time",
     "weakref",
+    "zipfile",
 } | {
     *(
         "platform",
