@@ -130,7 +130,8 @@ class DeviceEncoder:
             )
             self.batch = int(self.shapes[PIXELS][0])
             size = self.preprocess.size
-            if self.shapes[PIXELS] != (self.batch, 3, size, size) or not 0 < self.batch <= 4096:
+            wanted = (self.batch, 3, size, size)
+            if self.shapes[PIXELS] != wanted or not 0 < min(wanted) <= max(wanted) <= 4096:
                 raise ValueError(f"a bundle does not take pixels of shape {self.shapes[PIXELS]}")
         except (LookupError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"the bundle in {folder} lacks {error}: export it anew") from error
