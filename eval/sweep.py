@@ -20,6 +20,7 @@ from pathlib import Path
 from rich.console import Console
 
 from codec.coding.container import BitstreamError
+from codec.tasks import LABELS
 from eval.measuring.evaluators import evaluators_of
 from eval.measuring.opening import fit_pixels, load_codecs, load_uncut, open_images
 from eval.measuring.rows import write_rows
@@ -48,7 +49,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
         uncut = load_uncut(codecs[0])
     config = codecs[0].config
     with console.status("reading the pictures"):
-        images = open_images(args.data, args.split, config.preprocess, args.limit, config.tasks)
+        images = open_images(
+            args.data,
+            args.split,
+            config.preprocess,
+            args.limit,
+            config.tasks,
+            uncut[LABELS].config.id2label if LABELS in uncut else None,
+        )
         try:
             evaluators = evaluators_of(images, uncut, codecs[0])
         except ValueError as error:

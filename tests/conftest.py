@@ -326,7 +326,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(48):
         pixels = rng.integers(0, 90, (32, 32, 3)).astype(np.uint8)
         pixels[..., i % 3] += 60 * (i % 4 > 0)
-        place = folder / "train" / f"kind{i % 4}" / f"{i:02}.png"
+        place = folder / "train" / LABELS[i % 4] / f"{i:02}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(place)
     return folder
@@ -338,7 +338,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, rng = tmp_path_factory.mktemp("labelled"), np.random.default_rng(0)
     for split, n in (("train", 24), ("test", 16)):
         for i in range(n):
-            place = folder / split / f"kind{i % 4}" / f"{i}.png"
+            place = folder / split / LABELS[i % 4] / f"{i}.png"
             place.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(place)
     return folder

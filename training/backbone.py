@@ -31,7 +31,10 @@ def run(recipe: BackboneRecipe, out: Path) -> float:
         {"size": recipe.image_size, "mean": recipe.mean, "std": recipe.std}
     )
     data = Images(recipe.data, recipe.train_split, preprocess, recipe.limit, recipe.schedule.seed)
-    test = Images(recipe.data, recipe.test_split, preprocess, recipe.limit)
+    if min(data.labels) < 0:
+        raise ValueError(f"the pictures of {recipe.data!r} have no labels")
+    labels = dict(enumerate(data.label_names))
+    test = Images(recipe.data, recipe.test_split, preprocess, recipe.limit, model_labels=labels)
     teacher: nn.Module | None = None
     scores = {}
     if recipe.teacher:

@@ -65,18 +65,22 @@ def run(folder: Path, recipe: CodecRecipe) -> tuple[Calibration, ...]:
         recipe, load_models(recipe), codec.config.preprocess, recipe.calibration_split
     )
     found = calibrate(codec, objective)
-    write_calibration(folder, codec.fingerprint, recipe, found)
+    write_calibration(folder, codec.fingerprint, recipe, found, known=bool(objective.truth()))
     return found
 
 
 def write_calibration(
-    folder: Path, fingerprint: bytes, recipe: CodecRecipe, found: tuple[Calibration, ...]
+    folder: Path,
+    fingerprint: bytes,
+    recipe: CodecRecipe,
+    found: tuple[Calibration, ...],
+    known: bool,
 ) -> None:
-    """Put a calibration in the place of the one in a codec's folder; errors as
-    `replace_calibration`.
+    """Put a calibration in the place of the one in a codec's folder; `known` as in
+    `calibration_text`, errors as `replace_calibration`.
     """
     card, config, manifest = (folder / name for name in ("README.md", "config.json", MANIFEST))
-    new_card = replace_calibration(card.read_text(), calibration_text(recipe, found))
+    new_card = replace_calibration(card.read_text(), calibration_text(recipe, found, known))
     values = json.loads(config.read_text())
     values["calibration"] = [asdict(row) for row in found]
     listed = json.loads(manifest.read_text())

@@ -38,6 +38,10 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
     codec, uncut = build(recipe), load_models(recipe)
     preprocess = codec.config.preprocess
     objective = open_objective(recipe, uncut, preprocess, recipe.train_split, out.parent)
+    to_choose_on, to_measure_on = (
+        open_objective(recipe, uncut, preprocess, split)
+        for split in (recipe.validation_split, recipe.calibration_split)
+    )  # now, so that what is wrong with them is said before training
     task = CodecTask(
         codec,
         ContextPrior(recipe.side, recipe.n_channels, len(recipe.rate_weights)),
@@ -67,16 +71,14 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
         set_attention(tail, "sdpa")  # as it is when loaded
     with torch.compiler.set_stance("force_eager"):  # from here on batches are of all sizes
         codec = freeze_codec(codec, task.prior, objective, recipe)
-        validation, held_out = (
-            calibrate(codec, open_objective(recipe, uncut, preprocess, split_name))
-            for split_name in (recipe.validation_split, recipe.calibration_split)
-        )
+        validation, held_out = (calibrate(codec, some) for some in (to_choose_on, to_measure_on))
+        known = bool(to_measure_on.truth())
     good = [q for q, row in enumerate(validation) if row.drop <= recipe.max_drop]
     codec = codec.with_config(
         default_quality=min(good, default=len(validation) - 1), calibration=held_out
     )
     codec.save_pretrained(out / "final")
-    write_codec_card(codec, recipe, out / "final")
+    write_codec_card(codec, recipe, out / "final", known=known)
     for q, row in enumerate(held_out):
         print(
             f"quality {q}: {row.bytes_mean:.1f} bytes, drop {row.drop:.2f} points, agreement "

@@ -103,13 +103,14 @@ def verify(
     """Symbols, answers and task score of a bundle against PyTorch. Exit code 1 where it is below
     the floors.
     """
-    from codec.bundle.pictures import label_names, read_labelled
+    from codec.bundle.pictures import read_labelled
     from codec.device.bundle import read_manifest
+    from codec.tasks.dataset import find_columns, load_rows
 
     silence_libraries()
     exported = read_manifest(str(bundle))["name"]
     _check_checkpoint(exported, name)
-    label_names(data, split)  # says so at once where there is no such split
+    find_columns(load_rows(data, split, 1))  # says so at once where there is no such split
     with progress("verifying"):
         from codec.bundle import verify as check
         from codec.model import FeatureCodec

@@ -13,6 +13,13 @@ from codec.model.split import Split, n_blocks, split
 from codec.tasks.generate import answer
 
 
+def may_have_several(config: Any) -> bool:
+    """Whether a classifier tells of each label by itself whether a picture has it, rather than one
+    label for each picture.
+    """
+    return config.problem_type == "multi_label_classification" or config.num_labels == 1
+
+
 def cut_at_the_end(model: Any) -> Split:
     """A task model, or the tail of one, cut behind its last vision block: `head` is all that looks
     at the picture, `tail` all that answers. Errors as `split`.

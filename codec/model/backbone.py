@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from codec.model.checkpoint import NO_HUB, Hub, check_manifest, find_backbone
+from codec.model.checkpoint import NO_HUB, Hub, ask_hub, check_manifest, find_backbone, is_path
 from codec.model.config import CodecConfig
 
 TASK_OF = {
@@ -48,9 +48,8 @@ def load_backbone(reference: str, folder: Path, hub: Hub = NO_HUB) -> nn.Module:
     place = find_backbone(reference, folder)
     if Path(place).is_dir():
         check_manifest(Path(place))
-    # one of several in a folder: those are never on the hub
-    elif Path(reference).name in TASK_OF.values():
-        raise FileNotFoundError(f"no backbone {reference!r}")
+    else:
+        _check_on_hub(reference)
     asked = {"trust_remote_code": False, "cache_dir": hub.cache_dir, "token": hub.token}
     silent = logging.is_progress_bar_enabled() and Path(place).is_dir()
     try:
@@ -59,7 +58,11 @@ def load_backbone(reference: str, folder: Path, hub: Hub = NO_HUB) -> nn.Module:
         config: Any = transformers.AutoConfig.from_pretrained(place, **asked)
         kind = _kind_of(config, reference)
         model, info = kind.from_pretrained(
-            place, dtype=torch.float32, output_loading_info=True, **asked
+            place,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # said by `_check_weights`, which names them
+            **asked,
         )
     except OSError as error:
         raise FileNotFoundError(f"no backbone {reference!r}: {_first_line(error)}") from error
@@ -74,6 +77,20 @@ def load_backbone(reference: str, folder: Path, hub: Hub = NO_HUB) -> nn.Module:
     _check_weights(info, reference)
     loaded: nn.Module = model.eval()
     return loaded
+
+
+def _check_on_hub(reference: str) -> None:
+    """
+    Raises:
+        FileNotFoundError: a path, where nothing is; or no repository on the hub.
+    """
+    # one of several in a folder: those are never on the hub either
+    if is_path(reference) or Path(reference).name in TASK_OF.values():
+        raise FileNotFoundError(f"no backbone {reference!r}")
+    try:
+        ask_hub(reference)
+    except Exception as error:  # the hub's library has many, httpx's too
+        raise FileNotFoundError(f"no backbone {reference!r}: {_first_line(error)}") from error
 
 
 def _kind_of(config: Any, reference: str) -> Any:
@@ -105,9 +122,13 @@ def _check_weights(info: dict[str, Any], reference: str) -> None:
                 f"the file of backbone {reference!r} {what} the weights of its architecture: "
                 f"{', '.join(names[:3])}"
             )
-    if info["mismatched_keys"] or info["error_msgs"]:
-        wrong = [*map(str, info["mismatched_keys"]), *info["error_msgs"]]
-        raise ValueError(f"weights of backbone {reference!r} do not fit: {wrong[0]}")
+    for name, held, asked in sorted(info["mismatched_keys"]):
+        raise ValueError(
+            f"{name} of backbone {reference!r} has shape {tuple(held)}, its configuration asks for "
+            f"{tuple(asked)}"
+        )
+    if info["error_msgs"]:
+        raise ValueError(f"weights of backbone {reference!r} do not fit: {info['error_msgs'][0]}")
 
 
 def _first_line(error: Exception) -> str:
@@ -120,7 +141,8 @@ def models_of(
     """A model, or several by task -> the model of each task of a codec.
 
     Raises:
-        ValueError: a task has none, or one that is for another task.
+        ValueError: a task has none, or one that is for another task, or whose weights are not
+            there or not in float32.
     """
     models = {config.task: backbone} if isinstance(backbone, nn.Module) else dict(backbone)
     if set(models) != set(config.tasks):
@@ -134,7 +156,22 @@ def models_of(
                 f"{config.name} is to serve {task}; a {type(model).__name__} serves "
                 f"{task_of(model)}"
             )
+        _check_held(model)
     return models
+
+
+def _check_held(model: nn.Module) -> None:
+    """A codec is named by the weights of its backbone: all of them, as float32 holds them."""
+    for name, p in model.named_parameters():
+        if p.is_meta:
+            raise ValueError(
+                f"{name} of the {type(model).__name__} is on the device meta, without numbers: "
+                "load the model whole, not offloaded"
+            )
+        if p.dtype != torch.float32:
+            raise ValueError(
+                f"the {type(model).__name__} is held in {p.dtype}: load it with dtype=torch.float32"
+            )
 
 
 def task_of(model: nn.Module) -> str:

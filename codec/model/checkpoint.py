@@ -31,6 +31,8 @@ NEEDED = (
     "vocab.txt",
 )
 """The files that a codec or a backbone is read from: a manifest lists all that are there."""
+HUB_TIMEOUT_S = 10.0
+"""How long the hub may take to say whether it has a repository."""
 
 
 class Hub(NamedTuple):
@@ -96,14 +98,33 @@ def named_by(blob: bytes) -> str | None:
     return next((name for name, own in shipped_fingerprints().items() if is_of(blob, own)), None)
 
 
+def is_path(name: str | os.PathLike[str]) -> bool:
+    """Whether a name can be nothing but a path: a hub id has one slash, and a first part that no
+    folder here is called.
+    """
+    text = os.fspath(name)
+    parts = Path(text).parts
+    return (
+        not isinstance(name, str)
+        or text.startswith((".", "~", os.sep))
+        or "\\" in text
+        or len(parts) > 2
+        or (len(parts) == 2 and Path(parts[0]).is_dir())
+    )
+
+
 def find_checkpoint(name: str | os.PathLike[str], hub: Hub = NO_HUB) -> Path:
-    """Folder of a codec: a local folder, a shipped name, or a hub id (downloaded).
+    """Folder of a codec: a shipped name, a local folder, or a hub id (downloaded).
+
+    A folder in the working directory is meant where the name says so, as in `./name`, or where no
+    codec of that name ships.
 
     Raises:
         FileNotFoundError: none of these; the message lists the shipped names.
         ValueError: a revision is asked for of a codec that is here.
     """
-    for folder in (Path(name), shipped_root() / name):
+    shipped = [] if is_path(name) else [shipped_root() / name]
+    for folder in (*shipped, Path(name)):
         if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
             if hub.revision is not None:
                 raise ValueError(
@@ -116,7 +137,7 @@ def find_checkpoint(name: str | os.PathLike[str], hub: Hub = NO_HUB) -> Path:
             f"{name} is a folder without {' and '.join(missing)}: not a codec's checkpoint"
         )
     reason = ""
-    if str(name).count("/") == 1 and not str(name).startswith((".", "/")):
+    if not is_path(name) and "/" in str(name):
         try:
             return _download(str(name), hub)
         except Exception as error:
@@ -128,11 +149,31 @@ def find_checkpoint(name: str | os.PathLike[str], hub: Hub = NO_HUB) -> Path:
 
 
 def find_backbone(reference: str, folder: Path) -> str:
-    """Folder or hub id of the backbone a codec in `folder` names."""
-    for place in (folder / reference, shipped_root() / reference, Path(reference)):
+    """Folder or hub id of the backbone that a codec names.
+
+    Args:
+        folder: of the codec: what is inside comes first. Where there is no codec yet it is the
+            working directory, and what ships comes first, but for `./name`.
+    """
+    own, shipped = folder / reference, shipped_root() / reference
+    named = (folder / WEIGHTS).is_file() or reference.startswith((".", "~", os.sep))
+    for place in (own, shipped) if named else (shipped, own):
         if (place / CONFIG).is_file():
             return str(place)
     return reference
+
+
+def ask_hub(name: str) -> None:
+    """Ask once whether the hub has a repository, unless it is in the cache: its own downloads try
+    for half a minute where there is no network.
+
+    Raises:
+        OSError, ValueError: it has not, or cannot be reached; of the hub's library.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if not isinstance(try_to_load_from_cache(name, CONFIG), str):
+        HfApi().model_info(name, timeout=HUB_TIMEOUT_S)
 
 
 def needed_files(folder: Path, pattern: str = "**/") -> list[Path]:

@@ -23,15 +23,17 @@ from torch import nn
 
 from codec.coding.integer_prior import IntegerPrior
 from codec.model import saving
+from codec.model.adapters import add_adapters
 from codec.model.backbone import load_backbone, load_tokenizer, models_of
 from codec.model.checkpoint import NO_HUB, WEIGHTS, Hub
+from codec.model.chunks import in_chunks
 from codec.model.config import CodecConfig
 from codec.model.encoding import FeatureEncoder
 from codec.model.freezing import prior_to_tensors
 from codec.model.loading import load_whole, on_device
 from codec.model.networks import build_encoder, digest_of, fingerprint_of, stored
 from codec.model.split import share_tower, split, token_grid
-from codec.model.transforms import Synthesis, add_adapters
+from codec.model.transforms import Synthesis
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 """What tails can be loaded in."""
@@ -64,7 +66,7 @@ class FeatureCodec(FeatureEncoder):
         share_tower([models[task] for task in config.tasks])
         for model in models.values():
             model.requires_grad_(False)
-        grid = token_grid(models[config.tasks[0]])
+        grid = token_grid(models[config.tasks[0]], config.preprocess.size)
         head, tail = split(models[config.tasks[0]], config.k)
         if config.adapter_rank:
             add_adapters(tail, config.adapter_rank)
@@ -126,9 +128,7 @@ class FeatureCodec(FeatureEncoder):
         return other
 
     def set_layers(self, layers: Sequence[int]) -> FeatureCodec:
-        """`with_config` of other layers: qualities, rising, whose blobs hold the lower ones first.
-        Errors as `with_config`.
-        """
+        """`with_config` of other layers (`CodecConfig.layers`). Errors as that."""
         return self.with_config(layers=tuple(layers))
 
     def decode(self, blobs: bytes | Sequence[bytes]) -> torch.Tensor:
@@ -152,13 +152,16 @@ class FeatureCodec(FeatureEncoder):
         (B, N, D) float32 for `tail`.
         """
         device = self.log_gain.device
-        scaled = torch.from_numpy(symbols).to(device, torch.float32)
-        return self.synthesise(scaled, torch.from_numpy(quality).to(device))
+        return in_chunks(
+            lambda some, q: self.synthesise(some.to(device, torch.float32), q.to(device)).float(),
+            torch.from_numpy(symbols),
+            torch.from_numpy(quality),
+        )
 
     def synthesise(self, scaled: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
         """Scaled latent or symbols (B, M, C) and quality (B,) int64 -> tokens (B, N, D)."""
-        latent = scaled * (-self.log_gain).exp()[quality][:, None]
-        tokens: torch.Tensor = self.synthesis(latent, quality)
+        latent = scaled * (-self.log_gain.float()).exp()[quality][:, None]
+        tokens: torch.Tensor = self.synthesis(latent.to(self.log_gain.dtype), quality)
         return tokens
 
     def load_uncut(self, task: str | None = None) -> nn.Module:
@@ -170,11 +173,7 @@ class FeatureCodec(FeatureEncoder):
         return load_backbone(self._reference(task), self.folder, self._hub)
 
     def load_tokenizer(self, task: str | None = None) -> Any:
-        """The tokenizer of the backbone of `task`, or of the first.
-
-        Raises:
-            FileNotFoundError: the backbone has none.
-        """
+        """The tokenizer of the backbone of `task`, or of the first. FileNotFoundError: none."""
         return load_tokenizer(self._reference(task), self.folder, self._hub)
 
     def _reference(self, task: str | None) -> str:
@@ -220,8 +219,11 @@ class FeatureCodec(FeatureEncoder):
 
         Raises:
             OSError: it cannot be written; what was in the folder is as it was.
-        ValueError: the tails are in bfloat16.
+            ValueError: the tails are in bfloat16, or the weights are not those that it was frozen
+                with.
         """
+        if self._make_fingerprint(self.prior) != self.fingerprint:
+            raise ValueError("the weights were changed or cast since the codec was frozen")
         own = stored(self.own_parameters())
         tensors = {name: p.cpu().contiguous() for name, p in own.items()}
         tensors |= prior_to_tensors(self.prior)

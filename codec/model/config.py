@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -133,6 +134,7 @@ class CodecConfig:
 
     def _check_sizes(self) -> None:
         """Each size is one that a codec could have: nothing is built of others."""
+        resize = self.preprocess.size if self.preprocess.resize is None else self.preprocess.resize
         sizes = [
             ("k", self.k, 0, MAX_DEPTH),
             ("side", self.side, 1, MAX_SIDE),
@@ -142,12 +144,17 @@ class CodecConfig:
             ("adapter_rank", self.adapter_rank, 0, MAX_WIDTH),
             ("preprocess.size", self.preprocess.size, 1, MAX_SIDE),
             ("preprocess.resample", self.preprocess.resample, 0, 5),
+            ("preprocess.resize", resize, self.preprocess.size, MAX_SIDE),
             *(("a value of student_widths", width, 1, MAX_WIDTH) for width in self.student_widths),
             *(("a value of student_depths", d, 0, MAX_DEPTH) for d in self.student_depths),
         ]
         for name, value, least, most in sizes:
             if not least <= value <= most:
                 raise ValueError(f"{name} is in {least}..{most}, not {value}")
+        numbers = [*self.preprocess.mean, *self.preprocess.std, *self.dead_zone]
+        numbers += [n for row in self.calibration for n in vars(row).values()]
+        if not all(map(math.isfinite, numbers)) or min(self.preprocess.std) <= 0:
+            raise ValueError("a number is not finite, or a standard deviation of pixels is 0")
         if self.encoder == "student" and not self.student_widths:
             raise ValueError("a student has one stage or more: student_widths is empty")
 
@@ -173,14 +180,9 @@ class CodecConfig:
         not as in these.
         """
         later = {"layers": (), "fold": 1}
-        return (
-            json.dumps(
-                {k: v for k, v in asdict(self).items() if k not in later or v != later[k]},
-                indent=2,
-                sort_keys=True,
-            )
-            + "\n"
-        )
+        values = asdict(self) | {"preprocess": self.preprocess.to_dict()}
+        said = {k: v for k, v in values.items() if k not in later or v != later[k]}
+        return json.dumps(said, indent=2, sort_keys=True) + "\n"
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CodecConfig:

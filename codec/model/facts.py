@@ -88,6 +88,8 @@ def _prior_sizes(folder: Path) -> dict[str, int]:
         if name.startswith("prior.")
     }
     sizes = {name: width[name] * math.prod(shapes[name]) for name in width}
+    if len(shapes.get("prior.cdf", ())) != 2:
+        raise ValueError(f"{folder / 'codec.safetensors'} has no tables of a prior")
     tables = sizes.pop("prior.cdf")
     return {
         "n_tables": shapes["prior.cdf"][0],

@@ -53,7 +53,8 @@ def read_checkpoint(
         FileNotFoundError: no such codec (the message lists the shipped ones), or a file is missing.
         ValueError: a file was altered or cannot be read, or its values do not make a codec.
     """
-    folder = find_checkpoint(name, hub)
+    # absolute: it is read again after a change of directory
+    folder = find_checkpoint(name, hub).absolute()
     everything = names == ("",)
     manifest = check_manifest(folder, None if everything else [Path(CONFIG), Path(WEIGHTS)])
     try:
@@ -85,7 +86,8 @@ def load_encoder(name: str | os.PathLike[str], hub: Hub = NO_HUB) -> FeatureEnco
         head, grid = None, None
         if config.encoder == "blocks":
             backbone = load_backbone(config.backbones[config.tasks[0]], read.folder, hub)
-            head, grid = split(backbone, config.k).head, token_grid(backbone)
+            head = split(backbone, config.k).head
+            grid = token_grid(backbone, config.preprocess.size)
         with torch.device("meta"):
             encoder = FeatureEncoder(config, build_encoder(config, head, grid))
         fill(encoder, read.weights, read.folder)

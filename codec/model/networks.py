@@ -17,6 +17,7 @@ from torch import nn
 from codec.coding.budget import check_quality
 from codec.coding.dead_zone import half_steps
 from codec.coding.exact import LIMIT
+from codec.model.chunks import in_chunks
 from codec.model.config import CodecConfig
 from codec.model.split import Head, TokenGrid
 from codec.model.split_names import named_weights, our_names
@@ -36,13 +37,14 @@ class EncoderNetworks(nn.Module):
             it.
 
     Attributes:
-        folder: where the checkpoint is, once there is one; its backbone is looked up there.
+        folder: where the checkpoint is, once there is one, or else where it was made; its backbone
+            is looked up there.
     """
 
     def __init__(self, config: CodecConfig, encoder: nn.Module) -> None:
         super().__init__()
         self._config = config
-        self.folder = Path()
+        self.folder = Path.cwd()
         self.encoder = encoder
         self.log_gain = nn.Parameter(torch.full((config.n_qualities, config.n_channels), 1.4))
 
@@ -63,13 +65,19 @@ class EncoderNetworks(nn.Module):
             p.copy_(p.half())
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
-        """Parameters that belong to the codec rather than to the backbone, by our names."""
+        """Parameters that belong to the codec rather than to the backbone, by our names: the same
+        where a part was wrapped by `torch.compile`.
+        """
         ours = our_names(self)
-        return {ours[name]: p for name, p in self.named_parameters() if p.requires_grad}
+        return {
+            ours[name].replace("_orig_mod.", ""): p
+            for name, p in self.named_parameters()
+            if p.requires_grad
+        }
 
     def scale(self, latent: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
         """Latent (B, M, C) in units of the quantiser's step at `quality` (B,)."""
-        return latent * self.log_gain.exp()[quality][:, None]
+        return latent * self.log_gain.float().exp()[quality][:, None]
 
     def round(
         self, scaled: torch.Tensor, quality: torch.Tensor, half: torch.Tensor | None = None
@@ -96,7 +104,9 @@ class EncoderNetworks(nn.Module):
             ValueError: an empty batch, another shape or dtype, NaN, or values so large that the
                 latent is not finite.
         """
-        latent: torch.Tensor = self.encoder(self._checked_pixels(pixel_values)).float()
+        latent = in_chunks(
+            lambda x: self.encoder(x.to(self.log_gain)).float(), self._checked_pixels(pixel_values)
+        )
         if not torch.isfinite(latent).all():
             raise ValueError(
                 "the latent is not finite: the pixel values are far outside a picture's range"
@@ -135,7 +145,7 @@ class EncoderNetworks(nn.Module):
             raise ValueError("pixel_values is an empty batch")
         if not torch.isfinite(pixel_values).all():
             raise ValueError("pixel_values holds NaN or infinity")
-        return pixel_values.to(self.log_gain)
+        return pixel_values
 
 
 def build_encoder(config: CodecConfig, head: Head | None, grid: TokenGrid | None) -> nn.Module:

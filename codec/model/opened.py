@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codec.model.asking import cut_at_the_end
+from codec.model.asking import cut_at_the_end, may_have_several
+from codec.model.chunks import chunks, in_chunks
 from codec.model.codec import FeatureCodec
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS
 from codec.tasks import generate as text
@@ -32,7 +33,8 @@ class Tails:
 
     def __init__(self, codec: FeatureCodec) -> None:
         self._codec = codec
-        cut = {task: cut_at_the_end(tail) for task, tail in codec.tails.items()}
+        whole = {task: getattr(tail, "_orig_mod", tail) for task, tail in codec.tails.items()}
+        cut = {task: cut_at_the_end(tail) for task, tail in whole.items()}
         self.look = cut[codec.config.tasks[0]].head
         self._rest: Mapping[str, Any] = {task: parts.tail for task, parts in cut.items()}
         self._tokenizers: dict[str, Any] = {}
@@ -98,14 +100,18 @@ class Opened:
             whole, rows = self._whole
             return whole.states[rows]
         with torch.inference_mode():
-            states: torch.Tensor = self._tails.look(self.tokens)
-        return states
+            return in_chunks(self._tails.look, self.tokens)
 
     @torch.inference_mode()
     def probabilities(self) -> NDArray[np.float32]:
-        """Probability of each label (B, n_labels) float32. Errors as `labels`."""
-        logits = self._tails.rest(LABELS)(self.states).logits
-        return np.asarray(logits.float().softmax(-1).cpu().numpy())
+        """Probability of each label (B, n_labels) float32, as transformers' pipeline gives them: of
+        one label for each picture; or each by itself, where the model says that a picture may have
+        several, or knows one. Errors as `labels`.
+        """
+        tail = self._tails.rest(LABELS)
+        logits = in_chunks(lambda states: tail(states).logits.float(), self.states)
+        found = logits.sigmoid() if may_have_several(tail.config) else logits.softmax(-1)
+        return np.asarray(found.cpu().numpy())
 
     def labels(self, top_k: int = 5) -> Any:
         """The `top_k` most probable labels as `Label`s, best first, each of which also reads as a
@@ -132,7 +138,12 @@ class Opened:
         """
         tail = self._tails.rest(CAPTIONS)
         limits = text.checked_limits(tail, max_new_tokens, num_beams, text.CAPTION_TOKENS)
-        captions = text.caption(tail, self._tails.tokenizer(CAPTIONS), self.states, limits)
+        tokenizer, states = self._tails.tokenizer(CAPTIONS), self.states
+        captions = [
+            said
+            for some in chunks(len(states))
+            for said in text.caption(tail, tokenizer, states[some], limits)
+        ]
         return captions[0] if self.single else captions
 
     @torch.inference_mode()
@@ -172,5 +183,10 @@ class Opened:
             )
         n = max(n_blobs, len(ids))
         states = self.states.expand(n, -1, -1)
-        answers = text.answer(tail, tokenizer, states, ids * (n // len(ids)), limits)
+        ids *= n // len(ids)
+        answers = [
+            said
+            for some in chunks(n)
+            for said in text.answer(tail, tokenizer, states[some], ids[some], limits)
+        ]
         return answers[0] if self.single and one else answers

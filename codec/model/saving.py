@@ -17,6 +17,7 @@ from codec.model.checkpoint import (
     MANIFEST,
     WEIGHTS,
     find_backbone,
+    is_path,
     needed_files,
     shipped_root,
     write_manifest,
@@ -61,6 +62,8 @@ def save_checkpoint(
         inside = replace(config, backbone="backbone")
         for task, reference in config.backbones.items():
             source = Path(find_backbone(reference, loaded_from))
+            if not source.is_dir() and is_path(str(source)):
+                raise FileNotFoundError(f"no backbone {reference!r}: it is saved with the codec")
             if source.is_dir() and shipped_root() not in source.parents:
                 _copy_backbone(source, new / inside.backbones[task])
                 config = inside

@@ -20,7 +20,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from codec.model.split_tower import is_blip, layer_name, tower_name, tower_shape, vision_tower
+from codec.model.split_tower import (
+    layer_name,
+    n_special_tokens,
+    patch_grid,
+    tower_name,
+    tower_shape,
+    vision_tower,
+)
 
 
 class Split(NamedTuple):
@@ -139,27 +146,24 @@ def n_blocks(model: nn.Module) -> int:
     return len(blocks(model))
 
 
-def token_grid(model: nn.Module) -> TokenGrid:
-    """Shape of the tokens of a model that `split` takes, for the image size of its configuration.
+def token_grid(model: nn.Module, size: int | None = None) -> TokenGrid:
+    """Shape of the tokens of a model that `split` takes.
+
+    Args:
+        size: side in pixels of the pictures, as the image processor makes them; None for that of
+            the model's configuration.
 
     Raises:
-        ValueError: the model is of another family, or its tokens do not form a square.
+        ValueError: the model is of another family, its tokens do not form a square, or it does not
+            take pictures of that size, or no coloured ones.
     """
     tower = vision_tower(model)
-    embeddings = tower.embeddings
-    if is_blip(tower):
-        patches, positions = embeddings.num_patches, embeddings.position_embedding.shape[1]
-    else:
-        patches, positions = (
-            embeddings.patch_embeddings.num_patches,
-            embeddings.position_embeddings.shape[1],
-        )
-    side = round(patches**0.5)
-    if side * side != patches:
+    rows, columns = patch_grid(tower, size)
+    if rows != columns:
         raise ValueError(
-            f"the {patches} patch tokens of {type(model).__name__} do not form a square"
+            f"the {rows} x {columns} patch tokens of {type(model).__name__} do not form a square"
         )
-    return TokenGrid(n_prefix=positions - patches, side=side, width=tower.config.hidden_size)
+    return TokenGrid(n_special_tokens(tower), rows, tower.config.hidden_size)
 
 
 def share_tower(models: Sequence[nn.Module]) -> None:

@@ -14,6 +14,13 @@ from torch import nn
 
 from codec.model.split_names import old_query_and_key
 
+FAMILIES = ("vit", "deit", "dinov2", "dinov2_with_registers", "blip_vision_model")
+"""What the towers that are taken are called in transformers. Others look alike, and add something
+at each block, merge tokens, or have layers before their first block.
+"""
+INTERPOLATING = ("dinov2", "dinov2_with_registers")
+"""Of these, the ones that take pictures of any size: they fit their positions to it."""
+
 
 def vision_states(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     """The last states (B, N, D) of a model's vision tower.
@@ -76,6 +83,8 @@ def tower_name(model: nn.Module) -> str:
 def _is_tower(module: Any) -> bool:
     if is_blip(module):
         return True
+    if _model_type(module) not in FAMILIES:
+        return False
     owner = (
         module._modules.get("encoder", module)
         if hasattr(getattr(module, "embeddings", None), "patch_embeddings")
@@ -85,10 +94,50 @@ def _is_tower(module: Any) -> bool:
 
 
 def is_blip(module: Any) -> bool:
-    """Whether a module is BLIP's vision tower; those of CLIP, SigLIP and others look alike, and
-    have layers before their first block.
+    """Whether a module is BLIP's vision tower."""
+    return _model_type(module) == "blip_vision_model"
+
+
+def _model_type(module: Any) -> Any:
+    return getattr(getattr(module, "config", None), "model_type", None)
+
+
+def patch_grid(tower: Any, size: int | None) -> tuple[int, int]:
+    """Rows and columns of a tower's patch tokens, for pictures of `size` x `size` pixels; None for
+    those of its configuration.
+
+    Raises:
+        ValueError: it takes pictures of another size, or without three colours.
     """
-    return getattr(getattr(module, "config", None), "model_type", None) == "blip_vision_model"
+    config = tower.config
+    height, width = _pair(config.image_size)
+    if getattr(config, "num_channels", 3) != 3:
+        raise ValueError(
+            f"{type(tower).__name__} takes pictures of {config.num_channels} channels, not 3"
+        )
+    if size is not None and (height, width) != (size, size):
+        if config.model_type not in INTERPOLATING:
+            raise ValueError(
+                f"{type(tower).__name__} takes pictures of {height} x {width} pixels, and its "
+                f"image processor makes {size} x {size}"
+            )
+        height = width = size
+    rows, columns = _pair(config.patch_size)
+    return height // rows, width // columns
+
+
+def n_special_tokens(tower: Any) -> int:
+    """How many tokens a tower puts before those of the patches: CLS, distillation, registers."""
+    embeddings = tower.embeddings
+    if is_blip(tower):
+        return int(embeddings.position_embedding.shape[1] - embeddings.num_patches)
+    registers = getattr(embeddings, "register_tokens", None)  # which have no position
+    n_placed = embeddings.position_embeddings.shape[1] - embeddings.patch_embeddings.num_patches
+    return int(n_placed + (0 if registers is None else registers.shape[1]))
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
 def tower_shape(tower: Any) -> tuple[Any, ...]:

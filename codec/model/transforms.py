@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from codec.model.split import Head, TokenGrid, blocks
+from codec.model.split import Head, TokenGrid
 
 
 class StudentAnalysis(nn.Module):
@@ -111,7 +111,7 @@ class Synthesis(nn.Module):
             side // fold,
             _ratio(grid.side, side // fold),
         )
-        n_heads = max(grid.width // 32, 1)
+        n_heads = _parts(grid.width, 32)
         self.unfold = nn.Linear(n_channels * fold**2, grid.width * self.factor**2)
         self.prefix = nn.Parameter(torch.zeros(1, grid.n_prefix, grid.width))
         self.positions = nn.Parameter(0.02 * torch.randn(1, grid.n_tokens, grid.width))
@@ -163,48 +163,6 @@ class Block(nn.Module):
         return x + self.down(F.gelu(self.up(self.norm_mlp(x))))
 
 
-class LowRank(nn.Module):
-    """A linear layer and a low-rank correction that starts at zero (LoRA, Hu et al. 2021, arXiv
-    2106.09685, eq. 3).
-    """
-
-    def __init__(self, linear: nn.Linear, rank: int) -> None:
-        super().__init__()
-        self.linear = linear
-        self.down = nn.Parameter(torch.randn(rank, linear.in_features) * linear.in_features**-0.5)
-        self.up = nn.Parameter(torch.zeros(linear.out_features, rank))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        base: torch.Tensor = self.linear(x)
-        return base + F.linear(F.linear(x, self.down), self.up)
-
-
-def add_adapters(tail: nn.Module, rank: int) -> nn.ModuleDict:
-    """Put a `LowRank` in the place of every linear layer inside the tail's vision blocks, freeze
-    the rest, return the adapters by name.
-
-    What BLIP has behind its vision tower (question encoder, text decoder) gets none. Coding changes
-    tokens; the vision blocks behind the cut see them first and can put them right for every task
-    that shares the tower, and the text parts stay the original model's. An adapter in the text
-    layers' cross-attention would be one for each task and layer, for what the vision blocks can do
-    once. After the last block (k = L) there is nothing to adapt.
-
-    The tail must own its modules (a deep copy of what `split` gave), or the uncut model would
-    change with it. Tails that share their vision blocks share the adapters: they are added to one
-    of them.
-    """
-    tail.requires_grad_(False)
-    inside = {module for module in blocks(tail).modules() if isinstance(module, nn.Linear)}
-    adapters = nn.ModuleDict()
-    for name, module in list(tail.named_modules()):
-        if isinstance(module, nn.Linear) and module in inside:
-            parent, _, last = name.rpartition(".")
-            adapter = LowRank(module, rank)
-            setattr(tail.get_submodule(parent), last, adapter)
-            adapters[name.replace(".", "/")] = adapter
-    return adapters
-
-
 class _Residual(nn.Module):
     """Two 3 x 3 convolutions around a residual connection."""
 
@@ -227,7 +185,7 @@ class _Norm(nn.GroupNorm):
     """
 
     def __init__(self, width: int) -> None:
-        super().__init__(max(width // 16, 1), width)
+        super().__init__(_parts(width, 16), width)
 
 
 def _latent_of(square: torch.Tensor, fold: int) -> torch.Tensor:
@@ -241,7 +199,18 @@ def _latent_of(square: torch.Tensor, fold: int) -> torch.Tensor:
     return square.flatten(2).transpose(1, 2)
 
 
+def _parts(width: int, wanted: int) -> int:
+    """Into how many equal parts a width is cut: those of `wanted` channels, or somewhat wider ones
+    where these do not make it up.
+    """
+    return next(n for n in range(max(width // wanted, 1), 0, -1) if width % n == 0)
+
+
 def _ratio(large: int, small: int) -> int:
     if small < 1 or large % small:
-        raise ValueError(f"a latent of side {small} does not divide a token grid of side {large}")
+        possible = [side for side in range(1, large + 1) if large % side == 0]
+        raise ValueError(
+            f"a latent of side {small} does not divide a token grid of side {large}; possible are "
+            f"{', '.join(map(str, possible))}"
+        )
     return large // small

@@ -5,9 +5,11 @@ hub names.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from codec.tasks.label_columns import find_label, label_indices
 
 CAPTION_COLUMNS = ("captions", "caption", "sentences")
 QUESTION_COLUMNS = ("questions", "question")
@@ -31,7 +33,6 @@ class Columns(NamedTuple):
     """Names of a data set's columns; None for one that it does not have."""
 
     image: str
-    label: str | None
     captions: str | None
     questions: str | None
     answers: str | None
@@ -58,10 +59,14 @@ def load_rows(data: str, split: str, limit: int | None = None) -> Any:
         datasets.disable_progress_bars()
     try:
         rows = datasets.load_dataset(data, split=split)
-    except (FileNotFoundError, ConnectionError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"cannot load split {split!r} of {data!r}: {str(error).splitlines()[0]}"
-        ) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # its readers raise whatever a bad file leads them to
+        said = str(error.__cause__ or error).split("\n")[0] or type(error).__name__
+        raise ValueError(f"cannot load split {split!r} of {data!r}: {said}") from error
+    for name, feature in rows.features.items():  # as other libraries write pictures
+        if isinstance(feature, dict) and set(feature) == {"bytes", "path"}:
+            rows = rows.cast_column(name, datasets.Image())
     if limit is not None:
         rows = rows.select(range(min(limit, len(rows))))
     if not len(rows):
@@ -70,8 +75,8 @@ def load_rows(data: str, split: str, limit: int | None = None) -> Any:
 
 
 def find_columns(rows: Any) -> Columns:
-    """Which columns of a data set hold pictures (the first of type `Image`), labels (the first
-    `ClassLabel`, or else `label` or `labels`) and texts (by name).
+    """Which columns of a data set hold pictures (the first of type `Image`) and texts (by name);
+    for labels see `codec.tasks.label_columns`.
 
     Raises:
         ValueError: no column of pictures; the message names the columns.
@@ -82,18 +87,33 @@ def find_columns(rows: Any) -> Columns:
     image = next((n for n, f in features.items() if isinstance(f, datasets.Image)), None)
     if image is None:
         raise ValueError(f"the data set has no image column, only: {', '.join(features)}")
-    label = next((n for n, f in features.items() if isinstance(f, datasets.ClassLabel)), None)
     captions, questions, answers = (
         next((n for n in names if n in features), None)
         for names in (CAPTION_COLUMNS, QUESTION_COLUMNS, ANSWER_COLUMNS)
     )
     return Columns(
         image,
-        label or next((n for n in ("label", "labels") if n in features), None),
         captions,
         questions,
         answers if questions else None,
     )
+
+
+def row_at(rows: Any, index: int, image: str, data: str) -> Any:
+    """A row, whose column `image` holds a picture.
+
+    Raises:
+        ValueError: it has none, or one that cannot be read; the message names the row.
+    """
+    try:
+        row = rows[index]
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's plugins raise whatever a bad file leads them to
+        raise ValueError(f"row {index} of {data!r} cannot be read: {error}") from error
+    if row[image] is None:
+        raise ValueError(f"row {index} of {data!r} has no picture")
+    return row
 
 
 def as_texts(value: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -109,18 +129,28 @@ def check_answers(questions: Sequence[str], answers: Sequence[str], index: int, 
         )
 
 
-def read_pictures(data: str, split: str = "test", limit: int | None = 500) -> Iterator[Known]:
+def read_pictures(
+    data: str,
+    split: str = "test",
+    limit: int | None = 500,
+    model_labels: Mapping[int, str] | None = None,
+) -> Iterator[Known]:
     """The first `limit` pictures of a split, in order, each with what is known about it.
 
+    Args:
+        model_labels: the model's labels by index, which the data set's are matched with; empty for
+            none; None for the data set's own.
+
     Raises:
-        ValueError: as `load_rows` and `find_columns`, or a picture's questions and answers are not
-            as many.
+        ValueError: as `load_rows`, `find_columns`, `row_at` and `codec.tasks.label_columns`, or a
+            picture's questions and answers are not as many.
     """
     rows = load_rows(data, split, limit)
     columns = find_columns(rows)
-    for index in range(len(rows)):
-        row = rows[index]
-        label = row[columns.label] if columns.label else None
+    column = None if model_labels is not None and not model_labels else find_label(rows)
+    labels = label_indices(rows, column, data, model_labels)
+    for index, label in enumerate(labels):
+        row = row_at(rows, index, columns.image, data)
         captions, questions, answers = (
             as_texts(row[name]) if name else ()
             for name in (columns.captions, columns.questions, columns.answers)
@@ -129,7 +159,7 @@ def read_pictures(data: str, split: str = "test", limit: int | None = 500) -> It
             check_answers(questions, answers, index, data)
         yield Known(
             row[columns.image],
-            None if label is None or label < 0 else int(label),
+            None if label < 0 else label,
             captions,
             questions,
             answers,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from codec.model import FeatureCodec
-from codec.model.asking import answers_to
+from codec.model.asking import answers_to, may_have_several
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS, generate
 from codec.tasks.captions import BleuCounter, bleu_of
 from codec.tasks.judge import agrees, right
@@ -170,6 +170,8 @@ def evaluators_of(
         ValueError: it tells none, or not in the model's words.
     """
     if isinstance(images, Images):
+        if may_have_several(uncut[LABELS].config):
+            raise ValueError("the model gives a picture several labels; one is scored")
         return [LabelEvaluator(images, uncut[LABELS].config.num_labels)]
     tokenizers = {task: codec.load_tokenizer(task) for task in uncut}
     return word_evaluators(images.words, uncut, tokenizers)

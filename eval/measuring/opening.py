@@ -4,7 +4,7 @@ or a study begins with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -51,15 +51,21 @@ def load_uncut(codec: FeatureCodec) -> dict[str, Any]:
 
 
 def open_images(
-    data: str, split: str, preprocess: Preprocess, limit: int | None, tasks: tuple[str, ...]
+    data: str,
+    split: str,
+    preprocess: Preprocess,
+    limit: int | None,
+    tasks: tuple[str, ...],
+    model_labels: Mapping[int, str] | None = None,
 ) -> Images | TextImages:
-    """The pictures of a split with what `tasks` need: labels for classification, else words.
+    """The pictures of a split with what `tasks` need: labels for classification, which are matched
+    with the model's, else words.
 
     Raises:
         ValueError: no such data or split, no pictures in it, or no words.
     """
     if tasks == (LABELS,):
-        return Images(data, split, preprocess, limit)
+        return Images(data, split, preprocess, limit, model_labels=model_labels)
     return TextImages(open_source(data, split, limit), preprocess)
 
 

@@ -16,10 +16,10 @@ from torch import nn
 
 from codec.coding.container import pack, unpack
 from codec.device.preprocess import Preprocess
+from codec.model.adapters import add_adapters
 from codec.model.backbone import load_backbone, task_of
 from codec.model.config import CodecConfig
 from codec.model.split import split, token_grid
-from codec.model.transforms import add_adapters
 from eval.methods.factorised import fit_factorised_prior
 from eval.methods.method import BOTTLENECK, Cost, DecodeError, device_cost
 from training.codecs.recipe import CodecRecipe
@@ -47,7 +47,8 @@ class LinearBottleneck(nn.Module):
         super().__init__()
         from compressai.entropy_models import EntropyBottleneck
 
-        grid, n_qualities = token_grid(backbone), len(recipe.rate_weights)
+        grid = token_grid(backbone, recipe.preprocess().size)
+        n_qualities = len(recipe.rate_weights)
         self.n_tokens = grid.n_tokens
         backbone.requires_grad_(False)
         self.head, self.tail = split(backbone, recipe.k)

@@ -33,7 +33,7 @@ class Tokens:
         self.quality, self.cost, self.preprocess = k, cost, preprocess
         parts = {task: split(model, k) for task, model in models.items()}
         first = next(iter(models))
-        self.head, grid = parts[first].head, token_grid(models[first])
+        self.head, grid = parts[first].head, token_grid(models[first], preprocess.size)
         self.models = {task: part.tail for task, part in parts.items()}
         self.shape = (grid.n_tokens, grid.width)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -108,7 +108,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for given in args.layers:
             codec = FeatureCodec.from_pretrained(args.codec)
-            images = Images(args.data, args.split, codec.config.preprocess, args.limit)
+            tail: Any = codec.tail
+            images = Images(
+                args.data,
+                args.split,
+                codec.config.preprocess,
+                args.limit,
+                model_labels=tail.config.id2label,
+            )
             rows = measure(codec, images, [int(q) for q in given.split(",")])
             print(
                 f"\nlayers {given}, {len(images):,} pictures\n",

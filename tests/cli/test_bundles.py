@@ -204,14 +204,17 @@ def test_bad_wishes_are_one_line(
 
 
 def test_a_class_folder_of_other_labels_is_refused_and_not_scored(
-    bundles: Bundles, folder: Path, pictures: Path
+    bundles: Bundles, folder: Path, tmp_path: Path
 ) -> None:
+    for i in range(4):
+        (tmp_path / "train" / f"kind{i}").mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "train" / f"kind{i}" / "one.png")
     line = one_error(
         run(
             "verify",
             bundles("jetson-nano"),
             "--data",
-            pictures,
+            tmp_path,
             "--split",
             "train",
             "--codec",

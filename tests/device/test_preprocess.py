@@ -178,7 +178,7 @@ def test_a_saved_processor_is_read_back_as_what_it_does(
     [
         ({"size": {"shortest_edge": 40}}, "crop"),
         ({"size": {"height": 32, "width": 40}}, "square"),
-        ({"size": 40, "crop_size": 32, "do_center_crop": True}, "crops"),
+        ({"size": 32, "crop_size": 40, "do_center_crop": True}, "crop_size 40 is more"),
         ({"size": 32, "rescale_factor": 1 / 128}, "rescale_factor"),
     ],
 )

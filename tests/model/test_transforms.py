@@ -10,8 +10,9 @@ import pytest
 import torch
 from transformers import ViTConfig, ViTForImageClassification
 
+from codec.model.adapters import LowRank, add_adapters
 from codec.model.split import TokenGrid, share_tower, split, token_grid
-from codec.model.transforms import BlocksAnalysis, LowRank, StudentAnalysis, Synthesis, add_adapters
+from codec.model.transforms import BlocksAnalysis, StudentAnalysis, Synthesis
 from tests import tiny_blip
 
 GRID = TokenGrid(n_prefix=1, side=4, width=32)

@@ -17,7 +17,8 @@ def calibrate(codec: FeatureCodec, objective: Objective) -> tuple[Calibration, .
     judge of `codec.tasks`.
 
     The drop is that of the task that loses most, in points of its score; the agreement is over all
-    labels, captions and answers alike.
+    labels, captions and answers alike. Where it is not known what is right, the uncut model's
+    answers are taken for that: the drop is then the most that it can be.
     """
     n_bytes = np.zeros(codec.config.n_qualities)
     uncut: Said = {}
@@ -30,7 +31,7 @@ def calibrate(codec: FeatureCodec, objective: Objective) -> tuple[Calibration, .
             blobs = codec.code(codec.quantise(latent, q), q)
             n_bytes[q] += sum(map(len, blobs))
             _add(own[q], objective.said(codec.tails, codec.decode(blobs), labels))
-    n_images, truth = len(objective.data), objective.truth()
+    n_images, truth = len(objective.data), uncut | objective.truth()
     best, rows = scores(uncut, truth), []
     for q in codec.qualities:
         found = scores(own[q], truth)

@@ -15,8 +15,8 @@ _HEAD = """| quality | bytes, mean | drop against the uncut model, points | agre
 """
 
 
-def write_codec_card(codec: FeatureCodec, recipe: CodecRecipe, out: Path) -> None:
-    """Write the model card of a codec, with its calibration."""
+def write_codec_card(codec: FeatureCodec, recipe: CodecRecipe, out: Path, known: bool) -> None:
+    """Write the model card of a codec, with its calibration; `known` as in `calibration_text`."""
     c = codec.config
     n_device = sum(p.numel() for p in codec.encoder.parameters())
     text = f"""# {c.name}: a task-oriented codec
@@ -28,19 +28,22 @@ Trained by `{command_line("train", recipe)}` with the recipe below.
 
 The default quality was chosen on `{recipe.validation_split}`.
 """
-    calibration = calibration_text(recipe, c.calibration)
+    calibration = calibration_text(recipe, c.calibration, known)
     (out / "README.md").write_text(text + calibration + recipe_text(recipe))
 
 
-def calibration_text(recipe: CodecRecipe, calibration: tuple[Calibration, ...]) -> str:
-    """The sentence that says what the figures are of, and their table."""
+def calibration_text(recipe: CodecRecipe, calibration: tuple[Calibration, ...], known: bool) -> str:
+    """The sentence that says what the figures are of, and their table; `known` says whether the
+    data set says what is right.
+    """
+    unlabelled = ", which have no labels, so that each answer that is not the uncut model's counts"
     rows = "".join(
         f"| {q} | {row.bytes_mean:.1f} | {row.drop:.2f} | {row.agreement:.2f} |\n"
         for q, row in enumerate(calibration)
     )
     return (
         f"Calibration: real blobs of the {calibration[0].n_images:,} images of "
-        f"`{recipe.calibration_split}`:\n\n{_HEAD}{rows}"
+        f"`{recipe.calibration_split}`{'' if known else unlabelled}:\n\n{_HEAD}{rows}"
     )
 
 

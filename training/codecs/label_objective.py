@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from codec.device.preprocess import Preprocess
+from codec.model.asking import may_have_several
 from codec.model.networks import digest
 from codec.tasks import LABELS
 from training.codecs.objective import Said, divergence
@@ -26,6 +28,9 @@ class LabelObjective:
         recipe: says share of labels and size of the shift.
         data: labelled pictures.
         known: the uncut model's logits, remembered; None to compute them anew each time.
+
+    Raises:
+        ValueError: pictures may have several labels, or they have none and the recipe needs them.
     """
 
     def __init__(
@@ -35,6 +40,12 @@ class LabelObjective:
         data: Images,
         known: UncutLogits | None = None,
     ) -> None:
+        model: Any = uncut[LABELS]
+        if may_have_several(model.config):
+            raise ValueError(
+                f"backbone {recipe.backbone!r} tells of each label by itself whether a picture has "
+                "it: codecs are trained for models that give each picture one of several labels"
+            )
         self.uncut, self.recipe, self.data = uncut, recipe, data
         self.logits = known or UncutLogits(uncut[LABELS], None, 0, 0, "")
         if recipe.label_weight and min(data.labels) < 0:
@@ -71,8 +82,8 @@ class LabelObjective:
         return {LABELS: models[LABELS](inputs).logits.argmax(-1).tolist()}
 
     def truth(self) -> Said:
-        """The true labels."""
-        return {LABELS: self.data.labels}
+        """The true labels, where every picture has one."""
+        return {LABELS: self.data.labels} if min(self.data.labels) >= 0 else {}
 
 
 def known_logits(

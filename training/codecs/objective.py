@@ -62,7 +62,7 @@ class Objective(Protocol):
 
     def truth(self) -> Said:
         """What is right to say of all pictures of the data set, in order; of a caption all
-        reference captions.
+        reference captions. A task is left out where that is not known.
         """
 
 

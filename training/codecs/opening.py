@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -31,8 +32,9 @@ def open_objective(
     """
     seed = recipe.match.seed
     if tuple(uncut) == (LABELS,):
-        images = Images(recipe.data, split, preprocess, recipe.limit, seed)
-        model = uncut[LABELS]
+        model: Any = uncut[LABELS]
+        labels = model.config.id2label
+        images = Images(recipe.data, split, preprocess, recipe.limit, seed, labels)
         known = known_logits(recipe, model, preprocess, images, runs) if runs else None
         return LabelObjective(uncut, recipe, images, known)
     data = TextImages(open_source(recipe.data, split, recipe.limit), preprocess, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
 
 import numpy as np
@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import Dataset
 
 from codec.device.preprocess import Preprocess
-from codec.tasks.dataset import find_columns, load_rows
+from codec.tasks.dataset import find_columns, load_rows, row_at
+from codec.tasks.label_columns import find_label, label_indices, label_names
 
 IN_MEMORY_BYTES = 1 << 30
 """Data sets that take less than this as uint8 pixels are decoded once and kept."""
@@ -61,29 +62,38 @@ class Images(Keyed):
         preprocess: gives the size; resizing and cropping is the processor's own.
         limit: keep the first so many rows only.
         seed: of the randomness that `keys` carry.
+        model_labels: the labels of a model by index, which `labels` are then of; None for the data
+            set's own.
 
     Raises:
-        ValueError: the data set has no image column.
+        ValueError: the data set has no image column, a row of it cannot be read, or its labels are
+            not the model's.
     """
 
     def __init__(
-        self, data: str, split: str, preprocess: Preprocess, limit: int | None = None, seed: int = 0
+        self,
+        data: str,
+        split: str,
+        preprocess: Preprocess,
+        limit: int | None = None,
+        seed: int = 0,
+        model_labels: Mapping[int, str] | None = None,
     ) -> None:
         super().__init__(seed)
-        self.rows = load_rows(data, split, limit)
+        self.data, self.rows = f"{data}:{split}", load_rows(data, split, limit)
         self.preprocess = preprocess
-        self.image_column, self.label_column, *_ = find_columns(self.rows)
-        self.labels = (
-            [int(v) for v in self.rows[self.label_column]]
-            if self.label_column
-            else [-1] * len(self.rows)
-        )
+        self.image_column, self.label_column = find_columns(self.rows).image, find_label(self.rows)
+        self.labels = label_indices(self.rows, self.label_column, data, model_labels)
         self._cache: torch.Tensor | None = None
         if 3 * preprocess.size**2 * len(self.rows) < IN_MEMORY_BYTES:
             self._cache = torch.stack([self._decode(i) for i in range(len(self.rows))])
 
     def _decode(self, index: int) -> torch.Tensor:
-        pixels = self.preprocess.pixels(self.rows[index][self.image_column])
+        row = row_at(self.rows, index, self.image_column, self.data)
+        try:
+            pixels = self.preprocess.pixels(row[self.image_column])
+        except ValueError as error:
+            raise ValueError(f"row {index} of {self.data!r}: {error}") from error
         return torch.tensor(pixels).permute(2, 0, 1).contiguous()
 
     def __len__(self) -> int:
@@ -102,9 +112,9 @@ class Images(Keyed):
 
     @property
     def label_names(self) -> list[str]:
-        """Names of the labels, where the data set gives them."""
-        names = getattr(self.rows.features.get(self.label_column), "names", None)
-        return list(names) if names else [str(v) for v in sorted(set(self.labels))]
+        """Names of the labels by index, as the data set gives them, or else numbers."""
+        names = label_names(self.rows, self.label_column)
+        return names or [str(index) for index in range(max(self.labels) + 1)]
 
 
 def collate(samples: list[tuple[torch.Tensor, int, int]]) -> Batch:

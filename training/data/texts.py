@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from codec.device.preprocess import Preprocess
-from codec.tasks.dataset import as_texts, check_answers, find_columns, load_rows
+from codec.tasks.dataset import as_texts, check_answers, find_columns, load_rows, row_at
 from training.data.images import IN_MEMORY_BYTES, Keyed
 from training.data.randomness import uniform
 from training.scenes import Scenes
@@ -96,7 +96,7 @@ class RowSource:
     """
 
     def __init__(self, data: str, split: str, limit: int | None = None) -> None:
-        self.rows = load_rows(data, split, limit)
+        self.data, self.rows = f"{data}:{split}", load_rows(data, split, limit)
         columns = find_columns(self.rows)
         self.image_column = columns.image
         asked = columns.questions if columns.answers else None
@@ -118,7 +118,7 @@ class RowSource:
         return len(self.rows)
 
     def picture(self, index: int) -> Any:
-        return self.rows[index][self.image_column]
+        return row_at(self.rows, index, self.image_column, self.data)[self.image_column]
 
     def words(self, index: int) -> Words:
         return self._words[index]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 import yaml
 from safetensors import SafetensorError
 
@@ -54,6 +55,10 @@ def run_command(
         if is_first_process():
             with whole_file(out / "done") as file:
                 file.write_text("")
+    except torch.OutOfMemoryError as error:
+        said = " ".join(str(error).split("\n")[0].split())
+        print(f"{parser.prog}: error: a smaller batch_size may help: {said}", file=sys.stderr)
+        return 2
     except (ValueError, OSError, SafetensorError, LossIsNaNError) as error:
         print(
             f"{parser.prog}: error: {' '.join(str(error).split()) or type(error).__name__}",

@@ -46,6 +46,26 @@ class Schedule:
     log_steps: int = 50
     num_workers: int = 0
 
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("epochs", 0),
+            ("batch_size", 1),
+            ("lr", 0),
+            ("weight_decay", 0),
+            ("save_steps", 1),
+            ("log_steps", 0),
+            ("num_workers", 0),
+        ):
+            if not getattr(self, name) >= least:
+                raise ValueError(f"{name} is {least} or more, not {getattr(self, name)}")
+        for name in ("warmup", "decay"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(
+                    f"{name} is a share of the steps, in (0, 1], not {vars(self)[name]}"
+                )
+        if self.fresh_epochs is not None and self.fresh_epochs < 1:
+            raise ValueError(f"fresh_epochs is 1 or more, or null, not {self.fresh_epochs}")
+
 
 class LossIsNaNError(RuntimeError):
     """The loss or a weight is not finite; the last whole checkpoint is from before that."""
@@ -166,8 +186,11 @@ def train(
 
     Raises:
         LossIsNaNError: training stops there; the checkpoint before stays.
+        ValueError: the data do not make one batch.
     """
     torch.manual_seed(schedule.seed)
+    if not schedule.epochs:
+        return
     arguments = TrainingArguments(
         output_dir=str(out),
         num_train_epochs=schedule.epochs,
@@ -188,6 +211,11 @@ def train(
         ddp_find_unused_parameters=False,
         disable_tqdm=None if schedule.log_steps else True,
     )
+    if len(data) < schedule.batch_size * arguments.world_size:
+        raise ValueError(
+            f"batch_size is {schedule.batch_size}, and there are {len(data)} pictures to train on "
+            f"for {arguments.world_size} processes"
+        )
     data.fresh_epochs = schedule.fresh_epochs
     # accelerate shares it out
     sampler: DistributedSampler[Any] = DistributedSampler(
