@@ -17,8 +17,8 @@ from codec.coding.budget import Rate
 from codec.device.pictures import ImageLike
 from codec.device.taking import Taking
 from codec.model import FeatureCodec
-from codec.model.checkpoint import Hub
 from codec.model.encoding import FeatureEncoder
+from codec.model.hub import Hub
 from codec.model.loading import load_encoder, on_device
 from codec.model.reading import Reader
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS

@@ -211,7 +211,7 @@ class DeviceSession:
         that is sent.
         """
         rate = self.device.chosen_rate(quality, max_bytes, target_drop)
-        return self.device._encode_at(_short(rate), images)
+        return self.device._encode_at(_without_header(rate), images)
 
     def each(
         self,
@@ -223,8 +223,8 @@ class DeviceSession:
     ) -> Iterator[Result]:
         """As the device's own `each`, likewise."""
         rate = self.device.chosen_rate(quality, max_bytes, target_drop)
-        return self.device._each_at(_short(rate), images)
+        return self.device._each_at(_without_header(rate), images)
 
 
-def _short(rate: Rate) -> Rate:
+def _without_header(rate: Rate) -> Rate:
     return rate._replace(spared=HEADER_BYTES - SESSION_HEADER_BYTES)

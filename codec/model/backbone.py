@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from codec.model.checkpoint import NO_HUB, Hub, ask_hub, check_manifest, find_backbone, is_path
+from codec.model.checkpoint import check_manifest, find_backbone, is_path
 from codec.model.config import CodecConfig
+from codec.model.hub import NO_HUB, Hub, ask_hub
 
 TASK_OF = {
     "BlipForConditionalGeneration": "image-to-text",

@@ -9,10 +9,10 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from codec.coding.container import BitstreamError, inspect, is_of
 from codec.files import read_json, sha256, whole_file
+from codec.model.hub import NO_HUB, Hub, download
 
 MANIFEST, CONFIG, WEIGHTS = "manifest.json", "config.json", "codec.safetensors"
 NEEDED = (
@@ -31,20 +31,6 @@ NEEDED = (
     "vocab.txt",
 )
 """The files that a codec or a backbone is read from: a manifest lists all that are there."""
-HUB_TIMEOUT_S = 10.0
-"""How long the hub may take to say whether it has a repository."""
-
-
-class Hub(NamedTuple):
-    """How the hub is asked for a repository; each as in `huggingface_hub.snapshot_download`."""
-
-    revision: str | None = None
-    cache_dir: str | os.PathLike[str] | None = None
-    token: str | bool | None = None
-
-
-NO_HUB = Hub()
-"""Nothing is said of it: its defaults are taken."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +125,7 @@ def find_checkpoint(name: str | os.PathLike[str], hub: Hub = NO_HUB) -> Path:
     reason = ""
     if not is_path(name) and "/" in str(name):
         try:
-            return _download(str(name), hub)
+            return download(str(name), hub)
         except Exception as error:
             said = (str(error).splitlines() or [""])[0]
             reason = f" (hub: {type(error).__name__}: {said})"
@@ -161,19 +147,6 @@ def find_backbone(reference: str, folder: Path) -> str:
         if (place / CONFIG).is_file():
             return str(place)
     return reference
-
-
-def ask_hub(name: str) -> None:
-    """Ask once whether the hub has a repository, unless it is in the cache: its own downloads try
-    for half a minute where there is no network.
-
-    Raises:
-        OSError, ValueError: it has not, or cannot be reached; of the hub's library.
-    """
-    from huggingface_hub import HfApi, try_to_load_from_cache
-
-    if not isinstance(try_to_load_from_cache(name, CONFIG), str):
-        HfApi().model_info(name, timeout=HUB_TIMEOUT_S)
 
 
 def needed_files(folder: Path, pattern: str = "**/") -> list[Path]:
@@ -250,9 +223,3 @@ def check_manifest(folder: Path, needed: list[Path] | None = None) -> Manifest |
         if sha256(file) != manifest.sums[name]:
             raise ValueError(f"{file} was altered: its SHA-256 is not the one in {MANIFEST}")
     return manifest
-
-
-def _download(name: str, hub: Hub) -> Path:
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(name, **hub._asdict()))

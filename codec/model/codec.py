@@ -25,11 +25,12 @@ from codec.coding.integer_prior import IntegerPrior
 from codec.model import saving
 from codec.model.adapters import add_adapters
 from codec.model.backbone import load_backbone, load_tokenizer, models_of
-from codec.model.checkpoint import NO_HUB, WEIGHTS, Hub
+from codec.model.checkpoint import WEIGHTS
 from codec.model.chunks import in_chunks
 from codec.model.config import CodecConfig
 from codec.model.encoding import FeatureEncoder
 from codec.model.freezing import prior_to_tensors
+from codec.model.hub import NO_HUB, Hub
 from codec.model.loading import load_whole, on_device
 from codec.model.networks import build_encoder, digest_of, fingerprint_of, stored
 from codec.model.split import share_tower, split, token_grid
@@ -165,11 +166,7 @@ class FeatureCodec(FeatureEncoder):
         return tokens
 
     def load_uncut(self, task: str | None = None) -> nn.Module:
-        """The uncut model this codec was made for, loaded anew: what answers are compared with.
-
-        Args:
-            task: which one, where the codec serves several; None for the first.
-        """
+        """The uncut model of `task`, or of the first, loaded anew: answers are compared with it."""
         return load_backbone(self._reference(task), self.folder, self._hub)
 
     def load_tokenizer(self, task: str | None = None) -> Any:

@@ -16,10 +16,11 @@ from torch import nn
 from codec.coding.integer_prior import IntegerPrior
 from codec.files import read_json
 from codec.model.backbone import load_backbone
-from codec.model.checkpoint import CONFIG, NO_HUB, WEIGHTS, Hub, check_manifest, find_checkpoint
+from codec.model.checkpoint import CONFIG, WEIGHTS, check_manifest, find_checkpoint
 from codec.model.config import CodecConfig
 from codec.model.encoding import FeatureEncoder
 from codec.model.freezing import prior_from_tensors
+from codec.model.hub import NO_HUB, Hub
 from codec.model.networks import build_encoder
 from codec.model.split import split, token_grid
 from codec.model.split_names import our_names
