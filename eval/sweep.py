@@ -24,11 +24,13 @@ from codec.tasks import LABELS
 from eval.measuring.evaluators import evaluators_of
 from eval.measuring.opening import fit_pixels, load_codecs, load_uncut, open_images
 from eval.measuring.rows import write_rows
+from eval.measuring.source import source_sizes, with_source_rows
 from eval.measuring.table import interval, overspent, overspent_text, table_of
 from eval.measuring.tally import measure
+from eval.methods.alone import alone_methods
 from eval.methods.bottleneck import bottleneck_methods
 from eval.methods.collection import collect_methods, read_baselines
-from eval.methods.method import BASELINES, FACTORISED, DecodeError
+from eval.methods.method import ALONE, BASELINES, FACTORISED, SOURCE, DecodeError
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -67,6 +69,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 args.data, args.fit_split, images, config.preprocess, config.tasks, console
             )
     methods = collect_methods(codecs, uncut, baselines, fit, console)
+    if ALONE in baselines and config.tasks == (LABELS,):
+        n_labels = int(uncut[LABELS].config.num_labels)
+        methods += alone_methods(config.name, args.alone, config.preprocess, n_labels)
     if args.bottleneck is not None and fit is not None:
         with console.status("fitting the bottleneck's prior"):
             methods += bottleneck_methods(args.bottleneck, fit, config)
@@ -76,6 +81,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     except (DecodeError, BitstreamError) as error:
         print(f"eval.sweep: {error}", file=sys.stderr)
         return 1
+    if SOURCE in baselines:
+        rows = with_source_rows(rows, source_sizes(images))
     write_rows(rows, args.out)
     tasks = [evaluator.task for evaluator in evaluators]
     for task in tasks:
@@ -134,6 +141,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--bottleneck",
         type=Path,
         help="folder of a bottleneck that eval.studies.bottleneck trained, to be measured too",
+    )
+    parser.add_argument(
+        "--alone",
+        type=Path,
+        help="folder of a classifier for the device alone, as training.alone writes it; default: "
+        "the one that ships for the codec, if there is one",
     )
     parser.add_argument(
         "--fit-split",

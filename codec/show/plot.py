@@ -27,6 +27,8 @@ _COMPARED = {
     "bottleneck": ("linear bottleneck, compressai", "#6b705c", "D"),
     "tokens-fp16": ("tokens, float16", "#b8a9c9", "d"),
     "tokens-int8-zstd": ("tokens, int8 + zstd", "#b8a9c9", "v"),
+    "device-alone": ("the device alone, its label", "#222222", "*"),
+    "source-file": ("the source file as it is", "#8d99ae", "h"),
 }
 """Label, colour and marker of what codecs are compared with; every other name is a codec."""
 _FACTORISED = "factorised"

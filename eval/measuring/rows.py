@@ -46,6 +46,8 @@ class Row:
         drop_margin: half the 95% interval of the drop, in points; what interval that is,
             `eval.measuring.evaluators` says for each task.
         n_answers: how many answers the score is of, which may be several a picture.
+        server_macs: multiply-accumulates for one image on the server; see
+            `eval.methods.server_cost`.
     """
 
     codec: str
@@ -67,6 +69,7 @@ class Row:
     device_macs: int
     drop_margin: float | None = None
     n_answers: int | None = None
+    server_macs: int | None = None
 
 
 KEYS = tuple(f.name for f in fields(Row) if f.default is MISSING)

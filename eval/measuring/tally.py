@@ -29,6 +29,7 @@ from rich.progress import (
 from eval.measuring.evaluators import Evaluator
 from eval.measuring.rows import Row
 from eval.methods.method import Method
+from eval.methods.server_cost import server_macs
 from training.data.images import Images
 from training.data.texts import TextImages
 
@@ -45,6 +46,7 @@ class Tally:
         self.answers: dict[str, list[Any]] = {e.task: [] for e in evaluators}
         self.bits: float | None = 0.0
         self.encode_s = self.decode_s = 0.0
+        self.server_macs: int | None = None
         self.answer_s = dict.fromkeys(self.answers, 0.0)
 
     def add(self, pixels: torch.Tensor, places: range) -> None:
@@ -67,10 +69,11 @@ class Tally:
         self.n_bytes += [len(blob) for blob in blobs]
 
     def warm_up(self, pixels: torch.Tensor) -> None:
-        """Run everything that is timed once, on the first pictures."""
+        """Run everything that is timed once, on the first pictures; count what the server does."""
         inputs = self.method.decode(self.method.encode(pixels))
         for evaluator in self.evaluators:
             evaluator.answer(self.method.models[evaluator.task], inputs, range(len(pixels)))
+        self.server_macs = server_macs(self.method, pixels[:1])
 
     def row(self, evaluator: Evaluator, uncut: Sequence[Any], data: str) -> Row:
         """The row of one task over the whole split; `uncut` are the uncut model's answers."""
@@ -97,6 +100,7 @@ class Tally:
             device_macs=method.cost.macs,
             drop_margin=scored.margin,
             n_answers=scored.n,
+            server_macs=self.server_macs,
         )
 
 

@@ -15,6 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 UNCUT = "uncut"
 """`codec` of the row that holds the uncut model's own score."""
 FACTORISED = "factorised"
+ALONE = "device-alone"
+"""A classifier of the encoder's cost that answers without a server: `codec.model.alone`."""
+SOURCE = "source-file"
+"""The picture's file as it lies in the data set, read by the uncut model."""
 BASELINES = (
     "jpeg",
     "webp",
@@ -24,6 +28,8 @@ BASELINES = (
     "tokens-fp16",
     "tokens-int8-zstd",
     FACTORISED,
+    ALONE,
+    SOURCE,
 )
 """What a sweep measures beside the codecs, by the names that `--baselines` takes."""
 BOTTLENECK = "bottleneck"

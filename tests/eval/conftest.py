@@ -22,6 +22,7 @@ from transformers import ViTConfig, ViTForImageClassification
 
 from codec.device.preprocess import Preprocess
 from codec.model import FeatureCodec
+from codec.model.alone import DeviceAlone, save_alone
 from codec.model.backbone import load_backbone
 from codec.model.config import CodecConfig
 from codec.model.density import ContextPrior
@@ -109,12 +110,16 @@ def swept(
     tiny_eval_codec: TinyEval, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, Any]]:
     out = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    alone = tmp_path_factory.mktemp("alone")
+    save_alone(DeviceAlone((8, 8), (0, 1), 2), alone)
     code = sweep.main(
         [
             "--codec",
             str(tiny_eval_codec.codec),
             "--data",
             str(tiny_eval_codec.data),
+            "--alone",
+            str(alone),
             "--out",
             str(out),
         ]

@@ -31,7 +31,7 @@ def test_rows_have_exactly_the_promised_keys(swept: list[dict[str, Any]]) -> Non
         *("bits_estimated", "score", "score_uncut", "drop", "agreement", "encode_ms", "decode_ms"),
         *("device_params", "device_macs"),
     )
-    assert all(list(row) == [*promised, "drop_margin", "n_answers"] for row in swept)
+    assert all(list(row) == [*promised, "drop_margin", "n_answers", "server_macs"] for row in swept)
     assert promised == KEYS
 
 

@@ -1,0 +1,86 @@
+"""pixels -> label on the device alone: a classifier of the encoder's cost, which needs no server.
+
+A codec has a reason where this falls short. The network is a student encoder with a linear head in
+the place of the projection to the latent. It sends its label in one byte, or two where there are
+more than 256 labels.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from codec.files import whole_file
+from codec.model.checkpoint import check_manifest, shipped_root, write_manifest
+from codec.model.transforms import StudentAnalysis
+
+CONFIG, WEIGHTS = "config.json", "alone.safetensors"
+SHAPE = ("widths", "depths", "n_labels")
+
+
+class DeviceAlone(nn.Module):
+    """The stages of a student, and a linear head on their mean and maximum over all positions:
+    `pixel_values` (B, 3, S, S) float32 -> logits (B, n_labels) float32.
+
+    Args:
+        widths, depths: of the stages, as `StudentAnalysis` takes them.
+        n_labels: number of labels.
+    """
+
+    def __init__(self, widths: tuple[int, ...], depths: tuple[int, ...], n_labels: int) -> None:
+        super().__init__()
+        self.widths, self.depths, self.n_labels = tuple(widths), tuple(depths), n_labels
+        self.layers = StudentAnalysis(self.widths, self.depths, 1).layers
+        self.head = nn.Linear(2 * self.widths[-1], n_labels)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        features = self.layers(pixel_values)
+        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
+        logits: torch.Tensor = self.head(pooled)
+        return logits
+
+
+def save_alone(model: DeviceAlone, folder: Path) -> None:
+    """Write config.json, alone.safetensors (float16) and manifest.json into a folder."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = {key: getattr(model, key) for key in SHAPE}
+    with whole_file(folder / CONFIG) as file:
+        file.write_text(json.dumps(shape, indent=2) + "\n")
+    weights = {name: p.detach().half().contiguous() for name, p in model.state_dict().items()}
+    with whole_file(folder / WEIGHTS) as file:
+        save_file(weights, file)
+    write_manifest(folder)
+
+
+def find_alone(codec_name: str) -> Path | None:
+    """Folder of the classifier that ships for a codec, None where there is none."""
+    folder = shipped_root() / "alone" / codec_name
+    return folder if (folder / WEIGHTS).is_file() else None
+
+
+def load_alone(folder: Path) -> DeviceAlone:
+    """The inverse of `save_alone`, in float32 and evaluation mode.
+
+    Raises:
+        FileNotFoundError: the folder holds none.
+        ValueError: a file was altered, or does not fit the others.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not (folder / WEIGHTS).is_file() or not (folder / CONFIG).is_file():
+        raise FileNotFoundError(f"no classifier for the device alone in {folder}")
+    check_manifest(folder)
+    try:
+        shape = json.loads((folder / CONFIG).read_text())
+        model = DeviceAlone(*(shape[key] for key in SHAPE))
+        weights = {name: p.float() for name, p in load_file(folder / WEIGHTS).items()}
+        model.load_state_dict(weights)
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"the classifier in {folder} cannot be read: {error}") from error
+    return model.eval()

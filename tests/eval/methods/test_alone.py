@@ -1,0 +1,63 @@
+"""The row of the device alone: one byte a label, no server, and the classifier's own score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from codec.device.preprocess import Preprocess
+from codec.model.alone import DeviceAlone, save_alone
+from eval.methods.alone import Alone, alone_methods
+from eval.methods.method import DecodeError
+from training.data.images import normalise
+
+PREPROCESS = Preprocess(32)
+
+
+def pixels(n: int = 6) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (n, 3, 32, 32), generator=generator, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(("n_labels", "n_bytes"), [(4, 1), (256, 1), (257, 2)])
+def test_a_blob_is_the_label_in_as_few_bytes_as_labels_take(n_labels: int, n_bytes: int):
+    torch.manual_seed(2)
+    model = DeviceAlone((8, 8), (0, 0), n_labels).eval()
+    method, x = Alone(model, PREPROCESS), pixels()
+    with torch.inference_mode():
+        blobs = method.encode(x)
+        answers = method.models["image-classification"](method.decode(blobs)).logits.argmax(1)
+        torch.testing.assert_close(answers, model(normalise(x, PREPROCESS)).argmax(1))
+        assert {len(blob) for blob in blobs} == {n_bytes}
+        assert method.check(x, blobs) is None
+        with pytest.raises(DecodeError):
+            method.check(x, [bytes(n_bytes - 1) + bytes([(blob[-1] + 1) % 4]) for blob in blobs])
+
+
+def test_another_number_of_labels_than_the_models_is_refused(tmp_path: Path):
+    save_alone(DeviceAlone((8,), (0,), 3), tmp_path)
+    with pytest.raises(ValueError, match="answers 3 labels, the uncut model 4"):
+        alone_methods("tiny", tmp_path, PREPROCESS, 4)
+    assert alone_methods("a codec that none ships for", None, PREPROCESS, 4) == []
+
+
+def test_the_server_does_nothing_for_it_and_the_whole_model_for_a_file(swept: list[dict[str, Any]]):
+    macs = {row["codec"]: row["server_macs"] for row in swept}
+    assert macs["device-alone"] == 0
+    assert macs["uncut"] == macs["jpeg"] == macs["source-file"] > macs["tokens-fp16"] > 0
+    (alone,) = (row for row in swept if row["codec"] == "device-alone")
+    assert alone["bytes_mean"] == 1
+    assert alone["device_macs"] > 0
+
+
+def test_the_source_file_is_the_uncut_models_score_in_the_files_bytes(
+    swept: list[dict[str, Any]], tiny_eval_codec: Any
+):
+    (source,) = (row for row in swept if row["codec"] == "source-file")
+    (uncut,) = (row for row in swept if row["codec"] == "uncut")
+    assert source["score"] == uncut["score"]
+    files = list((Path(tiny_eval_codec.data) / "test").rglob("*.png"))
+    assert source["bytes_mean"] == sum(f.stat().st_size for f in files) / len(files)
