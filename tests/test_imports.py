@@ -24,6 +24,7 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
         "blip",
         "train",
         "calibrate",
+        "alone",
     ),
     "eval": ("methods", "measuring", "studies", "report", "plot", "samples", "zoo", "sweep"),
 }

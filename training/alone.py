@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,7 +37,8 @@ def run(recipe: CodecRecipe, out: Path) -> DeviceAlone:
     if tuple(uncut) != (LABELS,):
         raise ValueError(f"the device alone answers with a label; the codec is for {recipe.task}")
     preprocess = recipe.preprocess()
-    alone = build_alone(recipe, int(uncut[LABELS].config.num_labels))  # type: ignore[union-attr,arg-type]
+    classifier: Any = uncut[LABELS]
+    alone = build_alone(recipe, int(classifier.config.num_labels))
     objective = open_objective(recipe, uncut, preprocess, recipe.train_split, out.parent)
     task = AloneTask(alone, preprocess, objective)
     for module in (alone, uncut[LABELS]):
