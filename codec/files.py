@@ -1,5 +1,5 @@
-"""bytes <-> files, whole or not at all: the one way that anything here writes a file, what names
-its content, and how JSON is read that others wrote.
+"""bytes <-> files, whole or not at all: how every file is written, what names its content, and how
+JSON is read that others wrote. Folders are swapped whole by `codec.model.saving`.
 
 Part of the one file for devices: Python 3.6, standard library.
 """

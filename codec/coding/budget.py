@@ -125,6 +125,7 @@ def best_that_fits(
     qualities: Sequence[int],
     max_bytes: Any,
     spared: int = 0,
+    what: str = "image",
 ) -> list[bytes]:
     """Each picture's blob of the best quality that takes at most `max_bytes`, header included.
 
@@ -133,6 +134,7 @@ def best_that_fits(
         n_pictures: how many pictures there are.
         qualities: rate indices, rising; tried from the last one on.
         spared: bytes of each blob that the budget does not count.
+        what: what a picture is called in the error.
 
     Raises:
         ValueError: `max_bytes` is not a positive integer, or no quality fits: the message says
@@ -148,7 +150,7 @@ def best_that_fits(
         if not too_long:
             return blobs
     worst = max(too_long, key=smallest.__getitem__)
-    which = f"image {worst + 1} of {n_pictures}" if n_pictures > 1 else "this image"
+    which = f"{what} {worst + 1} of {n_pictures}" if n_pictures > 1 else f"this {what}"
     raise ValueError(
         f"no quality fits into {budget} bytes: {which} takes at least {smallest[worst]}"
     )

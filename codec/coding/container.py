@@ -1,16 +1,19 @@
 """payload <-> blob: a header of 6 bytes that says which codec wrote it, at which quality, and
 whether it arrived whole.
 
-    byte  bits  field 0     7-4   format version: 2, an entropy-coded payload; 3, a raw one: the
-    symbols as they are, a byte each 0     3-0   quality, 0-15 1-2         first two bytes of the
-    codec's fingerprint 3-5         check: CRC-32 (IEEE 802.3) of the codec's whole fingerprint,
-    bytes 0-2 and the payload, its low 24 bits, big-endian 6-          payload
+    byte  bits  field
+    0     7-4   format version: 2, an entropy-coded payload; 3, a raw one, a byte for each symbol
+    0     3-0   quality, 0-15
+    1-2         first two bytes of the codec's fingerprint
+    3-5         check: CRC-32 (IEEE 802.3) of the codec's whole fingerprint, bytes 0-2 and the
+                payload; its low 24 bits, big-endian
+    6-          payload
 
 There is no length field: a blob is as long as it is, and a cut or longer one fails the check. The
 check covers all 32 bytes of the fingerprint, so a blob of another codec is refused even where the
 two bytes in the header happen to agree.
 
-Two sides that have agreed on the codec, by its fingerprint, can leave away what both know:
+Two sides that have agreed on the codec, by its fingerprint, can leave out what both know:
 `shorten` keeps byte 0, the last two bytes of the check, and the payload; `restore` makes the very
 same blob of these.
 """
@@ -51,7 +54,7 @@ def pack(payload: bytes, quality: int, fingerprint: bytes, raw: bool = False) ->
     Args:
         payload: symbols of one image, entropy-coded or raw.
         quality: rate index, 0 to 15.
-        fingerprint: 32 bytes, SHA-256 of the codec's prior and weights.
+        fingerprint: 32 bytes that name the codec (`codec.model.networks.fingerprint_of`).
         raw: whether the payload is not entropy-coded.
 
     Raises:

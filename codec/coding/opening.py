@@ -1,7 +1,7 @@
 """a prior's arrays -> a prior that codes, with the fastest coder that this machine has.
 
-All coders write the same bytes. Whatever keeps one away (no compiler, no package, another result
-than numpy's) is a reason that is reported where it was asked for by name, and no error otherwise.
+All coders write the same bytes. A coder may be missing: no compiler, no package, or another result
+than numpy's. That is an error only where the caller asked for this coder by its name.
 Part of the one file for devices: Python 3.6, numpy.
 """
 

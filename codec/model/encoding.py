@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from codec.coding.blobs import open_blob, read_blobs, write_blobs
-from codec.coding.budget import Rate, best_that_fits, check_budget, chosen_rate
+from codec.coding.budget import Rate, best_that_fits, chosen_rate
 from codec.coding.container import HEADER_BYTES, pack, restore, shorten
 from codec.coding.integer_prior import IntegerPrior
 from codec.coding.opening import open_prior
@@ -162,31 +162,26 @@ class FeatureEncoder(EncoderNetworks):
 
         A blob that is short enough comes back as it is. One that has layers is cut behind the last
         layer that fits (`cuts`). Of others the symbols are brought to the coarser quantiser and
-        coded anew. Either way a shorter blob differs from one that was encoded at its quality where
-        two roundings differ from one.
+        coded anew. A value is then rounded twice: some symbols differ from those of a blob that
+        was encoded at the lower quality.
 
         Raises:
             BitstreamError: as `read`.
             ValueError: no quality fits, or not even the first layer; the message says what the
                 smallest one takes.
         """
-        budget = check_budget(max_bytes)
-        symbols, quality = self.read([blob])
-        if len(blob) <= budget:
-            return bytes(blob)
-        cuts, smallest = self.cuts(blob), len(blob)
-        for q in reversed(cuts or range(quality[0])):
-            shorter = (
-                self._start(blob, q, cuts[q])
-                if cuts
-                else self.code(self.requantise(symbols, quality[0], q), q)[0]
-            )
-            if len(shorter) <= budget:
-                return shorter
-            smallest = min(smallest, len(shorter))
-        raise ValueError(
-            f"no quality fits into {budget} bytes: this blob can be cut to {smallest} at the least"
-        )
+        symbols, qualities = self.read([blob])
+        own, cuts = int(qualities[0]), self.cuts(blob)
+
+        def write(q: int, _places: list[int]) -> list[bytes]:
+            if q == own:
+                return [bytes(blob)]
+            if cuts:
+                return [self._start(blob, q, cuts[q])]
+            return self.code(self.requantise(symbols, own, q), q)
+
+        lower = list(cuts) or range(own)
+        return best_that_fits(write, 1, [*lower, own], max_bytes, what="blob")[0]
 
     def cuts(self, blob: bytes) -> dict[int, int]:
         """How long a blob that has layers is when it is cut: bytes by each lower quality that it

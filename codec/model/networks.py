@@ -87,8 +87,8 @@ class EncoderNetworks(nn.Module):
         Args:
             scaled: in units of the quantiser's step.
             quality: (B,) int64.
-            half: (Q,), where each quality rounds up from zero on, to try others than the codec's
-                own (`codec.coding.dead_zone`).
+            half: (Q,), what is added to a magnitude before it is cut to an integer; None for what
+                the codec's dead zones say (`codec.coding.dead_zone`).
         """
         if half is None:
             half = torch.from_numpy(half_steps(self.config.dead_zone, self.config.n_qualities))

@@ -171,7 +171,7 @@ def test_truncation_cuts_a_blob_behind_the_last_layer_that_fits(
             codec.cut(blob, 2)
         with pytest.raises(
             ValueError,
-            match=rf"into {cuts[0] - 1} bytes: this blob can be cut to {cuts[0]} at the least",
+            match=rf"into {cuts[0] - 1} bytes: this blob takes at least {cuts[0]}",
         ):
             codec.truncate(blob, cuts[0] - 1)
 

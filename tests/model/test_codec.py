@@ -185,7 +185,7 @@ def test_truncation_below_the_smallest_blob_says_what_is_possible(
     blob = tiny_codec.encode(pixels, 2)[0]
     with pytest.raises(
         ValueError,
-        match=r"no quality fits into 7 bytes: this blob can be cut to (\d+) at the least",
+        match=r"no quality fits into 7 bytes: this blob takes at least (\d+)",
     ) as caught:
         tiny_codec.truncate(blob, max_bytes=7)
     least = int(str(caught.value).split(" cut to ")[1].split()[0])
