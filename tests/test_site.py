@@ -17,6 +17,6 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     reference = (tmp_path / "api.html").read_text()
-    for name in ("codec.pipeline.Device.__call__", "codec.model.codec.FeatureCodec.encode"):
+    for name in ("codec.pipeline.Device.each", "codec.model.codec.FeatureCodec.encode"):
         assert f'id="{name}"' in reference
     assert 'href="tutorial.html"' in (tmp_path / "index.html").read_text()

@@ -41,8 +41,7 @@ def run(recipe: CodecRecipe, out: Path) -> DeviceAlone:
     alone = build_alone(recipe, int(classifier.config.num_labels))
     objective = open_objective(recipe, uncut, preprocess, recipe.train_split, out.parent)
     task = AloneTask(alone, preprocess, objective)
-    for module in (alone, uncut[LABELS]):
-        module.compile(dynamic=False)
+    uncut[LABELS].compile(dynamic=False)
     train(task, objective.data, recipe.answer, out / "answer")
     task.to("cpu")
     if not is_first_process():

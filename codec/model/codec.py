@@ -191,10 +191,10 @@ class FeatureCodec(FeatureEncoder):
 
         Args:
             device: where its networks run.
-            dtype: of the tails, float16 or bfloat16 to save memory. Encoder, gains and synthesis
-                stay in float32, and so do symbols and tokens.
-            revision, cache_dir, token: of the hub, as in `huggingface_hub.snapshot_download`; the
-                revision is the codec's, the others are a backbone's too.
+            dtype: of the tails, float16 or bfloat16 to save memory; all else stays in float32.
+            revision: of the codec on the hub, as in `huggingface_hub.snapshot_download`.
+            cache_dir: of the hub, as there; the backbone's too.
+            token: of the hub, as there; the backbone's too.
 
         Raises:
             FileNotFoundError: no such codec, or a file of it is missing.

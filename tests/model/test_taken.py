@@ -121,6 +121,16 @@ def test_in_half_precision_tokens_are_float32_and_nothing_is_saved(
         assert codec.decode(blobs).dtype == torch.float32
     codec.to(torch.bfloat16)
     assert codec.decode(blobs).dtype == torch.float32
+    with pytest.raises(ValueError, match="have lost bits: load the codec in float32"):
+        codec.save_pretrained(tmp_path / "c")
+
+
+def test_a_codec_whose_weights_were_changed_is_not_saved(
+    tiny_codec_folder: Path, tmp_path: Path
+) -> None:
+    codec = FeatureCodec.from_pretrained(tiny_codec_folder)
+    with torch.no_grad():
+        codec.log_gain[0, 0] += 1
     with pytest.raises(ValueError, match="changed or cast since the codec was frozen"):
         codec.save_pretrained(tmp_path / "c")
 

@@ -29,7 +29,7 @@ def test_what_is_written_is_read_back_and_empty_keys_are_not_written(
     file = tmp_path / "rows.jsonl"
     rows = [
         Row(**made_up("ours", 10, 1.0)),
-        Row(**made_up("ours", 10, 1.0, drop_margin=0.5, n_answers=7)),
+        Row(**made_up("ours", 10, 1.0, drop_margin=0.5, n_answers=7, server_macs=9)),
     ]
     write_rows(rows, file)
     assert [Row(**row) for row in read_rows(file)] == rows
