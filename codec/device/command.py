@@ -145,7 +145,7 @@ def _bench(options: argparse.Namespace) -> None:
     for q in sorted({encoder.default_quality, encoder.qualities[-1]}):
         rows.append((f"quality {q}", f"{len(encoder.code(symbols, q)[0])} bytes"))
         rows += _coding(encoder, symbols[:, q], q)
-    rows.append(("most memory so far", f"{_peak_mb():.0f} MB"))
+    rows.append(("most memory so far", f"{peak_mb():.0f} MB"))
     for name, value in rows:
         print(f"{name:24} {value}")
 
@@ -188,7 +188,7 @@ def _medians_ms(*steps: Callable[[], Any]) -> list[float]:
     return [float(np.median(mine)) for mine in times]
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """The most memory this process has held, in MB. Linux's `ru_maxrss` begins with what the parent
     held when it started this process (getrusage(2) keeps it through exec), hence `VmHWM` first.
     """

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import random
 import resource
-import sys
 import time
 from typing import NamedTuple, Protocol
+
+from codec.device.command import peak_mb
 
 SECONDS, MEMORY = 2.0, 2 << 30
 """Most processor time of one input, and most bytes of memory of the process that tries it."""
@@ -43,19 +44,12 @@ class Outcome(NamedTuple):
 def limit_memory() -> None:
     """This process gets no more than `MEMORY` beside what it holds already."""
     with contextlib.suppress(OSError, ValueError):  # where the system has no such limit
-        most = _status("VmData") + MEMORY
-        resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_DATA, (_held() + MEMORY, resource.RLIM_INFINITY))
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held. Linux's `ru_maxrss` begins with what the parent
-    held when it started this process (getrusage(2) keeps it through exec), hence `VmHWM` first.
-    """
-    held = _status("VmHWM")
-    if held:
-        return held
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    """The most memory that this process has held."""
+    return round(1e6 * peak_mb())
 
 
 def tried(target: Target, data: bytes) -> Outcome:
@@ -96,10 +90,10 @@ def _place(error: BaseException) -> str:
     return place
 
 
-def _status(name: str) -> int:
-    """Bytes of one line of this process's status; 0 where the system has no such file."""
+def _held() -> int:
+    """Bytes of data that this process holds now."""
     with contextlib.suppress(OSError), open("/proc/self/status") as file:
         for line in file:
-            if line.startswith(f"{name}:"):
+            if line.startswith("VmData:"):
                 return 1024 * int(line.split()[1])
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-CHILD = "from codec.device.command import _peak_mb; print(_peak_mb())"
+CHILD = "from codec.device.command import peak_mb; print(peak_mb())"
 PARENT = f"""
 import subprocess, sys
 held = bytearray(b"x") * (600 << 20)
