@@ -38,18 +38,8 @@ def write_vit(
         "image_std": list(preprocess.std),
     }
     (out / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
-    n_params = sum(p.numel() for p in model.parameters())
     table = score_table("accuracy", recipe.test_split, n_test, scores)
-    text = f"""# {recipe.name}: a small ViT, the backbone of shipped codecs
-
-`{type(model).__name__}`, {n_params:,} parameters, float16, trained from scratch by
-`{command_line("backbone", recipe)}`.
-
-{table}
-Trained on `{recipe.train_split}`, seed {recipe.schedule.seed}. {recipe.note}
-"""
-    (out / "README.md").write_text(text + recipe_text(recipe))
-    write_manifest(out)
+    _write_card(model, "a small ViT", "backbone", table, recipe, out)
 
 
 def write_blip(
@@ -76,16 +66,21 @@ def write_blip(
         place = out / task if len(models) > 1 else out
         model.half().save_pretrained(place)
         BlipProcessor(pixels, tokenizer).save_pretrained(place)
-        n_params = sum(p.numel() for p in model.parameters())
-        text = f"""# {recipe.name}: a small BLIP for {task}, the backbone of shipped codecs
+        _write_card(model, f"a small BLIP for {task}", "blip", table, recipe, place)
+    for model in models.values():
+        model.float()
+
+
+def _write_card(model: Any, what: str, command: str, table: str, recipe: Any, folder: Path) -> None:
+    """Write the model card of a backbone and, last, the manifest of its folder."""
+    n_params = sum(p.numel() for p in model.parameters())
+    text = f"""# {recipe.name}: {what}, the backbone of shipped codecs
 
 `{type(model).__name__}`, {n_params:,} parameters, float16, trained from scratch by
-`{command_line("blip", recipe)}`.
+`{command_line(command, recipe)}`.
 
 {table}
 Trained on `{recipe.train_split}`, seed {recipe.schedule.seed}. {recipe.note}
 """
-        (place / "README.md").write_text(text + recipe_text(recipe))
-        write_manifest(place)
-    for model in models.values():
-        model.float()
+    (folder / "README.md").write_text(text + recipe_text(recipe))
+    write_manifest(folder)
