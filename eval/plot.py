@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.measuring.failing import failed
 from eval.measuring.figure import draw
 from eval.measuring.rows import read_rows
 
@@ -31,8 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError("--max-drop is above 0")
         draw(read_rows(args.rows), args.out, args.max_drop)
     except (ValueError, OSError, ImportError) as error:
-        print(f"eval.plot: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+        return failed(parser.prog, error)
     print(args.out)
     return 0
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.measuring.failing import failed
 from eval.measuring.report import section
 from eval.measuring.rows import by_task, read_rows
 
@@ -32,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sep="\n\n\n",
         )
     except (ValueError, KeyError, TypeError) as error:
-        print(f"eval.report: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+        return failed(parser.prog, error)
     return 0
 
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from safetensors import SafetensorError
 
 from codec.show.console import make_table
+from eval.measuring.failing import failed
 from eval.measuring.samples import show
 from eval.measuring.speaker import load_speaker
 from eval.measuring.transcript import totals, transcribe
@@ -63,11 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(transcript, images, args.shown, console)
         console.print(table)
     except (ValueError, OSError, ImportError, SafetensorError) as error:
-        print(
-            f"eval.samples: {(str(error).splitlines() or [type(error).__name__])[0]}",
-            file=sys.stderr,
-        )
-        return 2
+        return failed(parser.prog, error)
     return 0
 
 

@@ -22,6 +22,7 @@ from rich.console import Console
 from codec.coding.container import BitstreamError
 from codec.tasks import LABELS
 from eval.measuring.evaluators import evaluators_of
+from eval.measuring.failing import failed
 from eval.measuring.opening import fit_pixels, load_codecs, load_uncut, open_images
 from eval.measuring.rows import write_rows
 from eval.measuring.source import source_sizes, with_source_rows
@@ -161,9 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(args, console)
     except (ValueError, OSError, ImportError) as error:
-        text = str(error).splitlines()
-        print(f"eval.sweep: {text[0] if text else type(error).__name__}", file=sys.stderr)
-        return 2
+        return failed(parser.prog, error)
 
 
 if __name__ == "__main__":

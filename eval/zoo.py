@@ -14,6 +14,7 @@ from codec.files import sha256, whole_file
 from codec.model import checkpoint
 from codec.model.facts import summary
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS
+from eval.measuring.failing import failed
 from eval.measuring.rates import Rate, least, rate_at, value_at
 from eval.measuring.rows import by_task, read_rows
 from eval.methods.method import baseline_of
@@ -129,8 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with whole_file(args.out) as file:
                 file.write_text(text)
     except (ValueError, OSError) as error:
-        print(f"eval.zoo: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+        return failed(parser.prog, error)
     return 0
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from codec.coding.container import HEADER_BYTES
 from codec.model import FeatureCodec
 from codec.show.plot import save_figure
+from eval.measuring.failing import failed
 from eval.studies.compare import (
     Compared,
     arguments,
@@ -200,8 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_curves(steps)
         draw(steps, args.out)
     except (ValueError, OSError) as error:
-        print(f"eval.studies.ablation: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+        return failed(parser.prog, error)
     print(args.out)
     return 0
 

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from codec.show.plot import save_figure
+from eval.measuring.failing import failed
 from eval.studies.compare import (
     Compared,
     arguments,
@@ -146,8 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_curves(rows)
         draw(rows, args.out)
     except (ValueError, OSError) as error:
-        print(f"eval.studies.depth: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+        return failed(parser.prog, error)
     print(args.out)
     return 0
 

@@ -17,6 +17,7 @@ from torch import nn
 from codec.model import FeatureCodec
 from codec.show.console import add_row, make_table, print_table
 from eval.measuring.evaluators import Evaluator, evaluators_of
+from eval.measuring.failing import failed
 from eval.measuring.opening import fit_pixels, load_uncut, open_images
 from eval.measuring.tally import BATCH_SIZE
 from eval.studies.arithmetic import variants
@@ -60,11 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         evaluators = evaluators_of(images, load_uncut(codec), codec)
         kept = compare(codec, variants(codec, normalise(fit, preprocess)), images, evaluators)
     except (ValueError, OSError) as error:
-        print(
-            f"eval.studies.precision: {(str(error).splitlines() or [type(error).__name__])[0]}",
-            file=sys.stderr,
-        )
-        return 2
+        return failed(parser.prog, error)
     for task in [evaluator.task for evaluator in evaluators]:
         ends = [f"at quality {q}" for q in measured_qualities(codec)]
         scores = [

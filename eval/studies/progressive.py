@@ -18,6 +18,7 @@ import torch
 from rich.progress import track
 
 from codec import FeatureCodec
+from eval.measuring.failing import failed
 from training.data.images import Images, batches, normalise
 
 
@@ -124,8 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 flush=True,
             )
     except (ValueError, OSError) as error:
-        print(f"eval.studies.progressive: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+        return failed(parser.prog, error)
     return 0
 
 
