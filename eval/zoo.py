@@ -22,7 +22,14 @@ from eval.methods.method import baseline_of
 DROP = 0.2
 """Points of score at which the page compares bytes."""
 LICENCE = "Apache-2.0"
-IMAGES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "png": "PNG", "webp-lossless": "WebP"}
+IMAGES = {
+    "jpeg": "JPEG",
+    "webp": "WebP",
+    "avif": "AVIF",
+    "jxl": "JPEG XL",
+    "png": "PNG",
+    "webp-lossless": "WebP",
+}
 """Image files by the names that rows have; the last two are lossless."""
 SERVES = {LABELS: "labels", CAPTIONS: "captions", QUESTIONS: "answers"}
 SCORES = {LABELS: "{:.2f}%", CAPTIONS: "BLEU-4 {:.2f}", QUESTIONS: "{:.2f}%"}

@@ -4,6 +4,8 @@ the codec.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -25,6 +27,32 @@ class LowRank(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         base: torch.Tensor = self.linear(x)
         return base + F.linear(F.linear(x, self.down), self.up)
+
+    @torch.no_grad()
+    def whole(self) -> nn.Linear:
+        """The same map as one linear layer, in the dtype of this one; summed up in float32."""
+        old = self.linear
+        layer = nn.Linear(old.in_features, old.out_features, bias=False, device="meta")
+        weight = old.weight.float() + self.up.float() @ self.down.float()
+        layer.weight = nn.Parameter(weight.to(old.weight.dtype), requires_grad=False)
+        layer.bias = old.bias
+        return layer
+
+
+def merged(module: nn.Module) -> nn.Module:
+    """What a server runs: a copy of a module in which each correction is added to the weights that
+    it corrects, W + U V (Hu et al. 2021, sec. 4.1), so that it costs no time of its own. All other
+    parameters are shared with `module`; a module without corrections comes back as it is.
+    """
+    if not any(isinstance(part, LowRank) for part in module.modules()):
+        return module
+    shared = {id(p): p for p in (*module.parameters(), *module.buffers())}
+    whole = copy.deepcopy(module, shared)
+    for name, part in list(whole.named_modules()):
+        if isinstance(part, LowRank):
+            parent, _, last = name.rpartition(".")
+            setattr(whole.get_submodule(parent), last, part.whole())
+    return whole
 
 
 def add_adapters(tail: nn.Module, rank: int) -> nn.ModuleDict:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from codec.model.adapters import merged
 from codec.model.asking import cut_at_the_end, may_have_several
 from codec.model.chunks import chunks, in_chunks
 from codec.model.codec import FeatureCodec
@@ -27,7 +28,8 @@ class Tails:
     """The tails of a codec, each cut once more, behind its vision blocks.
 
     Attributes:
-        look: the vision blocks, which all tasks share: tokens (B, N, D) -> states (B, N, D).
+        look: the vision blocks, which all tasks share, with the codec's adapters merged into them:
+            tokens (B, N, D) -> states (B, N, D). Made once, of the weights as they are then.
         labels: what a classification codec answers, by index; of another codec, none.
     """
 
@@ -35,7 +37,7 @@ class Tails:
         self._codec = codec
         whole = {task: getattr(tail, "_orig_mod", tail) for task, tail in codec.tails.items()}
         cut = {task: cut_at_the_end(tail) for task, tail in whole.items()}
-        self.look = cut[codec.config.tasks[0]].head
+        self.look = merged(cut[codec.config.tasks[0]].head)
         self._rest: Mapping[str, Any] = {task: parts.tail for task, parts in cut.items()}
         self._tokenizers: dict[str, Any] = {}
         classifier = self._rest.get(LABELS)

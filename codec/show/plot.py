@@ -22,6 +22,7 @@ _COMPARED = {
     "jpeg": ("JPEG", "#8d99ae", "o"),
     "webp": ("WebP", "#a3b18a", "s"),
     "avif": ("AVIF", "#c9a66b", "^"),
+    "jxl": ("JPEG XL", "#7d9d9c", "p"),
     "png": ("PNG", "#8d99ae", "P"),
     "webp-lossless": ("WebP lossless", "#a3b18a", "X"),
     "bottleneck": ("linear bottleneck, compressai", "#6b705c", "D"),

@@ -12,7 +12,7 @@ from eval.methods.method import BOTTLENECK, UNCUT, baseline_of
 
 Rows = Sequence[dict[str, Any]]
 
-LOSSY = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF"}
+LOSSY = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jxl": "JPEG XL"}
 LOSSLESS = {"png": "PNG", "webp-lossless": "Lossless WebP"}
 
 

@@ -12,7 +12,7 @@ from codec.model.backbone import load_backbone, load_tokenizer, task_of
 from codec.model.checkpoint import find_backbone, shipped_root
 from codec.model.split import share_tower
 from codec.tasks import CAPTIONS, QUESTIONS
-from eval.methods.coded import Coded
+from eval.methods.coded import Coded, merged_tails
 from eval.methods.method import Cost, Method
 from eval.methods.uncut import Uncut
 
@@ -76,7 +76,7 @@ def _codec_speaker(name: str, quality: int | None) -> Speaker:
     q = config.default_quality if quality is None else quality
     if q not in codec.qualities:
         raise ValueError(f"{name} has qualities 0 to {config.n_qualities - 1}, not {q}")
-    method = Coded(codec, q, Cost(0, 0))
+    method = Coded(codec, q, Cost(0, 0), merged_tails(codec))
     return Speaker(f"{config.name}, quality {q}", method, tokenizers, config.preprocess)
 
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
+from torch import nn
 
 from codec.model import FeatureCodec
+from codec.model.adapters import merged
 from eval.methods.method import Cost, DecodeError
 from training.data.images import normalise
 
 
-class Coded:
-    """A codec at one of its qualities."""
+def merged_tails(codec: FeatureCodec) -> dict[str, nn.Module]:
+    """The tails of a codec as a server runs them, by task."""
+    return {task: merged(tail) for task, tail in codec.tails.items()}
 
-    def __init__(self, codec: FeatureCodec, quality: int, cost: Cost) -> None:
+
+class Coded:
+    """A codec at one of its qualities; `tails` as `merged_tails` gives them."""
+
+    def __init__(
+        self, codec: FeatureCodec, quality: int, cost: Cost, tails: Mapping[str, nn.Module]
+    ) -> None:
         self.name, self.quality, self.cost = codec.config.name, quality, cost
-        self.codec, self.models = codec, codec.tails
+        self.codec, self.models = codec, tails
 
     def encode(self, pixels: torch.Tensor) -> list[bytes]:
         return self.codec.encode(normalise(pixels, self.codec.config.preprocess), self.quality)

@@ -9,7 +9,7 @@ from rich.console import Console
 from torch import nn
 
 from codec.model import FeatureCodec
-from eval.methods.coded import Coded
+from eval.methods.coded import Coded, merged_tails
 from eval.methods.factorised import factorised_methods
 from eval.methods.method import BASELINES, FACTORISED, Method, device_cost
 from eval.methods.pictures import picture_methods
@@ -36,10 +36,11 @@ def collect_methods(
     methods: list[Method] = [Uncut(uncut, preprocess)]
     for codec in codecs:
         cost = device_cost(codec.encoder, preprocess.size)
-        methods += [Coded(codec, q, cost) for q in codec.qualities]
+        tails = merged_tails(codec)
+        methods += [Coded(codec, q, cost, tails) for q in codec.qualities]
         if FACTORISED in baselines and fit is not None:
             name = FACTORISED if len(codecs) == 1 else f"{FACTORISED} ({codec.config.name})"
-            methods += factorised_methods(codec, fit, cost, name, console)
+            methods += factorised_methods(codec, fit, cost, tails, name, console)
     cuts = sorted({codec.config.k for codec in codecs})
     methods += token_methods(baselines, uncut, cuts, preprocess)
     methods += picture_methods(baselines, uncut, preprocess)

@@ -4,6 +4,7 @@ codec's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
+from torch import nn
 
 from codec.coding.container import pack, unpack
 from codec.model import FeatureCodec
@@ -33,11 +35,12 @@ class Factorised:
         codec: FeatureCodec,
         quality: int,
         cost: Cost,
+        tails: Mapping[str, nn.Module],
         prior: Any,
         name: str = FACTORISED,
     ) -> None:
         self.name, self.quality, self.cost = name, quality, cost
-        self.codec, self.models, self.prior = codec, codec.tails, prior
+        self.codec, self.models, self.prior = codec, tails, prior
 
     def symbols(self, pixels: torch.Tensor) -> NDArray[np.int32]:
         """Pixels -> symbols (B, C, M) int32, the codec's."""
@@ -73,7 +76,12 @@ class Factorised:
 
 @torch.inference_mode()
 def factorised_methods(
-    codec: FeatureCodec, pixels: torch.Tensor, cost: Cost, name: str, console: Console
+    codec: FeatureCodec,
+    pixels: torch.Tensor,
+    cost: Cost,
+    tails: Mapping[str, nn.Module],
+    name: str,
+    console: Console,
 ) -> list[Factorised]:
     """A codec's symbols in compressai's coder, at every third quality; the prior is fitted to
     pixels (n, 3, S, S) uint8.
@@ -89,7 +97,7 @@ def factorised_methods(
                 for x in pixels.split(FIT_BATCH)
             ]
             prior = fit_factorised_prior(np.concatenate(symbols).transpose(0, 2, 1))
-            methods.append(Factorised(codec, q, cost, prior, name))
+            methods.append(Factorised(codec, q, cost, tails, prior, name))
     return methods
 
 

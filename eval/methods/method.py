@@ -23,6 +23,7 @@ BASELINES = (
     "jpeg",
     "webp",
     "avif",
+    "jxl",
     "png",
     "webp-lossless",
     "tokens-fp16",

@@ -1,4 +1,4 @@
-"""pixels -> picture files -> pixels: JPEG, WebP, AVIF and PNG in front of the uncut models.
+"""pixels -> picture files -> pixels: JPEG, WebP, AVIF, JPEG XL and PNG before the uncut models.
 
 The picture that is coded is the one that the model would see, at its full size or made smaller
 first (`ladder`); a smaller one is brought back to the model's size by the filter of the model's own
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pillow_jxl  # noqa: F401  registers JPEG XL with Pillow
 import torch
 from PIL import Image
 from torch import nn
@@ -40,6 +41,7 @@ FORMATS = {
     "jpeg": Format("JPEG", (5, 10, 20, 30, 50, 70, 85, 95), {"optimize": True}),
     "webp": Format("WEBP", (1, 5, 20, 50, 80, 95), {"method": 6}),
     "avif": Format("AVIF", (10, 30, 50, 60, 70, 80, 90), {"speed": 6}),
+    "jxl": Format("JXL", (10, 30, 50, 70, 90), {}),
     "png": Format("PNG", (None,), {"optimize": True}),
     "webp-lossless": Format("WEBP", (None,), {"lossless": True, "method": 6, "quality": 100}),
 }

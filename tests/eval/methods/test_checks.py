@@ -15,7 +15,7 @@ from tests.eval.conftest import TinyEval
 
 def test_a_wrongly_decoded_blob_is_noticed(tiny_eval_codec: TinyEval) -> None:
     codec = FeatureCodec.from_pretrained(tiny_eval_codec.codec)
-    method = Coded(codec, 1, Cost(0, 0))
+    method = Coded(codec, 1, Cost(0, 0), codec.tails)
     pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     blobs = method.encode(pixels)
     with torch.inference_mode():
