@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import ViTConfig, ViTForImageClassification
 
-from codec.model.adapters import LowRank, add_adapters
+from codec.model.adapters import LowRank, add_adapters, merged
 from codec.model.split import TokenGrid, share_tower, split, token_grid
 from codec.model.transforms import BlocksAnalysis, StudentAnalysis, Synthesis
 from tests import tiny_blip
@@ -159,3 +159,21 @@ def test_a_latent_that_does_not_divide_the_grid_is_refused(side: int) -> None:
 def test_a_student_with_other_depths_than_widths_is_refused() -> None:
     with pytest.raises(ValueError, match="as many depths as widths"):
         StudentAnalysis((8, 8), (1,), 4)
+
+
+def test_a_merged_tail_answers_alike_and_leaves_the_tail_as_it_was() -> None:
+    torch.manual_seed(0)
+    tail = split(vit(), 1).tail
+    assert merged(tail) is tail  # nothing to merge
+    adapters = add_adapters(tail, rank=2)
+    for module in adapters.values():
+        torch.nn.init.normal_(module.up, std=0.1)
+    tokens = torch.randn(2, 17, 32)
+    with torch.inference_mode():
+        wanted = tail(tokens).logits
+        whole = merged(tail)
+        torch.testing.assert_close(whole(tokens).logits, wanted, rtol=1e-4, atol=1e-5)
+    assert not any(isinstance(module, LowRank) for module in whole.modules())
+    assert sum(isinstance(module, LowRank) for module in tail.modules()) == len(adapters)
+    own = {p.data_ptr() for p in whole.parameters()} - {p.data_ptr() for p in tail.parameters()}
+    assert len(own) == len(adapters)  # the merged weights; all else is shared
