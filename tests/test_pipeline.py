@@ -216,10 +216,10 @@ def test_a_device_loads_neither_transformers_nor_the_servers_half(
     assert all(name == "log_gain" or name.startswith("encoder.") for name in own)
 
 
-def rows_through(codec: FeatureCodec) -> tuple[list[int], Callable[[], None]]:
-    """How many rows go through the last vision block at each call, and what ends the counting."""
+def rows_through(server: Server) -> tuple[list[int], Callable[[], None]]:
+    """How many rows go through the vision blocks at each call, and what ends the counting."""
     rows: list[int] = []
-    handle = blocks(codec.tail)[-1].register_forward_hook(
+    handle = server._tails.look.register_forward_hook(
         lambda _module, args, _output: rows.append(len(args[0]))
     )
     return rows, handle.remove
@@ -234,7 +234,7 @@ def test_all_that_is_asked_of_a_blob_sends_one_row_through_the_vision_blocks(
 ) -> None:
     blob, server = Device(tiny_blip_codec)(picture(1)), Server(tiny_blip_codec)
     expected = [server.answer(blob, question) for question in FIVE], server.caption(blob)
-    rows, end = rows_through(tiny_blip_codec)
+    rows, end = rows_through(server)
     try:
         opened = server.open(blob)
         assert rows == [], "nothing was asked yet"
@@ -252,7 +252,7 @@ def test_blobs_that_were_opened_together_are_asked_together(
 ) -> None:
     device, server = Device(tiny_blip_codec), Server(tiny_blip_codec)
     blobs = [device(picture(seed), seed) for seed in range(3)]
-    rows, end = rows_through(tiny_blip_codec)
+    rows, end = rows_through(server)
     try:
         opened = server.open(blobs)
         together = opened.answer(ASKED), opened.answer(ASKED[0]), opened.caption()
@@ -409,7 +409,7 @@ def test_one_bad_blob_is_one_results_error(
     good = device([picture(seed) for seed in range(36)])
     foreign = Device(make_codec(seed=9, n_channels=4))(picture(1))
     blobs: list[Any] = [*good[:2], good[0][:-1], b"", foreign, "text", *good[2:]]
-    rows, end = rows_through(server.codec)
+    rows, end = rows_through(server)
     try:
         results = list(server.each(iter(blobs)))
         labels = [row.value.labels() for row in results if row.error is None]
@@ -440,7 +440,7 @@ def test_parts_of_opened_blobs_are_those_blobs(
 ) -> None:
     server = Server(tiny_blip_codec)
     opened = server.open(Device(tiny_blip_codec)([picture(seed) for seed in range(3)]))
-    rows, end = rows_through(tiny_blip_codec)
+    rows, end = rows_through(server)
     try:
         several = opened[[2, 0, 0]].answer(ASKED)
         one = opened[-1].answer(ASKED[0])

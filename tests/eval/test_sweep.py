@@ -38,7 +38,7 @@ def test_rows_have_exactly_the_promised_keys(swept: list[dict[str, Any]]) -> Non
 def test_every_quality_and_every_baseline_has_a_row(swept: list[dict[str, Any]]) -> None:
     assert [row["quality"] for row in rows_of(swept, "tiny")] == [0, 1]
     assert [row["quality"] for row in rows_of(swept, "factorised")] == [0]
-    smaller = {f"{name}@{side}" for name in ("jpeg", "webp", "avif") for side in (24, 16)}
+    smaller = {f"{name}@{side}" for name in ("jpeg", "webp", "avif", "jxl") for side in (24, 16)}
     assert {row["codec"] for row in swept} == {"uncut", "tiny", *BASELINES} | smaller
     assert {row["data"] for row in swept} == {"pictures:test"}
     assert {row["n_images"] for row in swept} == {N_IMAGES}
