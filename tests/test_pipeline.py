@@ -22,7 +22,6 @@ from PIL import Image
 from codec import BitstreamError, FeatureCodec
 from codec.coding.container import pack
 from codec.model.checkpoint import named_by, shipped_fingerprints
-from codec.model.split import blocks
 from codec.pipeline import Device, Server
 from codec.tasks import generate as text
 
