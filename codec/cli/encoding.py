@@ -21,6 +21,7 @@ from codec.cli.common import (
 )
 from codec.coding.container import inspect
 from codec.device.preprocess import to_rgb
+from codec.device.sources import pictures_in
 from codec.show.console import add_row, make_table, print_json, print_table, progress
 from codec.show.formats import n_bytes_in
 
@@ -37,7 +38,9 @@ Quality = Annotated[
 
 def encode(
     name: CodecName,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, and folders of pictures.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder the blobs are written to.")] = Path(),
     quality: Quality = None,
     max_bytes: Annotated[
@@ -49,10 +52,13 @@ def encode(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Pictures -> blobs, one file <stem>.blob each. A bad picture is reported and the others go on
-    (exit code 2).
+    """Pictures -> blobs, one file <stem>.blob each; of a folder, the pictures in it. A bad
+    picture is reported and the others go on (exit code 2).
     """
     silence_libraries()
+    images = [
+        path for image in images for path in (pictures_in(image) if image.is_dir() else [image])
+    ]
     from codec.pipeline import Device
 
     with progress("loading"):

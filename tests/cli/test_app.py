@@ -261,6 +261,21 @@ def test_encode_writes_the_blobs_that_the_library_makes(
     assert sorted(path.name for path in out.iterdir()) == ["a.blob", "b.blob", "c.blob"]
 
 
+def test_encode_takes_the_pictures_of_a_folder(
+    shipped: SimpleNamespace, images: list[Path], picture: Picture, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("no picture")
+    for seed, name in enumerate(("z.png", "y.jpg")):
+        picture(seed, 40, 36).save(folder / name)
+    facts = json_of("encode", "tiny", images[0], folder, "--out", tmp_path / "out")
+    taken = [row["image"] for row in facts["blobs"]]
+    assert taken == [str(images[0]), str(folder / "y.jpg"), str(folder / "z.png")]
+    (tmp_path / "none").mkdir()
+    assert "no pictures in" in one_error(run("encode", "tiny", tmp_path / "none"))
+
+
 def test_encode_within_a_budget_writes_the_best_blob_that_fits(
     shipped: SimpleNamespace, images: list[Path], tmp_path: Path, tiny_codec: FeatureCodec
 ) -> None:
