@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import codec
-from codec.cli import bundles, decoding, demo, encoding, listing
+from codec.cli import bundles, decoding, demo, encoding, linking, listing
 from codec.show.console import complain, one_line
 
 
@@ -79,6 +79,7 @@ for _verb in (
     encoding.encode,
     decoding.decode,
     decoding.truncate,
+    linking.link,
     demo.demo,
     bundles.export,
     bundles.lint,
