@@ -6,31 +6,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from codec.files import sha256, whole_file
 from codec.model import checkpoint
 from codec.model.facts import summary
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS
+from eval.measuring.best import best_image, curve, rows_of
 from eval.measuring.failing import failed
-from eval.measuring.rates import Rate, least, rate_at, value_at
+from eval.measuring.rates import Rate, rate_at, value_at
 from eval.measuring.rows import by_task, read_rows
-from eval.methods.method import baseline_of
 
 DROP = 0.2
 """Points of score at which the page compares bytes."""
 LICENCE = "Apache-2.0"
-IMAGES = {
-    "jpeg": "JPEG",
-    "webp": "WebP",
-    "avif": "AVIF",
-    "jxl": "JPEG XL",
-    "png": "PNG",
-    "webp-lossless": "WebP",
-}
-"""Image files by the names that rows have; the last two are lossless."""
 SERVES = {LABELS: "labels", CAPTIONS: "captions", QUESTIONS: "answers"}
 SCORES = {LABELS: "{:.2f}%", CAPTIONS: "BLEU-4 {:.2f}", QUESTIONS: "{:.2f}%"}
 
@@ -79,10 +70,10 @@ def read_line(name: str) -> Line:
     """
     folder = checkpoint.shipped_root() / name
     tasks = by_task(read_rows(folder / "sweep.jsonl"))
-    own = {task: _of(rows, name) for task, rows in tasks.items()}
-    ours = _worst(rate_at(_curve(rows, "drop"), DROP) for rows in own.values())
+    own = {task: rows_of(rows, name) for task, rows in tasks.items()}
+    ours = max(rate_at(curve(rows, "drop"), DROP) for rows in own.values())
     apart = {
-        task: 100 - value_at(_curve(rows, "agreement"), ours.n_bytes) for task, rows in own.items()
+        task: 100 - value_at(curve(rows, "agreement"), ours.n_bytes) for task, rows in own.items()
     }
     first = next(iter(own.values()))[0]
     backbone = checkpoint.shipped_root() / summary(folder)["backbone"]
@@ -94,8 +85,8 @@ def read_line(name: str) -> Line:
         first["n_images"],
         tuple(rows[0]["score_uncut"] for rows in own.values()),
         ours,
-        _best_image(tasks, "drop", dict.fromkeys(tasks, DROP)),
-        _best_image(tasks, "disagreement", apart),
+        best_image(tasks, "drop", dict.fromkeys(tasks, DROP)),
+        best_image(tasks, "disagreement", apart),
         first["device_macs"],
         weights.stat().st_size,
         sum(file.stat().st_size for file in backbone.rglob("*.safetensors")),
@@ -139,40 +130,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         return failed(parser.prog, error)
     return 0
-
-
-Rows = Sequence[dict[str, Any]]
-
-
-def _of(rows: Rows, name: str) -> list[dict[str, Any]]:
-    return [row for row in rows if row["codec"] == name]
-
-
-def _curve(rows: Rows, key: str) -> list[tuple[float, float]]:
-    if key == "disagreement":
-        return [(row["bytes_mean"], 100 - row["agreement"]) for row in rows]
-    return [(row["bytes_mean"], row[key]) for row in rows]
-
-
-def _worst(rates: Iterable[Rate]) -> Rate:
-    """The most bytes of several tasks' rates: with so many, each of them is reached."""
-    return max(rates)
-
-
-def _best_image(
-    tasks: dict[str, list[dict[str, Any]]], loss: str, limits: dict[str, float]
-) -> tuple[Rate, str]:
-    """The image file with the fewest bytes that keeps to the limit of each task, and its format."""
-    names = {row["codec"] for rows in tasks.values() for row in rows}
-    found = {}
-    for name in sorted(names):
-        if baseline_of(name) in IMAGES:
-            rates = [rate_at(_curve(_of(tasks[t], name), loss), limits[t]) for t in tasks]
-            # a rate that is not reached in one task is not reached
-            missed = [rate for rate in rates if rate.bound == ">"]
-            found[_worst(missed or rates)] = IMAGES[str(baseline_of(name))]
-    best = least(list(found))
-    return best, found[best]
 
 
 def tenths(rate: Rate) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from eval.measuring.best import curve
 from eval.measuring.rates import Rate, bytes_of, least, rate_at, times_as_many, value_at
 from eval.measuring.rows import SCORES
 from eval.measuring.table import margin_text
@@ -66,14 +67,14 @@ def comparisons(rows: Rows, drop: float) -> Iterator[str]:
     for name, own in groups.items():
         if name in (UNCUT, BOTTLENECK) or baseline_of(name) is not None:
             continue
-        ours = rate_at(_curve(own, "drop"), drop)
+        ours = rate_at(curve(own, "drop"), drop)
         yield f"For a drop of {drop:g} points {name} needs {bytes_of(ours)} bytes."
         yield from _others(groups, "drop", drop, ours)
         for lossless, title in LOSSLESS.items():
             if lossless in groups:
                 whole = Rate(groups[lossless][0]["bytes_mean"], "")
                 yield f"{title} takes {bytes_of(whole)} bytes: {times_as_many(whole, ours)}."
-        agreement = value_at(_curve(own, "agreement"), ours.n_bytes)
+        agreement = value_at(curve(own, "agreement"), ours.n_bytes)
         yield f"There {name} agrees with the uncut model in {agreement:.2f}%. For that agreement:"
         yield from _others(groups, "disagreement", 100 - agreement, ours)
 
@@ -88,23 +89,16 @@ def _others(
     for base, title in LOSSY.items():
         sizes = [own for name, own in groups.items() if baseline_of(name) == base]
         if sizes:
-            pictures[title] = least([rate_at(_curve(own, loss), limit) for own in sizes])
+            pictures[title] = least([rate_at(curve(own, loss), limit) for own in sizes])
     usual = {}
     if BOTTLENECK in groups:
-        usual["The linear bottleneck"] = rate_at(_curve(groups[BOTTLENECK], loss), limit)
+        usual["The linear bottleneck"] = rate_at(curve(groups[BOTTLENECK], loss), limit)
     for title, rate in (pictures | usual).items():
         yield f"{title} needs {bytes_of(rate)} bytes: {times_as_many(rate, ours)}."
     reached = {title: rate for title, rate in pictures.items() if rate.bound != ">"}
     if reached:
         best = min(reached, key=lambda title: reached[title])
         yield f"The best picture codec is {best}: {times_as_many(reached[best], ours)}."
-
-
-def _curve(rows: Rows, key: str) -> list[tuple[float, float]]:
-    """Bytes and the values of a key, or of `disagreement`, which is the rest of the agreement."""
-    if key == "disagreement":
-        return [(n_bytes, 100 - value) for n_bytes, value in _curve(rows, "agreement")]
-    return [(row["bytes_mean"], row[key]) for row in rows]
 
 
 def _short(count: int) -> str:
