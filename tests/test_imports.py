@@ -37,7 +37,17 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
         "calibrate",
         "alone",
     ),
-    "eval": ("methods", "measuring", "studies", "report", "plot", "samples", "zoo", "sweep"),
+    "eval": (
+        "methods",
+        "measuring",
+        "link",
+        "studies",
+        "report",
+        "plot",
+        "samples",
+        "zoo",
+        "sweep",
+    ),
 }
 PACKAGES = ("codec", "training", "eval")
 FACE = {"coding", "device", "model", "pipeline"}
