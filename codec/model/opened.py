@@ -25,17 +25,22 @@ from codec.tasks.labels import best_labels
 
 
 class Tails:
-    """The tails of a codec, each cut once more, behind its vision blocks.
+    """The tails of a codec, or its uncut models, each cut once more, behind its vision blocks.
+
+    Args:
+        codec: whose they are.
+        models: one for each task; all have the same vision blocks.
 
     Attributes:
         look: the vision blocks, which all tasks share, with the codec's adapters merged into them:
-            tokens (B, N, D) -> states (B, N, D). Made once, of the weights as they are then.
+            tokens (B, N, D), or pixels for uncut models, -> states (B, N, D). Made once, of the
+            weights as they are then.
         labels: what a classification codec answers, by index; of another codec, none.
     """
 
-    def __init__(self, codec: FeatureCodec) -> None:
+    def __init__(self, codec: FeatureCodec, models: Mapping[str, Any]) -> None:
         self._codec = codec
-        whole = {task: getattr(tail, "_orig_mod", tail) for task, tail in codec.tails.items()}
+        whole = {task: getattr(model, "_orig_mod", model) for task, model in models.items()}
         cut = {task: cut_at_the_end(tail) for task, tail in whole.items()}
         self.look = merged(cut[codec.config.tasks[0]].head)
         self._rest: Mapping[str, Any] = {task: parts.tail for task, parts in cut.items()}
@@ -66,7 +71,7 @@ class Opened:
     `opened[[0, 0, 2]]` some of them; what their tails share is made once for all.
 
     Attributes:
-        tokens: (B, N, D) float32, the tokens at the cut.
+        tokens: (B, N, D) float32, the tokens at the cut; for uncut models pixels (B, 3, S, S).
         qualities: (B,) int64, the rate index of each blob.
         single: whether one blob was opened, and not a list: then one answer comes back, and not a
             list.
@@ -94,6 +99,25 @@ class Opened:
         part = Opened(self._tails, self.tokens[rows], self.qualities[rows], single)
         part._whole = self, rows
         return part
+
+    @staticmethod
+    def together(parts: Sequence[Opened]) -> Opened:
+        """Several that are of one codec -> one of all their blobs, in order. Parts that were opened
+        together still share what their tails share.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if not parts:
+            raise ValueError("nothing to put together")
+        tokens = torch.cat([part.tokens for part in parts])
+        qualities = np.concatenate([part.qualities for part in parts])
+        joined = Opened(parts[0]._tails, tokens, qualities, single=False)
+        origins = [part._whole for part in parts]
+        if all(origin is not None and origin[0] is origins[0][0] for origin in origins):  # type: ignore[index]
+            rows = [row for origin in origins for row in origin[1]]  # type: ignore[index]
+            joined._whole = origins[0][0], rows  # type: ignore[index]
+        return joined
 
     @functools.cached_property
     def states(self) -> torch.Tensor:

@@ -30,7 +30,7 @@ class Reader:
 
     def __init__(self, codec: FeatureCodec) -> None:
         self.codec = codec
-        self._tails = Tails(codec)
+        self._tails = Tails(codec, codec.tails)
         checkpoint.shipped_fingerprints()  # read now, so that a foreign blob is refused at once
 
     def open(self, blobs: bytes | Sequence[bytes]) -> Opened:
@@ -52,7 +52,7 @@ class Reader:
         """Blobs -> a `Result` for each, in order: the opened blob, or the `BitstreamError` that is
         this blob's own. 32 are decoded, and go through the vision blocks, at once.
         """
-        return each_of(_one_by_one(blobs), self._checked, self._symbols, self._opened)
+        return each_of(_one_by_one(blobs), self.checked, self._symbols, self._opened)
 
     def session(self, fingerprint: bytes) -> ServerSession:
         """The server's end of a session with a device, which sent its codec's fingerprint (32
@@ -69,7 +69,7 @@ class Reader:
         except BitstreamError as error:
             raise _naming_writer(error, blobs, self.codec.fingerprint) from error
 
-    def _checked(self, blob: bytes) -> bytes:
+    def checked(self, blob: bytes) -> bytes:
         """The blob, whose header and check are right; its payload may be wrong."""
         try:
             open_blob(self.codec.prior, self.codec.fingerprint, blob)

@@ -1,0 +1,77 @@
+"""`codec serve`: codecs -> a server on a port."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from codec.cli.common import silence_libraries
+from codec.show.console import progress
+
+
+def serve(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Codecs to serve.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    token_file: Annotated[
+        Path | None, typer.Option(help="Lines `device-id token`; without it everyone may ask.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    device: Annotated[str, typer.Option(help="Where the models run: cpu, cuda.")] = "cpu",
+    pictures: Annotated[bool, typer.Option(help="Take pictures too: the uncut model.")] = True,
+) -> None:
+    """Answer blobs over HTTP, until Ctrl-C. Needs the extra `serve`.
+
+    Without tokens it listens on this machine alone.
+    """
+    silence_libraries()
+    try:
+        import uvicorn
+
+        from codec.serve.app import OPEN, create_app
+    except ImportError as error:
+        raise ValueError(f"{error.name} is missing: pip install 'task-codec[serve]'") from error
+    from codec.pipeline import Server
+    from codec.serve.models import Served
+    from codec.serve.tokens import read_tokens
+
+    tokens = OPEN if token_file is None else read_tokens(token_file)
+    if not len(tokens) and not _is_own(host):
+        raise ValueError(f"{host} can be reached by others: name a --token-file")
+    if (tls_cert is None) != (tls_key is None):
+        raise ValueError("--tls-cert and --tls-key belong together")
+    for file in (tls_cert, tls_key):
+        if file is not None and not file.is_file():
+            raise FileNotFoundError(f"there is no file {file}")
+    with progress("loading", len(names)) as step:
+        codecs = []
+        for name in names:
+            codecs.append(Served(Server.from_pretrained(name, device=device), pictures))
+            step()
+    tls: dict[str, Any] = {}
+    if tls_cert is not None and tls_key is not None:
+        tls = {"ssl_certfile": str(tls_cert), "ssl_keyfile": str(tls_key)}
+    uvicorn.run(
+        create_app(codecs, tokens),
+        host=host,
+        port=port,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=75,
+        limit_concurrency=1024,
+        h11_max_incomplete_event_size=1 << 16,
+        **tls,
+    )
+
+
+def _is_own(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,72 @@
+"""codecs -> an ASGI application: blobs and pictures come in over HTTP, answers go out.
+
+    request -> token -> body -> checked blob -> queue -> batch -> tokens -> tail -> reply
+
+`codec serve` runs it on uvicorn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+
+import codec
+from codec.serve import asking, keeping, problems, watching
+from codec.serve.models import Served
+from codec.serve.settings import Limits
+from codec.serve.state import State, names_of
+from codec.serve.tokens import Tokens
+
+OPEN = Tokens({})
+DEFAULT = Limits()
+
+
+def create_app(
+    codecs: Sequence[Served], tokens: Tokens = OPEN, limits: Limits = DEFAULT
+) -> FastAPI:
+    """The application.
+
+    Args:
+        codecs: what is served.
+        tokens: of the devices that may ask; without any, everyone may.
+        limits: what a request may take.
+
+    Raises:
+        ValueError: no codecs, or two of one name.
+    """
+    state = State(names_of(codecs), tokens, limits)
+
+    @contextlib.asynccontextmanager
+    async def running(_app: FastAPI) -> AsyncIterator[None]:
+        for queue in state.queues.values():
+            queue.start()
+        yield
+        for queue in state.queues.values():
+            queue.stop()
+
+    app = FastAPI(
+        title="task-codec",
+        version=codec.__version__,
+        summary="Answers about pictures, from blobs of a few dozen bytes.",
+        lifespan=running,
+    )
+    app.state.server = state
+    problems.install(app)
+
+    @app.middleware("http")
+    async def counted(
+        request: Request, go_on: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        response = await go_on(request)
+        path: dict[str, Any] = request.path_params
+        name, verb = path.get("codec", ""), path.get("verb", "")
+        if name in state.codecs:  # of other names strangers could make any number
+            state.metrics.replied(name, verb, response.status_code)
+        return response
+
+    for part in (keeping, asking, watching):
+        app.include_router(part.router)
+    return app

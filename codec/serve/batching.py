@@ -1,0 +1,143 @@
+"""jobs, as they come -> batches -> results: while one batch runs, the next one gathers.
+
+The queue is taken whenever the worker is free. So a lone job never waits, and under load a batch is
+as large as what came meanwhile: there is no time to set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class QueueFullError(Exception):
+    """As many jobs wait as may wait."""
+
+
+class Done(NamedTuple):
+    """What became of a job.
+
+    Attributes:
+        value: its result.
+        queue_ms: how long it waited.
+        run_ms: how long its batch ran.
+        n_batch: how many jobs ran with it.
+    """
+
+    value: Any
+    queue_ms: float
+    run_ms: float
+    n_batch: int
+
+
+@dataclass
+class _Waiting:
+    job: Any
+    future: asyncio.Future[Done]
+    loop: asyncio.AbstractEventLoop
+    since: float = field(default_factory=time.perf_counter)
+
+
+class Batcher:
+    """One worker thread that runs jobs in batches.
+
+    Args:
+        work: jobs -> for each a result, or the exception that is its own.
+        max_batch: the most jobs of a batch.
+        max_waiting: the most jobs that wait.
+    """
+
+    def __init__(
+        self, work: Callable[[list[Any]], Sequence[Any]], max_batch: int, max_waiting: int
+    ) -> None:
+        self._work, self._max_batch, self._max_waiting = work, max_batch, max_waiting
+        self._queue: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
+
+    def start(self) -> None:
+        """Start the worker."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the running batch end, and fail what still waits."""
+        with self._changed:
+            self._stopping = True
+            left = list(self._queue)
+            self._queue.clear()
+            self._changed.notify_all()
+        for one in left:
+            _settle(one, QueueFullError("the server stops"))
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def n_waiting(self) -> int:
+        """How many jobs wait."""
+        return len(self._queue)
+
+    async def run(self, job: Any) -> Done:
+        """A job -> what became of it.
+
+        Raises:
+            QueueFullError: too many wait, or the server stops.
+            Exception: the job's own.
+        """
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(job, loop.create_future(), loop)
+        with self._changed:
+            if self._stopping or len(self._queue) >= self._max_waiting:
+                raise QueueFullError(f"{len(self._queue)} requests wait already")
+            self._queue.append(waiting)
+            self._changed.notify()
+        return await waiting.future
+
+    def _take(self) -> list[_Waiting]:
+        """The next batch; empty where the worker is to end. Nobody waits for a job any more whose
+        caller has gone.
+        """
+        with self._changed:
+            while not self._stopping:
+                batch: list[_Waiting] = []
+                while self._queue and len(batch) < self._max_batch:
+                    one = self._queue.popleft()
+                    if not one.future.cancelled():
+                        batch.append(one)
+                if batch:
+                    return batch
+                self._changed.wait()
+            return []
+
+    def _run(self) -> None:
+        while batch := self._take():
+            start = time.perf_counter()
+            try:
+                results = list(self._work([one.job for one in batch]))
+            except Exception as error:  # of the work itself: every job of the batch has it
+                results = [error] * len(batch)
+            run_ms = 1000 * (time.perf_counter() - start)
+            for one, result in zip(batch, results, strict=True):
+                queue_ms = 1000 * (start - one.since)
+                failed = isinstance(result, Exception)
+                _settle(one, result if failed else Done(result, queue_ms, run_ms, len(batch)))
+
+
+def _settle(one: _Waiting, outcome: Done | Exception) -> None:
+    """Hand a job's outcome to the event loop that waits for it, unless that has ended."""
+
+    def put() -> None:
+        if one.future.done():
+            return
+        if isinstance(outcome, Exception):
+            one.future.set_exception(outcome)
+        else:
+            one.future.set_result(outcome)
+
+    if not one.loop.is_closed():
+        one.loop.call_soon_threadsafe(put)

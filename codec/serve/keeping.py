@@ -1,0 +1,56 @@
+"""POST /v1/{codec}/blobs and /v1/sessions: what a server keeps for later requests."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+
+from codec.serve.bodies import BLOB_TYPE, content_type, read_body
+from codec.serve.problems import ProblemError
+from codec.serve.shapes import PROBLEMS, KeptReply, SessionReply, SessionRequest
+from codec.serve.state import Caller, Shared
+
+router = APIRouter(prefix="/v1", responses=PROBLEMS)
+
+_BODY = {
+    "requestBody": {"content": {BLOB_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+@router.post("/sessions", status_code=201)
+async def open_session(asked: SessionRequest, state: Shared, device: Caller) -> SessionReply:
+    """Agree on a codec once: later blobs carry a header of 3 bytes."""
+    for name, served in state.codecs.items():
+        if served.codec.fingerprint.hex() == asked.fingerprint:
+            session = state.sessions.put(device, name, 1)
+            return SessionReply(session=session, codec=name, tasks=served.verbs)
+    detail = "no codec of this server has that fingerprint"
+    raise ProblemError(404, detail, codecs=state.fingerprints())
+
+
+@router.post("/{codec}/blobs", status_code=201, openapi_extra=_BODY)
+async def keep_blob(
+    codec: str,
+    request: Request,
+    state: Shared,
+    device: Caller,
+    session: Annotated[str | None, Header(description="Its blobs are shortened")] = None,
+) -> KeptReply:
+    """Keep a blob, to be asked later."""
+    served = state.served(codec)
+    if content_type(request) != BLOB_TYPE:
+        raise ProblemError(415, f"the body is {BLOB_TYPE}")
+    body = await read_body(request, state.limits.blob_bytes, state.limits.body_s)
+    blob = state.whole_blob(served, body, session, device)
+    state.metrics.body(codec, "blob", len(body))
+    return KeptReply(id=state.blobs.put(device, (codec, blob), len(blob)))
+
+
+@router.delete("/{codec}/blobs/{name}", status_code=204)
+async def forget_blob(codec: str, name: str, state: Shared, device: Caller) -> Response:
+    """Forget a blob."""
+    state.served(codec)
+    if not state.blobs.remove(device, name):
+        raise ProblemError(404, "no such blob is kept")
+    return Response(status_code=204)

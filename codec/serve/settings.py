@@ -1,0 +1,34 @@
+"""what a server allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what one request, and all of them together, may take.
+
+    Attributes:
+        blob_bytes, picture_bytes, batch_bytes: of a body, by what it is.
+        questions: of one request.
+        batch: jobs that go through the model at once.
+        waiting: jobs of one codec that wait.
+        body_s: seconds in which a body must have come.
+        request_s: seconds until a reply.
+        kept_blobs, kept_bytes, kept_s: of blobs that are kept.
+        sessions: that are open.
+    """
+
+    blob_bytes: int = 1 << 16
+    picture_bytes: int = 1 << 24
+    batch_bytes: int = 1 << 21
+    questions: int = 32
+    batch: int = 32
+    waiting: int = 256
+    body_s: float = 10.0
+    request_s: float = 60.0
+    kept_blobs: int = 10_000
+    kept_bytes: int = 1 << 26
+    kept_s: float = 7 * 86_400.0
+    sessions: int = 10_000

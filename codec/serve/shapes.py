@@ -1,0 +1,106 @@
+"""the shapes of JSON that go in and out, for the OpenAPI page and for checking what comes in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from codec.serve.models import Verb
+
+Base64 = Annotated[str, Field(max_length=1 << 17, description="A blob in base64")]
+Question = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class LabelScore(BaseModel):
+    """A label and how probable it is."""
+
+    label: str
+    score: float
+
+
+class Reply(BaseModel):
+    """An answer."""
+
+    codec: str
+    task: Verb
+    quality: int | None = Field(description="The blob's quality; null for a picture")
+    id: str | None = Field(None, description="Of the blob, if it is kept")
+    labels: list[LabelScore] | None = None
+    caption: str | None = None
+    answers: list[str] | None = None
+
+
+class ProblemReply(BaseModel):
+    """A refusal (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class Batch(BaseModel):
+    """Several blobs, and for `answer` one question, or one for each."""
+
+    blobs: list[Base64] = Field(min_length=1, max_length=256)
+    questions: list[Question] = Field(default=[], max_length=256)
+    top_k: int = Field(5, ge=1, le=1000)
+
+
+class BatchReply(BaseModel):
+    """For each blob its answer, or its problem."""
+
+    results: list[Reply | dict[str, ProblemReply]]
+
+
+class SessionRequest(BaseModel):
+    """The fingerprint of the device's codec, 32 bytes in hex."""
+
+    fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class SessionReply(BaseModel):
+    """A session: later bodies are shortened blobs of this codec."""
+
+    session: str
+    codec: str
+    tasks: list[Verb]
+
+
+class KeptReply(BaseModel):
+    """The id of a blob that is kept."""
+
+    id: str
+
+
+class Quality(BaseModel):
+    """What a quality costs and takes, by the codec's calibration."""
+
+    quality: int
+    drop: float
+    bytes: float
+
+
+class CodecReply(BaseModel):
+    """A codec that is served."""
+
+    name: str
+    fingerprint: str
+    tasks: list[Verb]
+    default_quality: int
+    calibration: list[Quality]
+    n_labels: int
+
+
+class CodecsReply(BaseModel):
+    """The codecs that are served."""
+
+    codecs: list[CodecReply]
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ProblemReply, "content": {"application/problem+json": {}}}
+    for status in (400, 401, 404, 408, 413, 415, 422, 503)
+}
+"""The refusals of a route, as OpenAPI lists them."""

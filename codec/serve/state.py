@@ -1,0 +1,135 @@
+"""what all routes of a server share: its codecs with their queues, what it keeps, who may ask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from codec.coding.container import BitstreamError, restore
+from codec.serve.batching import Batcher, Done, QueueFullError
+from codec.serve.kept import Kept
+from codec.serve.metrics import Metrics
+from codec.serve.models import Job, Served
+from codec.serve.problems import ProblemError, busy
+from codec.serve.settings import Limits
+from codec.serve.tokens import Tokens
+
+
+@dataclass
+class State:
+    """A running server.
+
+    Attributes:
+        codecs: by name.
+        queues: of each codec.
+        blobs: kept blobs, as (name of their codec, blob).
+        sessions: names of codecs.
+    """
+
+    codecs: Mapping[str, Served]
+    tokens: Tokens
+    limits: Limits
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self.queues = {
+            name: Batcher(served, limits.batch, limits.waiting)
+            for name, served in self.codecs.items()
+        }
+        self.blobs: Kept[tuple[str, bytes]] = Kept(
+            limits.kept_blobs, limits.kept_bytes, limits.kept_s
+        )
+        self.sessions: Kept[str] = Kept(limits.sessions, limits.sessions, limits.kept_s)
+        for name, queue in self.queues.items():
+            self.metrics.watch_queue(name, queue)
+
+    def served(self, name: str) -> Served:
+        """The codec of a path.
+
+        Raises:
+            ProblemError: 404, there is none; the reply lists those there are.
+        """
+        if name not in self.codecs:
+            raise ProblemError(
+                404, "this server does not serve that codec", codecs=self.fingerprints()
+            )
+        return self.codecs[name]
+
+    def fingerprints(self) -> list[dict[str, str]]:
+        """The names and fingerprints of the codecs."""
+        return [
+            {"name": name, "fingerprint": served.codec.fingerprint.hex()}
+            for name, served in self.codecs.items()
+        ]
+
+    def whole_blob(self, served: Served, body: bytes, session: str | None, device: str) -> bytes:
+        """The body of a request -> the blob, checked; in a session it is a shortened one.
+
+        Raises:
+            ProblemError: 400, the body is no blob of the codec; 404, there is no such session.
+        """
+        if session is not None and self.sessions.get(device, session) != served.name:
+            raise ProblemError(404, "no such session of this codec: open another one")
+        try:
+            if session is not None:
+                return restore(body, served.codec.fingerprint)
+            return served.checked(body)
+        except BitstreamError as error:
+            raise ProblemError(400, str(error)) from error
+
+    async def run(self, name: str, job: Job) -> Done:
+        """What became of a job.
+
+        Raises:
+            ProblemError: 400, the job's own fault; 503, too many wait, or it took too long.
+        """
+        try:
+            return await asyncio.wait_for(self.queues[name].run(job), self.limits.request_s)
+        except QueueFullError as error:
+            raise busy(str(error)) from error
+        except asyncio.TimeoutError as error:
+            raise busy(f"no answer within {self.limits.request_s:g} seconds") from error
+        except (ValueError, BitstreamError) as error:
+            raise ProblemError(400, str(error)) from error
+
+
+def state_of(request: Request) -> State:
+    """The state of the application that a request came to."""
+    state: State = request.app.state.server
+    return state
+
+
+def device_of(
+    state: Annotated[State, Depends(state_of)],
+    authorization: Annotated[str | None, Header()] = None,
+) -> str:
+    """The device that a request comes from.
+
+    Raises:
+        ProblemError: 401, it has no token of this server's.
+    """
+    device = state.tokens.device(authorization)
+    if device is None:
+        raise ProblemError(401, "a bearer token of this server is needed")
+    return device
+
+
+Shared = Annotated[State, Depends(state_of)]
+Caller = Annotated[str, Depends(device_of)]
+
+
+def names_of(codecs: Sequence[Served]) -> dict[str, Served]:
+    """Codecs by name.
+
+    Raises:
+        ValueError: two have one name, or there are none.
+    """
+    found = {served.name: served for served in codecs}
+    if not found or len(found) != len(codecs):
+        raise ValueError("name at least one codec, and none twice")
+    return found

@@ -1,0 +1,136 @@
+"""Batches: a lone job never waits, and under load jobs run together."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from codec.serve.batching import Batcher, Done, QueueFullError
+
+
+@contextmanager
+def started(work: Any, max_batch: int = 8, max_waiting: int = 100) -> Iterator[Batcher]:
+    batcher = Batcher(work, max_batch, max_waiting)
+    batcher.start()
+    try:
+        yield batcher
+    finally:
+        batcher.stop()
+
+
+class Gate:
+    """Work that doubles its jobs, and waits until it is opened."""
+
+    def __init__(self) -> None:
+        self.open, self.busy = threading.Event(), threading.Event()
+        self.batches: list[list[int]] = []
+
+    def __call__(self, jobs: list[int]) -> list[Any]:
+        self.batches.append(list(jobs))
+        self.busy.set()
+        assert self.open.wait(10)
+        return [ValueError(f"job {job}") if job < 0 else 2 * job for job in jobs]
+
+
+def test_a_lone_job_runs_at_once() -> None:
+    gate = Gate()
+    gate.open.set()
+    with started(gate) as batcher:
+        done = asyncio.run(batcher.run(21))
+    assert done.value == 42
+    assert (done.n_batch, gate.batches) == (1, [[21]])
+
+
+def test_what_comes_while_a_batch_runs_runs_together_in_order() -> None:
+    gate = Gate()
+
+    async def all_of_them(batcher: Batcher) -> list[Done]:
+        first = asyncio.ensure_future(batcher.run(0))
+        await asyncio.to_thread(gate.busy.wait, 10)
+        rest = [asyncio.ensure_future(batcher.run(i)) for i in range(1, 12)]
+        await asyncio.sleep(0)
+        gate.open.set()
+        return await asyncio.gather(first, *rest)
+
+    with started(gate) as batcher:
+        done = asyncio.run(all_of_them(batcher))
+    assert [one.value for one in done] == [2 * i for i in range(12)]
+    assert gate.batches == [[0], list(range(1, 9)), [9, 10, 11]]
+    assert [one.n_batch for one in done] == [1] + [8] * 8 + [3] * 3
+
+
+def test_one_jobs_failure_is_its_own() -> None:
+    gate = Gate()
+    gate.open.set()
+
+    async def both(batcher: Batcher) -> list[Any]:
+        return await asyncio.gather(batcher.run(-1), batcher.run(1), return_exceptions=True)
+
+    with started(gate) as batcher:
+        bad, good = asyncio.run(both(batcher))
+    assert isinstance(bad, ValueError)
+    assert str(bad) == "job -1"
+    assert good.value == 2
+
+
+def test_work_that_breaks_fails_its_batch_and_the_next_one_runs() -> None:
+    calls = []
+
+    def work(jobs: list[int]) -> list[int]:
+        calls.append(jobs)
+        if len(calls) == 1:
+            raise RuntimeError("out of memory")
+        return jobs
+
+    with started(work) as batcher:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            asyncio.run(batcher.run(1))
+        assert asyncio.run(batcher.run(2)).value == 2
+
+
+def test_more_than_may_wait_are_refused_and_those_who_left_are_not_run() -> None:
+    gate = Gate()
+
+    async def crowd(batcher: Batcher) -> None:
+        first = asyncio.ensure_future(batcher.run(0))
+        await asyncio.to_thread(gate.busy.wait, 10)
+        waiting = [asyncio.ensure_future(batcher.run(i)) for i in (1, 2)]
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFullError, match="2 requests wait"):
+            await batcher.run(3)
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        gate.open.set()
+        await first
+        assert (await waiting[1]).value == 4
+
+    with started(gate, max_waiting=2) as batcher:
+        asyncio.run(crowd(batcher))
+    assert gate.batches == [[0], [2]]
+
+
+def test_a_stop_fails_what_waits() -> None:
+    gate = Gate()
+
+    async def stopped() -> Any:
+        batcher = Batcher(gate, 8, 8)
+        batcher.start()
+        first = asyncio.ensure_future(batcher.run(0))
+        await asyncio.to_thread(gate.busy.wait, 10)
+        second = asyncio.ensure_future(batcher.run(1))
+        await asyncio.sleep(0)
+        ending = asyncio.ensure_future(asyncio.to_thread(batcher.stop))
+        with pytest.raises(QueueFullError, match="stops"):
+            await second
+        gate.open.set()
+        await ending
+        with pytest.raises(QueueFullError):
+            await batcher.run(2)
+        return (await first).value
+
+    assert asyncio.run(stopped()) == 0
