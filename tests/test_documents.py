@@ -42,7 +42,7 @@ RECIPES = {"training.backbone": BackboneRecipe, "training.blip": BlipRecipe}
 """What recipe a module reads; every other reads that of a codec."""
 VERBS: Any = typer.main.get_command(app)
 OF_OTHERS = {
-    *("accelerate", "apt-get", "cd", "git", "python3.6", "pytest", "sha256sum", "source"),
+    *("accelerate", "curl", "apt-get", "cd", "git", "python3.6", "pytest", "sha256sum", "source"),
     *("tensorboard", "torchrun", "uv"),
 }
 """Commands of other projects, which are not looked into."""

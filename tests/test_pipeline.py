@@ -22,6 +22,7 @@ from PIL import Image
 from codec import BitstreamError, FeatureCodec
 from codec.coding.container import pack
 from codec.model.checkpoint import named_by, shipped_fingerprints
+from codec.model.opened import Opened
 from codec.pipeline import Device, Server
 from codec.tasks import generate as text
 
@@ -244,6 +245,27 @@ def test_all_that_is_asked_of_a_blob_sends_one_row_through_the_vision_blocks(
         assert rows == [1, 1]
     finally:
         end()
+
+
+def test_parts_of_a_batch_that_are_put_together_look_once(
+    tiny_blip_codec: FeatureCodec, picture: Picture
+) -> None:
+    server = Server(tiny_blip_codec)
+    blobs = Device(tiny_blip_codec)([picture(i) for i in range(4)])
+    parts = [result.get() for result in server.each(blobs)]
+    rows, end = rows_through(server)
+    try:
+        joined = Opened.together([parts[3], parts[1]])
+        other = Opened.together([server.open(blobs[0]), server.open(blobs[2])])
+        assert joined.caption() == [server.caption(blobs[3]), server.caption(blobs[1])]
+        assert rows[0] == 4  # the whole batch, once
+        parts[0].caption()
+        assert rows[1:] == [1, 1]  # of the two that were asked alone; the part was seen already
+        assert other.caption() == [server.caption(blobs[0]), server.caption(blobs[2])]
+    finally:
+        end()
+    with pytest.raises(ValueError, match="nothing"):
+        Opened.together([])
 
 
 def test_blobs_that_were_opened_together_are_asked_together(

@@ -113,10 +113,9 @@ class Opened:
         tokens = torch.cat([part.tokens for part in parts])
         qualities = np.concatenate([part.qualities for part in parts])
         joined = Opened(parts[0]._tails, tokens, qualities, single=False)
-        origins = [part._whole for part in parts]
-        if all(origin is not None and origin[0] is origins[0][0] for origin in origins):  # type: ignore[index]
-            rows = [row for origin in origins for row in origin[1]]  # type: ignore[index]
-            joined._whole = origins[0][0], rows  # type: ignore[index]
+        origins = [part._whole for part in parts if part._whole is not None]
+        if len(origins) == len(parts) and len({id(whole) for whole, _ in origins}) == 1:
+            joined._whole = origins[0][0], [row for _, rows in origins for row in rows]
         return joined
 
     @functools.cached_property
