@@ -22,6 +22,7 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
         "model",
         "pipeline",
         "bundle",
+        "serve",
         "show",
         "cli",
     ),

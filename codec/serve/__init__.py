@@ -1,0 +1,1 @@
+"""blob, over a network -> answer: the server around the codecs."""
