@@ -21,6 +21,9 @@ def serve(
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="File that keeps replies, for requests that come again.")
+    ] = None,
     device: Annotated[str, typer.Option(help="Where the models run: cpu, cuda.")] = "cpu",
     pictures: Annotated[bool, typer.Option(help="Take pictures too: the uncut model.")] = True,
 ) -> None:
@@ -37,6 +40,7 @@ def serve(
         raise ValueError(f"{error.name} is missing: pip install 'task-codec[serve]'") from error
     from codec.pipeline import Server
     from codec.serve.models import Served
+    from codec.serve.replies import Replies
     from codec.serve.tokens import read_tokens
 
     tokens = OPEN if token_file is None else read_tokens(token_file)
@@ -56,7 +60,7 @@ def serve(
     if tls_cert is not None and tls_key is not None:
         tls = {"ssl_certfile": str(tls_cert), "ssl_keyfile": str(tls_key)}
     uvicorn.run(
-        create_app(codecs, tokens),
+        create_app(codecs, tokens, replies=None if state is None else Replies(state)),
         host=host,
         port=port,
         access_log=False,

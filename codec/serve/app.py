@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -16,6 +18,7 @@ from fastapi import FastAPI, Request, Response
 import codec
 from codec.serve import asking, keeping, problems, watching
 from codec.serve.models import Served
+from codec.serve.replies import Replies
 from codec.serve.settings import Limits
 from codec.serve.state import State, names_of
 from codec.serve.tokens import Tokens
@@ -25,7 +28,10 @@ DEFAULT = Limits()
 
 
 def create_app(
-    codecs: Sequence[Served], tokens: Tokens = OPEN, limits: Limits = DEFAULT
+    codecs: Sequence[Served],
+    tokens: Tokens = OPEN,
+    limits: Limits = DEFAULT,
+    replies: Replies | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -33,11 +39,17 @@ def create_app(
         codecs: what is served.
         tokens: of the devices that may ask; without any, everyone may.
         limits: what a request may take.
+        replies: to requests that may come again; None for a store that ends with the
+            application.
 
     Raises:
         ValueError: no codecs, or two of one name.
     """
-    state = State(names_of(codecs), tokens, limits)
+    place = tempfile.TemporaryDirectory() if replies is None else None
+    if place is not None:
+        replies = Replies(Path(place.name) / "replies.sqlite")
+    assert replies is not None
+    state = State(names_of(codecs), tokens, limits, replies)
 
     @contextlib.asynccontextmanager
     async def running(_app: FastAPI) -> AsyncIterator[None]:
@@ -46,6 +58,9 @@ def create_app(
         yield
         for queue in state.queues.values():
             queue.stop()
+        if place is not None:
+            state.replies.close()
+            place.cleanup()
 
     app = FastAPI(
         title="task-codec",

@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from codec.coding.container import BitstreamError
 from codec.serve.batching import Done
-from codec.serve.bodies import BLOB_TYPE, PICTURE_TYPES, content_type, questions_in, read_body
+from codec.serve.bodies import (
+    BLOB_TYPE,
+    PICTURE_TYPES,
+    content_type,
+    digest_of,
+    questions_in,
+    read_body,
+)
 from codec.serve.models import Job, Served
 from codec.serve.problems import ProblemError
+from codec.serve.replies import MAX_SEQUENCE
 from codec.serve.shapes import PROBLEMS, Batch, BatchReply, Reply, Verb
-from codec.serve.state import Caller, Shared, State
+from codec.serve.state import Caller, Key, Shared, State
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
+JSON_TYPE = "application/json"
 _BODIES = {
     "requestBody": {
         "content": {
@@ -29,46 +39,48 @@ _BODIES = {
 }
 
 
-@router.post(
-    "/{codec}/{verb}",
-    response_model=Reply,
-    response_model_exclude_unset=True,
-    openapi_extra=_BODIES,
-)
+@router.post("/{codec}/{verb}", response_model=Reply, openapi_extra=_BODIES)
 async def ask(
     codec: str,
     verb: Verb,
     request: Request,
-    response: Response,
     state: Shared,
     device: Caller,
     keep: bool = False,
     blob: Annotated[str | None, Query(description="Id of a kept blob; no body then")] = None,
     top_k: Annotated[int, Query(ge=1, le=1000)] = 5,
+    sequence: Annotated[
+        int | None, Header(ge=0, lt=MAX_SEQUENCE, description="The same again: the same reply")
+    ] = None,
     question: Annotated[
         str | None, Header(description="Percent-encoded questions, separated by commas")
     ] = None,
     session: Annotated[str | None, Header(description="Its blobs are shortened")] = None,
-) -> dict[str, Any]:
+) -> Response:
     """Answer what is asked of a blob, of a picture, or of a kept blob."""
     served = _serves(state, codec, verb)
     asked = questions_in(question, state.limits.questions) if verb == "answer" else ()
+    body = b"" if blob is not None else await _body(state, served, request)
+    key = None
+    if sequence is not None:
+        key = Key(device, sequence, digest_of(request, body))
+        if (before := await state.reply_before(key)) is not None:
+            return Response(before, media_type=JSON_TYPE)
     if blob is not None:
-        whole = _kept(state, served, device, blob)
-        job = Job(verb, blob=whole, questions=asked, top_k=top_k)
+        job = Job(verb, _kept(state, served, device, blob), questions=asked, top_k=top_k)
     elif content_type(request) == BLOB_TYPE:
-        body = await read_body(request, state.limits.blob_bytes, state.limits.body_s)
         whole = state.whole_blob(served, body, session, device)
-        state.metrics.body(codec, "blob", len(body))
-        job = Job(verb, blob=whole, questions=asked, top_k=top_k)
+        job = Job(verb, whole, questions=asked, top_k=top_k)
     else:
-        job = Job(verb, pixels=await _pixels(state, served, request), questions=asked, top_k=top_k)
+        job = Job(verb, pixels=await _pixels(served, body), questions=asked, top_k=top_k)
     done = await state.run(codec, job)
     state.metrics.done(codec, done)
-    response.headers["Server-Timing"] = timing(done)
     if keep and job.blob is not None and blob is None:
         blob = state.blobs.put(device, (codec, job.blob), len(job.blob))
-    return done.value | ({} if blob is None else {"id": blob})
+    reply = json.dumps(done.value | ({} if blob is None else {"id": blob})).encode()
+    if key is not None:
+        await state.keep_reply(key, reply)
+    return Response(reply, media_type=JSON_TYPE, headers={"Server-Timing": timing(done)})
 
 
 @router.post("/{codec}/batch/{verb}", response_model=BatchReply, response_model_exclude_unset=True)
@@ -119,14 +131,21 @@ def _kept(state: State, served: Served, device: str, name: str) -> bytes:
     return found[1]
 
 
-async def _pixels(state: State, served: Served, request: Request) -> Any:
+async def _body(state: State, served: Served, request: Request) -> bytes:
+    """The body of a request, which is a blob or a picture."""
+    kind, limits = content_type(request), state.limits
+    taken = (BLOB_TYPE, *PICTURE_TYPES) if served.pictures else (BLOB_TYPE,)
+    if kind not in taken:
+        raise ProblemError(415, f"the body is one of {', '.join(taken)}")
+    is_blob = kind == BLOB_TYPE
+    most = limits.blob_bytes if is_blob else limits.picture_bytes
+    body = await read_body(request, most, limits.body_s)
+    state.metrics.body(served.name, "blob" if is_blob else "picture", len(body))
+    return body
+
+
+async def _pixels(served: Served, body: bytes) -> Any:
     """The picture in a body, as the model sees it."""
-    kind = content_type(request)
-    if kind not in PICTURE_TYPES or not served.pictures:
-        taken = ", ".join((BLOB_TYPE, *PICTURE_TYPES) if served.pictures else (BLOB_TYPE,))
-        raise ProblemError(415, f"the body is one of {taken}")
-    body = await read_body(request, state.limits.picture_bytes, state.limits.body_s)
-    state.metrics.body(served.name, "picture", len(body))
     try:
         return await asyncio.to_thread(served.pixels, body)
     except (ValueError, OSError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from urllib.parse import unquote
 
 from fastapi import Request
@@ -17,6 +18,13 @@ PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/avif")
 def content_type(request: Request) -> str:
     """The media type of a body, without parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def digest_of(request: Request, body: bytes) -> bytes:
+    """SHA-256 of all that decides a reply: the target, what its headers ask, and the body."""
+    headers = [request.headers.get(name, "") for name in ("content-type", "question", "session")]
+    asked = "\0".join([request.url.path, request.url.query, *headers])
+    return hashlib.sha256(asked.encode() + b"\0" + body).digest()
 
 
 async def read_body(request: Request, max_bytes: int, max_s: float) -> bytes:

@@ -101,6 +101,6 @@ class CodecsReply(BaseModel):
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemReply, "content": {"application/problem+json": {}}}
-    for status in (400, 401, 404, 408, 413, 415, 422, 503)
+    for status in (400, 401, 404, 408, 409, 413, 415, 422, 503)
 }
 """The refusals of a route, as OpenAPI lists them."""

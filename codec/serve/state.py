@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Header, Request
 
@@ -15,8 +15,17 @@ from codec.serve.kept import Kept
 from codec.serve.metrics import Metrics
 from codec.serve.models import Job, Served
 from codec.serve.problems import ProblemError, busy
+from codec.serve.replies import Replies, TooManyDevices
 from codec.serve.settings import Limits
 from codec.serve.tokens import Tokens
+
+
+class Key(NamedTuple):
+    """What a request is known by when it comes again; `digest` is of all that it asks."""
+
+    device: str
+    sequence: int
+    digest: bytes
 
 
 @dataclass
@@ -28,11 +37,13 @@ class State:
         queues: of each codec.
         blobs: kept blobs, as (name of their codec, blob).
         sessions: names of codecs.
+        replies: to requests that had a sequence number.
     """
 
     codecs: Mapping[str, Served]
     tokens: Tokens
     limits: Limits
+    replies: Replies
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
@@ -82,6 +93,19 @@ class State:
         except BitstreamError as error:
             raise ProblemError(400, str(error)) from error
 
+    async def reply_before(self, key: Key) -> bytes | None:
+        """The reply that a request got when it came before.
+
+        Raises:
+            ProblemError: 409, its number has come with another request, or is too old; 503, the
+                store of replies fails.
+        """
+        return await asyncio.to_thread(_of_store, lambda: self.replies.begin(*key))
+
+    async def keep_reply(self, key: Key, reply: bytes) -> None:
+        """Keep the reply to a request. Errors as `reply_before`."""
+        await asyncio.to_thread(_of_store, lambda: self.replies.store(*key, reply))
+
     async def run(self, name: str, job: Job) -> Done:
         """What became of a job.
 
@@ -96,6 +120,18 @@ class State:
             raise busy(f"no answer within {self.limits.request_s:g} seconds") from error
         except (ValueError, BitstreamError) as error:
             raise ProblemError(400, str(error)) from error
+
+
+def _of_store(work: Callable[[], bytes | None]) -> bytes | None:
+    """What the store of replies gives; its refusals as problems."""
+    try:
+        return work()
+    except TooManyDevices as error:
+        raise busy(str(error)) from error
+    except ValueError as error:
+        raise ProblemError(409, str(error)) from error
+    except OSError as error:
+        raise busy(f"replies cannot be kept: {error}") from error
 
 
 def state_of(request: Request) -> State:

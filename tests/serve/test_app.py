@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
 from codec.serve.app import create_app
 from codec.serve.models import Served
+from codec.serve.replies import Replies
 from codec.serve.settings import Limits
 from codec.serve.tokens import Tokens
 
@@ -247,3 +249,41 @@ def test_no_question_and_no_token_is_logged(
             assert TOKEN not in reply.text
     assert "secret" not in caplog.text
     assert TOKEN not in caplog.text
+
+
+def test_a_request_that_comes_again_gets_the_same_reply_and_runs_nothing(
+    tiny_codec: FeatureCodec, picture: Picture, tmp_path: Path
+) -> None:
+    blob, other = (Device(tiny_codec)(picture(seed)) for seed in (1, 2))
+    path = f"/v1/{tiny_codec.config.name}/classify?keep=true"
+    tokens = Tokens({TOKEN: "cam-1", OTHER: "cam-2"})
+    first, second = ({"Authorization": f"Bearer {token}"} for token in (TOKEN, OTHER))
+    key = BLOB | {"Sequence": "7"}
+
+    def restarted() -> TestClient:
+        served = [Served(Server(tiny_codec))]
+        return TestClient(create_app(served, tokens, replies=Replies(tmp_path / "replies")))
+
+    with restarted() as client:
+        reply = client.post(path, content=blob, headers=key | first)
+        again = client.post(path, content=blob, headers=key | first)
+        assert again.content == reply.content, "the id is the same: nothing was kept twice"
+        assert "Server-Timing" in reply.headers
+        assert "Server-Timing" not in again.headers
+        detail = problem(client.post(path, content=other, headers=key | first), 409)
+        assert "another content" in detail
+        theirs = client.post(path, content=other, headers=key | second)
+        assert theirs.status_code == 200
+        assert theirs.json()["id"] != reply.json()["id"]
+        problem(client.post(path, content=blob, headers=key | first | {"Sequence": "-1"}), 422)
+    with restarted() as client:
+        late = client.post(path, content=blob, headers=key | first)
+        assert late.content == reply.content, "a restart forgets no reply"
+
+
+def test_without_a_number_a_request_runs_each_time(
+    classes: TestClient, tiny_codec: FeatureCodec, picture: Picture
+) -> None:
+    blob, path = Device(tiny_codec)(picture(1)), f"/v1/{tiny_codec.config.name}/classify?keep=true"
+    ids = {classes.post(path, content=blob, headers=BLOB).json()["id"] for _ in range(3)}
+    assert len(ids) == 3
