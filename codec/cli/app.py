@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import codec
-from codec.cli import bundles, decoding, demo, encoding, linking, listing, serving
+from codec.cli import bundles, decoding, demo, encoding, linking, listing, sending, serving
 from codec.show.console import complain, one_line
 
 
@@ -81,6 +81,7 @@ for _verb in (
     decoding.truncate,
     linking.link,
     serving.serve,
+    sending.send,
     demo.demo,
     bundles.export,
     bundles.lint,

@@ -1,0 +1,70 @@
+"""`codec send`: pictures -> blobs -> a server -> answers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from codec.cli.common import Json, failure, finish, silence_libraries
+from codec.cli.encoding import Quality
+from codec.device.sources import pictures_in
+from codec.show.console import add_row, make_table, print_json, print_table, progress
+
+
+def send(
+    url: Annotated[str, typer.Argument(help="The server, http://host:port.")],
+    name: Annotated[str, typer.Argument(help="A bundle's folder, or a codec's name or folder.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, and folders of pictures.")
+    ],
+    ask: Annotated[list[str] | None, typer.Option(help="A question; repeated for more.")] = None,
+    quality: Quality = None,
+    max_bytes: Annotated[int | None, typer.Option(min=1, help="The most bytes of a body.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with this device's token.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a reply.")] = 30.0,
+    as_json: Json = False,
+) -> None:
+    """Encode pictures here and have a server answer. A bad picture is reported and the others go on
+    (exit code 2).
+    """
+    silence_libraries()
+    images = [path for one in images for path in (pictures_in(one) if one.is_dir() else [one])]
+    token = None if token_file is None else token_file.read_text().strip()
+    from codec.link.client import SplitClient
+
+    with progress("loading"):
+        client = SplitClient(url, name, token, timeout)
+    rows: list[tuple[Path, Any]] = []
+    failed: list[dict[str, Any]] = []
+    with progress("sending", len(images)) as step:
+        for path in images:
+            try:
+                rows.append((path, client(path, ask, quality=quality, max_bytes=max_bytes)))
+            except (ValueError, OSError) as error:
+                failed.append(failure("image", path, error))
+            step()
+    client.close()
+    if as_json:
+        print_json(
+            {"answers": [{"image": str(path)} | asdict(one) for path, one in rows]}
+            | {"failed": failed}
+        )
+    elif rows:
+        table = make_table("image", "answer", ">body", ">bytes up", ">bytes down", ">ms")
+        for path, one in rows:
+            cells = (one.n_blob_bytes, one.n_bytes_up, one.n_bytes_down)
+            ms = f"{sum(one.stages_ms.values()):.1f}"
+            add_row(table, path, _text(one.answer), *cells, ms)
+        print_table(table)
+    finish(failed)
+
+
+def _text(answer: Any) -> str:
+    """An answer in one line."""
+    if isinstance(answer, str):
+        return answer
+    first = answer[0] if answer else ""
+    return str(first["label"]) if isinstance(first, dict) else "; ".join(answer)
