@@ -152,9 +152,18 @@ class Connection:
 
 
 def _body(reply: HTTPResponse, url: str) -> bytes:
+    """
+    Raises:
+        ValueError: it is too long, or not whole. Of a reply that does not say how long it is,
+            nobody knows that.
+    """
+    if reply.length is None and not reply.chunked:
+        raise ValueError(f"the reply from {url} does not say how long it is")
     found = reply.read(MAX_REPLY_BYTES + 1)
     if len(found) > MAX_REPLY_BYTES:
         raise ValueError(f"the reply from {url} has more than {MAX_REPLY_BYTES} bytes")
+    if reply.length:
+        raise ValueError(f"the reply from {url} broke off")
     return found
 
 
