@@ -128,7 +128,10 @@ def _of_path(name: str | os.PathLike[str]) -> Image.Image:
         )
     if not path.is_file():
         raise FileNotFoundError(f"no picture at {path}")
-    return _of_file(path, str(path))
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"{path} has more than {MAX_FILE_BYTES} bytes")
+    # not the file itself: of that, Pillow asks for as many bytes as a chunk says that it has
+    return _of_file(io.BytesIO(path.read_bytes()), str(path))
 
 
 def _of_file(file: Any, name: str) -> Image.Image:
@@ -148,7 +151,7 @@ def _content(file: Any) -> bytes:
     parts, left = [b""], MAX_FILE_BYTES + 1
     while left > 0:
         try:
-            part = file.read(left)
+            part = file.read(min(left, 1 << 20))
         except UnicodeDecodeError:
             part = ""
         if not isinstance(part, bytes):

@@ -101,6 +101,11 @@ REFUSED = {
     "a bitmap of 2**62 pixels": bmp(2**31 - 1, 2**31 - 1),
     "a bitmap of a negative width": bmp(-5, 5),
     "a canvas of 65535 x 65535": gif(65535, 65535),
+    "a JPEG 2000 with a box of 3.5 GB, it says": bytes.fromhex(
+        "0000000c6a5020200d0a870a00000014667479706a703220000000006a703220d000002d6a70326800000016"
+        "6968647200000011000000180001070700000000000f636f6c72010000000000110000"
+        "02686a703263ff4fff51002900"
+    ),
     "a cut AVIF": cut(saved("AVIF")),
     "a damaged AVIF": flipped(saved("AVIF")),
     "a cut WebP": cut(saved("WEBP")),
