@@ -18,7 +18,7 @@ INSTALL = $(UV) pip install --quiet --python $(BIN)/python
 READY = true
 endif
 
-.PHONY: help setup demo test test-all versions fuzz lint docs benchmark arm64 clean
+.PHONY: help setup demo test test-all versions fuzz faults lint docs benchmark arm64 clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):[^#]*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -64,6 +64,11 @@ TARGET ?= all
 fuzz: $(STAMP) ## attack decoders and loaders, for 10 minutes or SECONDS=...
 	$(BIN)/python -m tests.attacks.fuzz --seconds $(SECONDS) --target $(TARGET)
 
+# Two devices and a server on loopback, in build/faults; at most 10 minutes.
+faults: $(STAMP) ## kill devices and server until 10,000 requests are answered
+	rm -rf build/faults
+	$(BIN)/python -m tests.link.killing build/faults
+
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -73,7 +78,7 @@ lint: $(STAMP) ## ruff and mypy
 docs: $(STAMP) ## README and docs/ as a site in build/site
 	$(BIN)/mkdocs build --quiet
 
-benchmark: $(STAMP) ## how fast the coders are
+benchmark: $(STAMP) ## how fast the coders and the queue are
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only
 
 # The device's runtime on an emulated aarch64 machine: the bytes of 1,000 arrays of symbols against the golden digest. Debian or Ubuntu
