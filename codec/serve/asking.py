@@ -52,6 +52,10 @@ async def ask(
     sequence: Annotated[
         int | None, Header(ge=0, lt=MAX_SEQUENCE, description="The same again: the same reply")
     ] = None,
+    device_id: Annotated[
+        str | None,
+        Header(alias="Device", pattern=r"^[\w.-]{1,64}$", description="Whose numbers they are"),
+    ] = None,
     question: Annotated[
         str | None, Header(description="Percent-encoded questions, separated by commas")
     ] = None,
@@ -63,7 +67,8 @@ async def ask(
     body = b"" if blob is not None else await _body(state, served, request)
     key = None
     if sequence is not None:
-        key = Key(device, sequence, digest_of(request, body))
+        whose = device if device_id is None else f"{device}/{device_id}"
+        key = Key(whose, sequence, digest_of(request, body))
         if (before := await state.reply_before(key)) is not None:
             return Response(before, media_type=JSON_TYPE)
     if blob is not None:

@@ -276,6 +276,8 @@ def test_a_request_that_comes_again_gets_the_same_reply_and_runs_nothing(
         assert theirs.status_code == 200
         assert theirs.json()["id"] != reply.json()["id"]
         problem(client.post(path, content=blob, headers=key | first | {"Sequence": "-1"}), 422)
+        anew = client.post(path, content=other, headers=key | first | {"Device": "new-queue"})
+        assert anew.status_code == 200, "the numbers of another queue are others"
     with restarted() as client:
         late = client.post(path, content=blob, headers=key | first)
         assert late.content == reply.content, "a restart forgets no reply"
