@@ -82,6 +82,7 @@ for _verb in (
     linking.link,
     serving.serve,
     sending.send,
+    sending.watch,
     demo.demo,
     bundles.export,
     bundles.lint,

@@ -1,7 +1,9 @@
-"""`codec send`: pictures -> blobs -> a server -> answers."""
+"""`codec send` and `codec watch`: pictures -> blobs -> a server -> answers."""
 
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +13,15 @@ import typer
 from codec.cli.common import Json, failure, finish, silence_libraries
 from codec.cli.encoding import Quality
 from codec.device.sources import pictures_in
-from codec.show.console import add_row, make_table, print_json, print_table, progress
+from codec.show.console import (
+    add_row,
+    complain,
+    make_table,
+    one_line,
+    print_json,
+    print_table,
+    progress,
+)
 
 
 def send(
@@ -60,6 +70,51 @@ def send(
             add_row(table, path, _text(one.answer), *cells, ms)
         print_table(table)
     finish(failed)
+
+
+def watch(
+    folder: Annotated[Path, typer.Argument(help="Folder that pictures come into.")],
+    server: Annotated[str, typer.Option(help="The server, http://host:port.")],
+    codec: Annotated[str, typer.Option(help="A bundle's folder, or a codec's name or folder.")],
+    ask: Annotated[list[str] | None, typer.Option(help="A question; repeated for more.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with this device's token.")] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="End when all that is there is answered.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")] = 0.5,
+) -> None:
+    """Answer every new picture of a folder, in order, until Ctrl-C: a line of JSON each.
+
+    What is encoded waits in the folder's .codec-watch.sqlite until it is answered: nothing is lost
+    while the server is away, and nothing is answered twice.
+    """
+    silence_libraries()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    token = None if token_file is None else token_file.read_text().strip()
+    from codec.link.client import SplitClient
+    from codec.link.watch import Watch
+
+    with progress("loading"):
+        watched = Watch(folder, SplitClient(server, codec, token), ask or ())
+    waited = 0.0
+    while True:
+        again = watched.n_unsettled
+        for seen in watched.look():
+            print(json.dumps(seen._asdict()), flush=True)
+        try:
+            for seen in watched.send():
+                print(json.dumps(seen._asdict()), flush=True)
+            waited = 0.0
+        except ValueError as error:
+            if once:
+                raise
+            if not waited:
+                complain(f"{one_line(error)}; {watched.outbox.n_waiting} pictures wait")
+            waited = min(2 * waited + every, 60.0)
+        if once and not again and not watched.n_unsettled:
+            return
+        time.sleep(max(every, waited))
 
 
 def _text(answer: Any) -> str:

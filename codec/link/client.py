@@ -120,6 +120,12 @@ class SplitClient:
             {"encode": encode_ms, "link": link_ms} | said,
         )
 
+    def path(self, questions: bool) -> str:
+        """Where the server answers questions, or classifies or captions. Errors as a call."""
+        session = self._opened(False)
+        verb = "answer" if questions else _verb(session["tasks"])
+        return f"/v1/{quote(session['codec'])}/{verb}"
+
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
@@ -128,9 +134,8 @@ class SplitClient:
         """The server's reply to a shortened blob, in a session that it knows."""
         for again in (False, True):
             session = self._opened(again)
-            verb = "answer" if questions else _verb(session["tasks"])
-            path = f"/v1/{quote(session['codec'])}/{verb}"
-            reply = self.connection.post(path, blob, headers | {"Session": session["session"]})
+            own = headers | {"Session": session["session"]}
+            reply = self.connection.post(self.path(questions), blob, own)
             if reply.status != NO_SESSION:
                 break
         return reply

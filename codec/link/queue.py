@@ -112,7 +112,7 @@ class Outbox:
             QueueFull: there is no room, and the outbox refuses; or never can be for so long a body.
             OSError: the disk is full, or another process keeps the file; nothing was added.
         """
-        body, text = _whole(body), json.dumps(dict(headers or {}))
+        body, text = bytes(memoryview(body)), json.dumps(dict(headers or {}))
         n_bytes = len(body) + len(text) + len(name or "")
         n_pages = n_bytes // (self._page_bytes - 4) + 1 + SPARE_PAGES
         with self._database.change() as connection:
@@ -166,7 +166,7 @@ class Outbox:
             ValueError: no request has had this number, or the reply is too long.
             OSError: the disk is full, or another process keeps the file; the request waits on.
         """
-        reply = _whole(reply)
+        reply = bytes(memoryview(reply))
         if len(reply) > self.max_reply_bytes:
             raise ValueError(
                 f"a reply of {len(reply)} bytes; this outbox keeps up to {self.max_reply_bytes}"
@@ -231,16 +231,16 @@ class Outbox:
         )
         return age_s(Moment(*rows[0]), self._clock()) if rows else 0.0
 
+    def __contains__(self, name: object) -> bool:
+        """Whether a request of this name waits, or was answered and is still kept."""
+        return bool(self._database.rows("SELECT 1 FROM requests WHERE name = ?", name))
+
     def _one(self, query: str) -> Any:
         return self._database.rows(query)[0][0]
 
     def close(self) -> None:
         """Close the file; nothing is lost without it."""
         self._database.close()
-
-
-def _whole(data: bytes) -> bytes:
-    return bytes(memoryview(data))  # what is no bytes is a TypeError
 
 
 def _check_number(sequence: int, next_sequence: int) -> None:

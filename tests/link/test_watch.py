@@ -1,0 +1,137 @@
+"""A watched folder: every picture is answered once, in order, whatever happens to the link."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from codec.cli.app import app as cli
+from codec.link.client import SplitClient
+from codec.link.watch import Watch
+from codec.model import FeatureCodec
+from codec.pipeline import Device, Server
+from tests.link.test_client import serving
+
+Picture = Callable[..., Image.Image]
+
+
+@pytest.fixture
+def camera(picture: Picture, tmp_path: Path) -> Callable[[str, int], Path]:
+    """Function (name, second) -> a picture's file of that time."""
+    folder = tmp_path / "camera"
+    folder.mkdir()
+
+    def take(name: str, second: int) -> Path:
+        path = folder / name
+        picture(second).save(path)
+        os.utime(path, (second, second))
+        return path
+
+    return take
+
+
+def settled(watch: Watch) -> list[str]:
+    """The names of pictures that are none, after two looks."""
+    return [seen.name for _ in range(2) for seen in watch.look()]
+
+
+def test_pictures_are_answered_in_the_order_of_their_times(
+    tiny_codec: FeatureCodec, camera: Callable[[str, int], Path]
+) -> None:
+    paths = [camera("b.png", 1), camera("a.png", 2), camera("c.png", 2)]
+    with serving(tiny_codec) as url:
+        watch = Watch(paths[0].parent, SplitClient(url, Device(tiny_codec)))
+        assert watch.look() == []
+        assert watch.n_unsettled == 3, "they may still be written"
+        assert settled(watch) == []
+        seen = list(watch.send())
+        later = camera("d.png", 9)
+        assert settled(watch) == []
+        seen += list(watch.send())
+    assert [one.name for one in seen] == ["b.png", "a.png", "c.png", "d.png"]
+    server, device = Server(tiny_codec), Device(tiny_codec)
+    for one, path in zip(seen, [*paths, later], strict=True):
+        assert one.reply is not None
+        assert one.reply["labels"][0]["label"] == server(device(path))[0].label
+
+
+def test_a_picture_that_grows_waits_and_so_do_those_behind_it(
+    tiny_codec: FeatureCodec, camera: Callable[[str, int], Path]
+) -> None:
+    growing, behind = camera("a.png", 1), camera("b.png", 2)
+    whole = growing.read_bytes()
+    watch = Watch(growing.parent, SplitClient("http://127.0.0.1:1", Device(tiny_codec)))
+    for n_bytes in (10, 20, 30):
+        growing.write_bytes(whole[:n_bytes])
+        os.utime(growing, (1, 1))
+        assert watch.look() == []
+        assert watch.outbox.n_waiting == 0
+    growing.write_bytes(whole)
+    os.utime(growing, (1, 1))
+    assert settled(watch) == []
+    assert (watch.outbox.n_waiting, watch.n_unsettled) == (2, 0)
+    assert behind.exists()
+
+
+def test_what_is_no_picture_is_named_and_the_others_go_on(
+    tiny_codec: FeatureCodec, camera: Callable[[str, int], Path]
+) -> None:
+    good = camera("z.png", 5)
+    bad = good.with_name("a.jpg")
+    bad.write_bytes(b"no picture")
+    watch = Watch(good.parent, SplitClient("http://127.0.0.1:1", Device(tiny_codec)))
+    assert settled(watch) == ["a.jpg"]
+    assert settled(watch) == [], "it is named once"
+    assert watch.outbox.n_waiting == 1
+
+
+def test_nothing_is_lost_or_repeated_over_a_lost_link_and_a_restart(
+    tiny_codec: FeatureCodec, camera: Callable[[str, int], Path]
+) -> None:
+    paths = [camera(f"{i}.png", i) for i in range(1, 4)]
+    folder, device = paths[0].parent, Device(tiny_codec)
+    watch = Watch(folder, SplitClient("http://127.0.0.1:1", device))
+    settled(watch)
+    with pytest.raises(ValueError, match="no reply"):
+        list(watch.send())
+    assert watch.outbox.n_waiting == 3
+    watch.outbox.close()
+    with serving(tiny_codec) as url:
+        watch = Watch(folder, SplitClient(url, device))
+        settled(watch)
+        assert watch.outbox.n_waiting == 3, "known by their names"
+        assert [seen.name for seen in watch.send()] == ["1.png", "2.png", "3.png"]
+        watch.outbox.close()
+        watch = Watch(folder, SplitClient(url, device))
+        settled(watch)
+        assert list(watch.send()) == [], "answered before the restart"
+
+
+def test_the_command_prints_a_line_for_each_picture(
+    tiny_codec: FeatureCodec, tiny_codec_folder: Path, camera: Callable[[str, int], Path]
+) -> None:
+    folder = camera("a.png", 1).parent
+    camera("b.png", 2)
+    (folder / "c.png").write_bytes(b"no picture")
+    with serving(tiny_codec) as url:
+        arguments = ["watch", str(folder), "--server", url, "--codec", str(tiny_codec_folder)]
+        result = CliRunner().invoke(cli, [*arguments, "--once", "--every", "0.05"])
+        again = CliRunner().invoke(cli, [*arguments, "--once", "--every", "0.05"])
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["name"] for line in lines] == ["c.png", "a.png", "b.png"]
+    assert lines[0]["error"]
+    assert all(line["reply"]["task"] == "classify" for line in lines[1:])
+    assert [json.loads(line)["name"] for line in again.stdout.splitlines()] == ["c.png"]
+
+
+def test_a_folder_that_is_not_there_is_one_line() -> None:
+    result = CliRunner().invoke(cli, ["watch", "nowhere", "--server", "http://x", "--codec", "y"])
+    assert result.exit_code == 2
+    assert "no folder nowhere" in result.stderr
