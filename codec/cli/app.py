@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import codec
-from codec.cli import bundles, decoding, demo, encoding, linking, listing
+from codec.cli import benching, bundles, decoding, demo, encoding, linking, listing
 from codec.show.console import complain, one_line
 
 
@@ -80,6 +80,7 @@ for _verb in (
     decoding.decode,
     decoding.truncate,
     linking.link,
+    benching.bench_link,
     demo.demo,
     bundles.export,
     bundles.lint,
