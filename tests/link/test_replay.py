@@ -39,8 +39,8 @@ def test_the_policy_follows_a_rate_that_changes() -> None:
     found = replay(slow_fast, WAYS, STAGES, Setting(600))
     assert found.policy.ways["blob q1"] > 200
     assert found.policy.ways["picture:webp q50"] > 200
-    assert found.policy.regret(found.oracle) < 0.05
-    assert min(one.regret(found.oracle) for one in found.fixed) > 0.05
+    regret = found.policy.regret(found.oracle)
+    assert regret < 0.03 < min(one.regret(found.oracle) for one in found.fixed)
 
 
 def test_the_oracle_is_never_behind_and_regret_is_never_negative() -> None:
