@@ -27,6 +27,8 @@ def draw_latencies(ax: Any, replay: Replay, shown: Sequence[Outcome], title: str
         ax: a matplotlib `Axes`.
         shown: the fixed ways that are drawn.
     """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     shares = 100 * (np.arange(len(replay.policy.latency_ms)) + 1) / len(replay.policy.latency_ms)
     styles = [{"color": colour, "linewidth": 1.6} for colour in _COLOURS]
     lines = [(one, styles[place % len(styles)]) for place, one in enumerate(shown)]
@@ -37,6 +39,10 @@ def draw_latencies(ax: Any, replay: Replay, shown: Sequence[Outcome], title: str
         label = f"{outcome.name}: {outcome.median_ms:,.0f} ms, {outcome.mean_score:.2f} points"
         ax.plot(np.sort(outcome.latency_ms), shares, label=label, **style)
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms:,g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.tick_params(axis="x", labelsize=8)
     ax.set_xlabel("milliseconds from picture to answer")
     ax.set_ylabel("requests answered, %")
     ax.set_title(title, fontsize=10)
