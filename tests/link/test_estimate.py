@@ -92,3 +92,10 @@ def test_nothing_sent_yet_says_so_and_impossible_values_are_refused() -> None:
 def test_a_lost_exchange_is_tried_again() -> None:
     state = LinkState(1000.0, 0.5, 0.5, 0.0, 1000.0)
     assert state.network_s(250, 250) == pytest.approx(2 * (0.5 + 0.5))
+
+
+def test_the_last_three_exchanges_of_a_size_decide() -> None:
+    estimate = fed(50e3, 0.03, [300] * 50)
+    for n in range(3):
+        estimate.add(300, 400, 0.6, 51.0 + n)
+    assert estimate.state(53.0).network_s(300, 400) == pytest.approx(0.6, rel=0.25)

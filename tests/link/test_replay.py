@@ -83,3 +83,10 @@ def test_a_replay_says_the_same_twice_and_is_bounded() -> None:
         Setting(every_s=0)
     with pytest.raises(ValueError, match="no way"):
         replay(fixed(1.0), [], STAGES, Setting())
+
+
+def test_the_policy_learns_of_an_exchange_only_when_it_has_ended() -> None:
+    quick = replay(fixed(10e6), WAYS, STAGES, Setting(20, every_s=0.001))
+    assert quick.policy.ways == {"blob q1": 20}  # all were asked before the first had answered
+    slow = replay(fixed(10e6), WAYS, STAGES, Setting(20, every_s=1.0))
+    assert slow.policy.ways == {"blob q1": 1, "picture:webp q50": 19}
