@@ -15,7 +15,17 @@ import typer
 from typer.core import TyperGroup
 
 import codec
-from codec.cli import bundles, decoding, demo, encoding, linking, listing, sending, serving
+from codec.cli import (
+    benching,
+    bundles,
+    decoding,
+    demo,
+    encoding,
+    linking,
+    listing,
+    sending,
+    serving,
+)
 from codec.show.console import complain, one_line
 
 
@@ -83,6 +93,7 @@ for _verb in (
     serving.serve,
     sending.send,
     sending.watch,
+    benching.bench_link,
     demo.demo,
     bundles.export,
     bundles.lint,
