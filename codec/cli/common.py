@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from codec.coding.container import MAX_BLOB_BYTES, BitstreamError, inspect, is_of
+from codec.device.sources import pictures_in
 from codec.files import whole_file
 from codec.model import checkpoint
 from codec.show.console import complain, one_line
@@ -79,6 +80,20 @@ def free_paths(inputs: Sequence[Path], out: Path | None, suffix: str) -> list[Pa
         taken.add(os.path.abspath(path).casefold())
         paths.append(path)
     return paths
+
+
+def listed(images: Sequence[Path]) -> tuple[list[Path], list[dict[str, Any]]]:
+    """Pictures and folders of them -> the pictures, and what the JSON says of folders without
+    any.
+    """
+    paths: list[Path] = []
+    failed = []
+    for image in images:
+        try:
+            paths += pictures_in(image) if image.is_dir() else [image]
+        except FileNotFoundError as error:
+            failed.append(failure("image", image, error))
+    return paths, failed
 
 
 def failure(kind: str, path: Path, error: Exception) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from codec.cli.common import (
     failure,
     finish,
     free_paths,
+    listed,
     silence_libraries,
     write_whole,
 )
 from codec.coding.container import inspect
 from codec.device.preprocess import to_rgb
-from codec.device.sources import pictures_in
 from codec.show.console import add_row, make_table, print_json, print_table, progress
 from codec.show.formats import n_bytes_in
 
@@ -56,9 +56,7 @@ def encode(
     picture is reported and the others go on (exit code 2).
     """
     silence_libraries()
-    images = [
-        path for image in images for path in (pictures_in(image) if image.is_dir() else [image])
-    ]
+    images, failed = listed(images)
     from codec.pipeline import Device
 
     with progress("loading"):
@@ -66,7 +64,6 @@ def encode(
     device.chosen_rate(quality, max_bytes, target_drop)  # refused once, before anything is made
     out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    failed: list[dict[str, Any]] = []
     paths, sizes = free_paths(images, out, ".blob"), dict[int, int]()
     found = device.each(
         _pictures(device, images, sizes), quality, max_bytes=max_bytes, target_drop=target_drop

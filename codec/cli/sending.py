@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from codec.cli.common import Json, failure, finish, silence_libraries
+from codec.cli.common import Json, failure, finish, listed, silence_libraries
 from codec.cli.encoding import Quality
-from codec.device.sources import pictures_in
 from codec.show.console import (
     add_row,
     complain,
@@ -41,14 +40,13 @@ def send(
     (exit code 2).
     """
     silence_libraries()
-    images = [path for one in images for path in (pictures_in(one) if one.is_dir() else [one])]
+    images, failed = listed(images)
     token = None if token_file is None else token_file.read_text().strip()
     from codec.link.client import SplitClient
 
     with progress("loading"):
         client = SplitClient(url, name, token, timeout)
     rows: list[tuple[Path, Any]] = []
-    failed: list[dict[str, Any]] = []
     with progress("sending", len(images)) as step:
         for path in images:
             try:
