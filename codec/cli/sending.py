@@ -32,6 +32,9 @@ def send(
     ask: Annotated[list[str] | None, typer.Option(help="A question; repeated for more.")] = None,
     quality: Quality = None,
     max_bytes: Annotated[int | None, typer.Option(min=1, help="The most bytes of a body.")] = None,
+    deadline_ms: Annotated[
+        float | None, typer.Option(min=0, help="When an answer has to be there.")
+    ] = None,
     token_file: Annotated[Path | None, typer.Option(help="File with this device's token.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a reply.")] = 30.0,
     as_json: Json = False,
@@ -45,12 +48,12 @@ def send(
     from codec.link.client import SplitClient
 
     with progress("loading"):
-        client = SplitClient(url, name, token, timeout)
+        client = SplitClient(url, name, token, deadline_ms, timeout_s=timeout)
     rows: list[tuple[Path, Any]] = []
     with progress("sending", len(images)) as step:
         for path in images:
             try:
-                rows.append((path, client(path, ask, quality=quality, max_bytes=max_bytes)))
+                rows.append((path, client(path, ask or (), quality=quality, max_bytes=max_bytes)))
             except (ValueError, OSError) as error:
                 failed.append(failure("image", path, error))
             step()
@@ -61,9 +64,9 @@ def send(
             | {"failed": failed}
         )
     elif rows:
-        table = make_table("image", "answer", ">body", ">bytes up", ">bytes down", ">ms")
+        table = make_table("image", "answer", "way", ">body", ">bytes up", ">bytes down", ">ms")
         for path, one in rows:
-            cells = (one.n_blob_bytes, one.n_bytes_up, one.n_bytes_down)
+            cells = (one.way, one.n_body_bytes, one.n_bytes_up, one.n_bytes_down)
             ms = f"{sum(one.stages_ms.values()):.1f}"
             add_row(table, path, _text(one.answer), *cells, ms)
         print_table(table)

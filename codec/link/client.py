@@ -1,6 +1,6 @@
-"""picture -> blob -> a server -> answer: the device's end of split inference.
+"""picture -> the way that suits the link -> answer: the device's end of split inference.
 
-    client = SplitClient("http://host:8000", codec="bundles/vit-tiny-cifar10")
+    client = SplitClient("http://host:8000", codec="vit-tiny-cifar10", deadline_ms=200)
     client("photo.jpg").answer
 
 No torch where the codec is a bundle's folder.
@@ -8,20 +8,21 @@ No torch where the codec is a bundle's folder.
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from codec.device.encoder import DeviceEncoder
 from codec.device.taking import DeviceSession, Taking
+from codec.link.choosing import Choosing, Spent, swept_ways
+from codec.link.encoders import as_picture_file, open_encoder, preprocess_of
 from codec.link.http import Connection, Response
+from codec.link.policy import ALONE, Way
+from codec.link.session import LinkSession, answer_in, question_header, server_ms, value_of
 
-BLOB_TYPE = "application/octet-stream"
-NO_SESSION = 404
+ASKED_FOR = "as asked for"
 
 
 @dataclass(frozen=True)
@@ -31,36 +32,46 @@ class Answer:
     Attributes:
         answer: labels, best first, as dicts with `label` and `score`; a caption; or the answers to
             the questions, in order.
-        quality: of the blob.
-        n_blob_bytes: of what was sent as the body.
+        way: "blob q5", "picture:webp@24 q50" or "device alone".
+        why: why this way.
+        provisional: whether the device answered because the server did not: ask again later.
+        quality: of the blob; None where none was sent.
+        n_body_bytes: of what was sent as the body.
         n_bytes_up, n_bytes_down: on the wire, with headers; see `codec.link.http.Response`.
-        stages_ms: milliseconds of `encode` on the device; `link`; and, as the server says, `queue`
-            and `run`. Together they are the time from the picture to the answer.
+        stages_ms: milliseconds of `device` and `link`, and, as the server says, of `queue` and
+            `run`. Together they are the time from the picture to the answer.
     """
 
     answer: Any
-    quality: int
-    n_blob_bytes: int
+    way: str
+    why: str
+    provisional: bool
+    quality: int | None
+    n_body_bytes: int
     n_bytes_up: int
     n_bytes_down: int
     stages_ms: dict[str, float]
 
 
 class SplitClient:
-    """Encodes pictures here and has a server answer. One thread at a time.
-
-    The first call opens a session, so that later blobs have 3 bytes fewer; where the server has
-    forgotten it, another one is opened.
+    """Has a server answer about pictures, each by the way that suits the link. One thread at a
+    time.
 
     Args:
         url: of the server.
         codec: a bundle's folder; a codec's name or folder, which takes torch; or an encoder, a
             `Device` or `DeviceEncoder`.
         token: of this device.
+        deadline_ms: when an answer has to be there; None for as soon as it can be.
+        ways: that there are, by what is asked (classify, caption, answer). None for those of the
+            sweep in the codec's folder; where there is none, every picture goes as a blob.
+        alone: what the device makes of a picture by itself: a list of labels as the server gives
+            them. It is a way of its own, and answers where the server does not.
         timeout_s: seconds until a reply must be there.
 
     Raises:
-        FileNotFoundError, ValueError: the codec cannot be loaded, or the address is none.
+        FileNotFoundError, ValueError: the codec or its sweep cannot be loaded, or the address is
+            none.
     """
 
     def __init__(
@@ -68,17 +79,27 @@ class SplitClient:
         url: str,
         codec: str | os.PathLike[str] | Taking,
         token: str | None = None,
+        deadline_ms: float | None = None,
+        *,
+        ways: Mapping[str, Sequence[Way]] | None = None,
+        alone: Callable[[Any], Any] | None = None,
         timeout_s: float = 30.0,
     ) -> None:
-        self.connection = Connection(url, token, timeout_s)
         self.encoder = codec if isinstance(codec, Taking) else open_encoder(codec)
         self._short = DeviceSession(self.encoder)
-        self._session: dict[str, Any] | None = None
+        self.session = LinkSession(Connection(url, token, timeout_s), self.encoder.fingerprint)
+        if ways is None:
+            own: Any = getattr(self.encoder, "codec", None)
+            folder = None if own is None else getattr(own, "folder", None)
+            found = {} if folder is None else swept_ways(Path(folder), own.config.name, bool(alone))
+            ways = found
+        self._alone = alone
+        self._choosing = {verb: Choosing(some, deadline_ms) for verb, some in ways.items()}
 
     def __call__(
         self,
         image: Any,
-        questions: str | Sequence[str] | None = None,
+        questions: str | Sequence[str] = (),
         *,
         quality: int | None = None,
         max_bytes: int | None = None,
@@ -89,120 +110,106 @@ class SplitClient:
         Args:
             image: a picture, as `Device` takes it.
             questions: for a codec that answers questions.
-            quality, max_bytes: as `DeviceSession` takes them.
+            quality, max_bytes: of a blob, as `DeviceSession` takes them; then no way is chosen.
             sequence: a number that this device never uses for another request: if the reply is
                 lost, the same call gets it again, and nothing is run twice.
 
         Raises:
             FileNotFoundError, ValueError: the picture is none; the server lacks the codec, refuses,
-                or does not reply in time. The message says why.
+                or does not reply in time, and the device cannot answer. The message says why.
         """
-        start = time.perf_counter()
-        blob = self._short(image, quality, max_bytes=max_bytes)
-        encode_ms = 1000 * (time.perf_counter() - start)
-        asked = [questions] if isinstance(questions, str) else questions
-        headers = {"Content-Type": BLOB_TYPE}
-        if asked is not None:
-            headers["Question"] = ",".join(quote(one, safe="") for one in asked)
+        asked = [questions] if isinstance(questions, str) else list(questions)
+        headers = question_header(asked)
         if sequence is not None:
             headers["Sequence"] = str(sequence)
-        reply = self._ask(blob, headers, asked is not None)
-        said = _said(reply)
-        link_ms = reply.latency_ms - sum(said.values())
-        value = _value(reply)
-        kind = next(key for key in ("labels", "caption", "answers") if key in value)
-        return Answer(
-            value[kind],
-            value["quality"],
-            len(blob),
-            reply.n_bytes_up,
-            reply.n_bytes_down,
-            {"encode": encode_ms, "link": link_ms} | said,
-        )
-
-    def path(self, questions: bool) -> str:
-        """Where the server answers questions, or classifies or captions. Errors as a call."""
-        session = self._opened(False)
-        verb = "answer" if questions else _verb(session["tasks"])
-        return f"/v1/{quote(session['codec'])}/{verb}"
+        try:
+            choosing = self._choosing.get(self.session.verb(bool(asked)))
+        except ValueError as error:
+            return self._provisional(image, asked, error)
+        if choosing is None or quality is not None or max_bytes is not None:
+            return self._blob(image, headers, bool(asked), quality, max_bytes, None, ASKED_FOR)
+        choice = choosing.next(time.monotonic())
+        name = choice.way.name
+        if name == ALONE:
+            return self._by_itself(image, choice.why, False, choosing)
+        try:
+            if name.startswith("blob q"):
+                chosen = int(name.removeprefix("blob q"))
+                return self._blob(image, headers, bool(asked), chosen, None, choosing, choice.why)
+            return self._picture(image, headers, bool(asked), name, choosing, choice.why)
+        except ValueError as error:
+            choosing.failed(time.monotonic())
+            return self._provisional(image, asked, error)
 
     def close(self) -> None:
         """Close the connection."""
-        self.connection.close()
+        self.session.connection.close()
 
-    def _ask(self, blob: bytes, headers: dict[str, str], questions: bool) -> Response:
-        """The server's reply to a shortened blob, in a session that it knows."""
-        for again in (False, True):
-            session = self._opened(again)
-            own = headers | {"Session": session["session"]}
-            reply = self.connection.post(self.path(questions), blob, own)
-            if reply.status != NO_SESSION:
-                break
-        return reply
+    def _blob(
+        self,
+        image: Any,
+        headers: dict[str, str],
+        questions: bool,
+        quality: int | None,
+        max_bytes: int | None,
+        choosing: Choosing | None,
+        why: str,
+    ) -> Answer:
+        start = time.perf_counter()
+        blob = self._short(image, quality, max_bytes=max_bytes)
+        device_ms = 1000 * (time.perf_counter() - start)
+        reply = self.session.ask_short(blob, headers, questions)
+        name = f"blob q{blob[0] & 15}"
+        return _answer(reply, name, len(blob), device_ms, choosing, why)
 
-    def _opened(self, anew: bool) -> dict[str, Any]:
-        """The session; opened where there is none."""
-        if self._session is None or anew:
-            body = json.dumps({"fingerprint": self.encoder.fingerprint.hex()}).encode()
-            headers = {"Content-Type": "application/json"}
-            self._session = _value(self.connection.post("/v1/sessions", body, headers))
-        return self._session
+    def _picture(
+        self,
+        image: Any,
+        headers: dict[str, str],
+        questions: bool,
+        name: str,
+        choosing: Choosing,
+        why: str,
+    ) -> Answer:
+        start = time.perf_counter()
+        file, kind = as_picture_file(image, preprocess_of(self.encoder), name)
+        device_ms = 1000 * (time.perf_counter() - start)
+        reply = self.session.ask_picture(file, kind, headers, questions)
+        return _answer(reply, name, len(file), device_ms, choosing, why)
 
+    def _by_itself(
+        self, image: Any, why: str, provisional: bool, choosing: Choosing | None
+    ) -> Answer:
+        assert self._alone is not None
+        start = time.perf_counter()
+        answer = self._alone(image)
+        device_ms = 1000 * (time.perf_counter() - start)
+        if choosing is not None:
+            choosing.alone(device_ms)
+        return Answer(answer, ALONE, why, provisional, None, 0, 0, 0, {"device": device_ms})
 
-def open_encoder(codec: str | os.PathLike[str]) -> Taking:
-    """A bundle's folder -> its encoder, without torch; a codec's name or folder -> its `Device`.
-
-    Raises:
-        FileNotFoundError, ValueError: there is none, or it is not whole.
-    """
-    if os.path.isfile(os.path.join(codec, "manifest.json")) and not os.path.isfile(
-        os.path.join(codec, "codec.safetensors")
-    ):
-        return DeviceEncoder(os.fspath(codec))
-    try:
-        from codec import Device
-    except ImportError as error:
-        raise ValueError(
-            f"{codec} is no bundle's folder, and {error.name} is missing, which loading a codec "
-            "takes: export a bundle of it"
-        ) from error
-    return Device.from_pretrained(codec)
-
-
-def _verb(tasks: Sequence[str]) -> str:
-    """What is asked where there are no questions."""
-    for verb in ("classify", "caption"):
-        if verb in tasks:
-            return verb
-    raise ValueError("the codec only answers questions: ask one")
-
-
-def _value(reply: Response) -> dict[str, Any]:
-    """The JSON of a reply.
-
-    Raises:
-        ValueError: the server refused; or this is no reply of such a server.
-    """
-    try:
-        value = json.loads(reply.body)
-    except ValueError as error:
-        raise ValueError(f"the server answered {reply.status}, and no JSON") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"the server answered {reply.status}, and no object")
-    if reply.status >= 400:
-        known = ", ".join(str(one.get("name")) for one in value.get("codecs", []))
-        rest = f"; it has {known}" if known else ""
-        raise ValueError(f"the server answered {reply.status}: {value.get('detail')}{rest}")
-    return value
+    def _provisional(self, image: Any, asked: Sequence[str], error: ValueError) -> Answer:
+        """The device's own answer where the server has none; without one, the error."""
+        if self._alone is None or asked:
+            raise error
+        return self._by_itself(image, f"the server did not answer: {error}", True, None)
 
 
-def _said(reply: Response) -> dict[str, float]:
-    """Milliseconds by stage, as the header Server-Timing says them."""
-    found = {}
-    for part in reply.headers.get("server-timing", "").split(","):
-        name, _, duration = part.strip().partition(";dur=")
-        try:
-            found[name] = float(duration)
-        except ValueError:
-            continue
-    return found
+def _answer(
+    reply: Response,
+    way: str,
+    n_body_bytes: int,
+    device_ms: float,
+    choosing: Choosing | None,
+    why: str,
+) -> Answer:
+    """What a reply says, and what it took."""
+    value, at_server = value_of(reply), server_ms(reply)
+    link_ms = max(reply.latency_ms - sum(at_server.values()), 0.0)
+    up, down = reply.n_bytes_up, reply.n_bytes_down
+    if choosing is not None:
+        spent = Spent(n_body_bytes, up, down, device_ms, link_ms, sum(at_server.values()))
+        choosing.sent(way, spent, time.monotonic())
+    stages = {"device": device_ms, "link": link_ms} | at_server
+    quality = value["quality"]
+    return Answer(answer_in(value), way, why, False, quality, n_body_bytes, up, down, stages)

@@ -11,11 +11,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from codec.device.sources import pictures_in
-from codec.link.client import BLOB_TYPE, SplitClient
+from codec.link.client import SplitClient
 from codec.link.queue import Outbox, QueueFull
+from codec.link.session import BLOB_TYPE, question_header
 
 STATE_FILE = ".codec-watch.sqlite"
 MAX_BYTES, MAX_REPLIES = 1 << 28, 100_000
@@ -94,9 +94,9 @@ class Watch:
         while (item := self.outbox.next()) is not None:
             headers = dict(item.headers)
             name = headers.pop("Name")
-            path = self._client.path("Question" in headers)
+            path = self._client.session.path("Question" in headers)
             own = {"Sequence": str(item.sequence), "Device": self.outbox.device_id}
-            reply = self._client.connection.post(path, item.body, headers | own)
+            reply = self._client.session.connection.post(path, item.body, headers | own)
             if reply.status in RETRIED:
                 raise ValueError(f"the server answered {reply.status}")
             self.outbox.done(item.sequence, reply.body)
@@ -115,6 +115,5 @@ class Watch:
         if name in self.outbox:
             return
         headers = {"Name": path.name, "Content-Type": BLOB_TYPE}
-        if self._questions:
-            headers["Question"] = ",".join(quote(one, safe="") for one in self._questions)
+        headers |= question_header(self._questions)
         self.outbox.put(self._client.encoder(path), headers, name)

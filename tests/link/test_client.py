@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ import uvicorn
 from PIL import Image
 
 from codec.link.client import SplitClient
+from codec.link.policy import Way
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
 from codec.serve.app import create_app
@@ -58,9 +61,9 @@ def test_a_picture_gets_the_label_that_the_library_gives(
         best = Server(tiny_codec)(blob)[0]
         assert found.answer[0]["label"] == best.label
         assert found.quality == 1
-        assert found.n_blob_bytes == len(blob) - 3, "in a session"
-        assert found.n_bytes_up > found.n_blob_bytes + 50, "headers are counted"
-        assert set(found.stages_ms) == {"encode", "link", "queue", "run"}
+        assert found.n_body_bytes == len(blob) - 3, "in a session"
+        assert found.n_bytes_up > found.n_body_bytes + 50, "headers are counted"
+        assert set(found.stages_ms) == {"device", "link", "queue", "run"}
         assert min(found.stages_ms.values()) >= 0
 
 
@@ -79,6 +82,77 @@ def test_captions_and_answers_come_over_the_link(
     assert one.answer == answers.answer[:1]
 
 
+WAYS = {
+    "classify": [
+        Way("blob q0", 260, 400, device_ms=1, server_ms=1, score=60.0),
+        Way("blob q2", 280, 400, device_ms=1, server_ms=1, score=70.0),
+        Way("picture:webp@24 q50", 900, 400, device_ms=1, server_ms=1, score=80.0),
+    ]
+}
+
+
+def test_the_best_way_by_the_deadline_is_taken_and_says_why(
+    tiny_codec: FeatureCodec, picture: Picture
+) -> None:
+    with serving(tiny_codec) as url:
+        client = SplitClient(url, Device(tiny_codec), deadline_ms=5000, ways=WAYS)
+        best = client(picture(1))
+        client.close()
+        asked = client(picture(1), quality=0)
+        slow = SplitClient(url, Device(tiny_codec), deadline_ms=5000, ways=WAYS)
+        for _ in range(20):  # 280 bytes took 2.8 s before: no picture comes by then
+            link = slow._choosing["classify"].link
+            link.add(280, 400, 2.8, time.monotonic())
+        careful = slow(picture(1))
+        slow.close()
+    assert (best.way, best.quality) == ("picture:webp@24 q50", None)
+    assert "the best score, 80.00" in best.why
+    assert best.n_body_bytes < best.n_bytes_up
+    assert (asked.way, asked.why) == ("blob q0", "as asked for")
+    assert careful.way == "blob q2"
+    assert "answer by 5000 ms" in careful.why
+
+
+def test_ways_are_those_of_the_sweep_beside_the_codec(
+    tiny_codec_folder: Path, tiny_codec: FeatureCodec, picture: Picture, tmp_path: Path
+) -> None:
+    folder = tmp_path / "swept"
+    shutil.copytree(tiny_codec_folder, folder)
+    base = {"task": "image-classification", "encode_ms": 1.0, "decode_ms": 1.0}
+    rows = [
+        base
+        | {"codec": tiny_codec.config.name, "quality": q, "score": 70.0 + q}
+        | {"bytes_mean": 20.0 + q, "bytes_p50": 20.0 + q, "bytes_p95": 22.0 + q}
+        for q in tiny_codec.qualities
+    ]
+    (folder / "sweep.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with serving(tiny_codec) as url:
+        client = SplitClient(url, folder)
+        found = client(picture(1))
+        client.close()
+    assert found.way == f"blob q{tiny_codec.qualities[-1]}"
+    assert "the best score" in found.why
+
+
+def test_the_device_answers_by_itself_where_the_server_does_not(
+    tiny_codec: FeatureCodec, picture: Picture
+) -> None:
+    own = [{"label": "cat", "score": 0.5}]
+    client = SplitClient("http://127.0.0.1:1", Device(tiny_codec), alone=lambda _image: own)
+    found = client(picture(1))
+    assert (found.answer, found.way, found.provisional) == (own, "device alone", True)
+    assert "did not answer: no reply" in found.why
+    assert found.n_bytes_up == 0
+    with pytest.raises(ValueError, match="no reply"):
+        client(picture(1), "how many ?")
+    with serving(tiny_codec) as url:
+        ways = {"classify": [*WAYS["classify"], Way("device alone", 0, 0, 1, 0, score=90.0)]}
+        client = SplitClient(url, Device(tiny_codec), ways=ways, alone=lambda _image: own)
+        chosen = client(picture(1))
+        client.close()
+    assert (chosen.way, chosen.provisional) == ("device alone", False)
+
+
 def test_a_server_that_forgot_the_session_gets_another_one(
     tiny_codec: FeatureCodec, picture: Picture
 ) -> None:
@@ -86,7 +160,7 @@ def test_a_server_that_forgot_the_session_gets_another_one(
         client = SplitClient(first, Device(tiny_codec))
         before = client(picture(1))
     with serving(tiny_codec) as second:
-        client.connection = SplitClient(second, Device(tiny_codec)).connection
+        client.session.connection = SplitClient(second, Device(tiny_codec)).session.connection
         assert client(picture(1)).answer == before.answer
         client.close()
 

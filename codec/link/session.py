@@ -1,0 +1,119 @@
+"""body -> reply within a session: which codec the server has, under which path it answers, and what
+its replies say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from codec.link.http import Connection, Response
+
+BLOB_TYPE = "application/octet-stream"
+_NO_SESSION = 404
+
+
+class LinkSession:
+    """Requests about one codec over one connection. The session is opened by the first of them, and
+    anew where the server has forgotten it.
+
+    Args:
+        connection: to the server.
+        fingerprint: 32 bytes, of the device's codec.
+    """
+
+    def __init__(self, connection: Connection, fingerprint: bytes) -> None:
+        self.connection, self._fingerprint = connection, fingerprint
+        self._opened: dict[str, Any] | None = None
+
+    def verb(self, questions: bool) -> str:
+        """What is asked of the server: answer, or else classify or caption.
+
+        Raises:
+            ValueError: the server lacks the codec; or there are no questions, and it does neither.
+        """
+        tasks = self._open(False)["tasks"]
+        verb = next((one for one in ("classify", "caption") if one in tasks), None)
+        if questions or verb is None:
+            if not questions:
+                raise ValueError("the codec only answers questions: ask one")
+            return "answer"
+        return verb
+
+    def path(self, questions: bool) -> str:
+        """Where the server does that. Errors as `verb`."""
+        verb = self.verb(questions)
+        return f"/v1/{quote(self._open(False)['codec'])}/{verb}"
+
+    def ask_short(self, blob: bytes, headers: dict[str, str], questions: bool) -> Response:
+        """The reply to a shortened blob. Errors as `verb` and `Connection.post`."""
+        for again in (False, True):
+            session = {"Session": self._open(again)["session"], "Content-Type": BLOB_TYPE}
+            reply = self.connection.post(self.path(questions), blob, headers | session)
+            if reply.status != _NO_SESSION:
+                break
+        return reply
+
+    def ask_picture(
+        self, file: bytes, kind: str, headers: dict[str, str], questions: bool
+    ) -> Response:
+        """The reply to a picture file of a media type. Errors likewise."""
+        return self.connection.post(self.path(questions), file, headers | {"Content-Type": kind})
+
+    def _open(self, anew: bool) -> dict[str, Any]:
+        if self._opened is None or anew:
+            body = json.dumps({"fingerprint": self._fingerprint.hex()}).encode()
+            headers = {"Content-Type": "application/json"}
+            self._opened = value_of(self.connection.post("/v1/sessions", body, headers))
+        return self._opened
+
+
+def question_header(questions: Sequence[str]) -> dict[str, str]:
+    """The header that asks questions; none for none."""
+    asked = ",".join(quote(one, safe="") for one in questions)
+    return {"Question": asked} if questions else {}
+
+
+def value_of(reply: Response) -> dict[str, Any]:
+    """The JSON of a reply.
+
+    Raises:
+        ValueError: the server refused; or this is no reply of such a server.
+    """
+    try:
+        value = json.loads(reply.body)
+    except ValueError as error:
+        raise ValueError(f"the server answered {reply.status}, and no JSON") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"the server answered {reply.status}, and no object")
+    if reply.status >= 400:
+        known = ", ".join(str(one.get("name")) for one in value.get("codecs", []))
+        rest = f"; it has {known}" if known else ""
+        raise ValueError(f"the server answered {reply.status}: {value.get('detail')}{rest}")
+    return value
+
+
+def answer_in(value: dict[str, Any]) -> Any:
+    """The labels, the caption or the answers of a reply's JSON.
+
+    Raises:
+        ValueError: it has none of them.
+    """
+    for kind in ("labels", "caption", "answers"):
+        if kind in value:
+            return value[kind]
+    raise ValueError("the server's reply holds no answer")
+
+
+def server_ms(reply: Response) -> dict[str, float]:
+    """Milliseconds by stage, as the header Server-Timing says them."""
+    found = {}
+    for part in reply.headers.get("server-timing", "").split(","):
+        name, _, duration = part.strip().partition(";dur=")
+        try:
+            found[name] = float(duration)
+        except ValueError:
+            continue
+    return found
