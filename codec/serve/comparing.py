@@ -1,35 +1,61 @@
-"""a codec's sweep -> what a picture of the same score would have taken in the place of a blob."""
+"""a codec's sweep -> what to expect of it: bytes of pictures of the same score, and agreement.
+
+A sweep is the `sweep.jsonl` beside a shipped codec: what was measured of it on test data.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from codec.link.choosing import swept_ways
-from codec.link.ways import Stages
+from codec.link.choosing import TASKS, swept_ways
+from codec.link.ways import Stages, read_sweep
 from codec.serve.models import Served
 
 _log = logging.getLogger(__name__)
 
 
-def picture_bytes(served: Served) -> Mapping[tuple[str, int], float]:
-    """Mean bytes of a picture, by what is asked and the blob's quality: of the smallest WebP or
-    AVIF of the sweep beside the codec, at any size, with which the uncut model scores at least as
-    well as the codec does. Empty where there is no sweep; a quality that no picture reaches is
-    left out.
+@dataclass(frozen=True)
+class Expected:
+    """What the sweep says of a codec; nothing where it has none.
+
+    Attributes:
+        picture_bytes: by what is asked and a blob's quality: mean bytes of the smallest WebP or
+            AVIF, at any size, with which the uncut model scores at least as well as the codec;
+            where none does, of the smallest of those that score best.
+        agreement: by what is asked: percent of answers that are the uncut model's, at the codec's
+            default quality.
     """
-    found: dict[tuple[str, int], float] = {}
-    around = Stages().request_bytes  # which `swept_ways` has added
+
+    picture_bytes: Mapping[tuple[str, int], float] = field(default_factory=dict)
+    agreement: Mapping[str, float] = field(default_factory=dict)
+
+
+def expected_of(served: Served) -> Expected:
+    """What the sweep beside a codec says. One that cannot be read is logged, and says nothing."""
+    folder = Path(served.codec.folder)
     try:
-        swept = swept_ways(Path(served.codec.folder), served.name, alone=False)
+        swept = swept_ways(folder, served.name, alone=False)
+        rows = read_sweep(folder / "sweep.jsonl") if swept else {}
     except ValueError as error:
-        _log.warning("%s: nothing is compared with pictures: %s", served.name, error)
-        return found
+        _log.warning("%s: nothing is known of what to expect: %s", served.name, error)
+        return Expected()
+    sizes: dict[tuple[str, int], float] = {}
+    around = Stages().request_bytes  # which `swept_ways` has added
     for verb, ways in swept.items():
         pictures = [way for way in ways if way.name.startswith("picture:")]
+        best = max((way.score for way in pictures), default=0.0)
         for way in ways:
-            good = [one.n_bytes_up - around for one in pictures if one.score >= way.score]
+            good = [p.n_bytes_up - around for p in pictures if p.score >= min(way.score, best)]
             if way.name.startswith("blob q") and good:
-                found[verb, int(way.name.removeprefix("blob q"))] = min(good)
-    return found
+                sizes[verb, int(way.name.removeprefix("blob q"))] = min(good)
+    quality = served.codec.config.default_quality
+    agreement = {
+        verb: float(row["agreement"])
+        for verb, task in TASKS.items()
+        for row in rows.get(task, ())
+        if (row["codec"], row.get("quality")) == (served.name, quality) and "agreement" in row
+    }
+    return Expected(sizes, agreement)

@@ -36,7 +36,9 @@ class Metrics:
             *("codec", "kind"),
         )
         self._shadow = self._counter(
-            "shadow", "Answers of the codec, held against the uncut model's", "codec", "outcome"
+            "shadow",
+            "Answers of the codec, held against the uncut model's",
+            *("codec", "task", "outcome"),
         )
         self._shadow_bytes = self._counter(
             "shadow_bytes", "Bytes of the pictures and blobs of these checks", "codec", "kind"
@@ -77,9 +79,9 @@ class Metrics:
         self._compared.labels(codec, "blob").inc(n_blob_bytes)
         self._compared.labels(codec, "picture").inc(n_picture_bytes)
 
-    def shadow(self, codec: str, outcome: str, n_answers: int = 1) -> None:
+    def shadow(self, codec: str, task: str, outcome: str, n_answers: int = 1) -> None:
         """Answers of a shadow check: agreed, differed, failed, or left_out."""
-        self._shadow.labels(codec, outcome).inc(n_answers)
+        self._shadow.labels(codec, task, outcome).inc(n_answers)
 
     def shadow_bytes(self, codec: str, n_blob_bytes: int, n_picture_bytes: int) -> None:
         """The bytes of the two that a shadow check compares."""

@@ -32,12 +32,6 @@ WAY_NAMES = {
     "kept": "kept blob, asked again",
     "alone": "device alone, as it says",
 }
-STAGE_NAMES = {
-    "queue": "waiting for the model",
-    "run": "model",
-    "around": "around: body, picture, reply",
-    "whole": "whole request",
-}
 
 
 def page(numbers: Numbers) -> str:
@@ -80,7 +74,7 @@ def page(numbers: Numbers) -> str:
 def summary(numbers: Numbers) -> str:
     """The figures at the top."""
     codecs = numbers.codecs
-    n_answers = sum(sum(one.ways.values()) for one in codecs)
+    n_answers = sum(one.n_answers for one in codecs)
     n_failed = sum(n for status, n in numbers.statuses.items() if status >= "500")
     n_refused = sum(numbers.statuses.values()) - n_failed
     median, p95, _ = numbers.whole_ms
@@ -100,11 +94,8 @@ def summary(numbers: Numbers) -> str:
         tiles.append(("HTTP up", size(up), f"{less} than with pictures"))
     elif up:
         tiles.append(("HTTP up", size(up), "no sweep to compare with"))
-    agreed, checked = (
-        sum(getattr(one, name) for one in codecs) for name in ("n_agreed", "n_checked")
-    )
-    if checked:
-        tiles.append(("Agreement", f"{agreed / checked:.1%}", f"of {checked:,} checked answers"))
+    if agreement := _agreement(codecs):
+        tiles.append(agreement)
     return '<dl class="tiles">' + "".join(_tile(*one) for one in tiles) + "</dl>"
 
 
@@ -112,11 +103,13 @@ def details(numbers: Numbers) -> str:
     """Everything else: a section for each codec, the errors, the devices."""
     window = duration(numbers.window_s)
     parts = [_codec(one, window) for one in numbers.codecs]
+    last = []
     if numbers.statuses:
         rows = [(f"{s} {HTTPStatus(int(s)).phrase}", f"{n:,}") for s, n in numbers.statuses.items()]
-        parts.append(_section("Errors", _table(("status", "replies"), rows)))
+        last.append(_section("Errors", _table(("status", "replies"), rows)))
     if numbers.devices:
-        parts.append(_section("Devices", _devices(numbers)))
+        last.append(_section("Devices", _devices(numbers)))
+    parts.append(f'<div class="last">{"".join(last)}</div>')
     up = f"Up {duration(numbers.up_s)}. Counts are since the start, times of the last {window}."
     at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(numbers.at_s))
     return f'<p class="note">{up} {at}</p>' + "".join(parts)
@@ -126,9 +119,7 @@ def _codec(one: CodecNumbers, window: str) -> str:
     tasks = [(task or "other", *(f"{n:,}" for n in counts)) for task, counts in one.tasks.items()]
     n_ways = max(sum(one.ways.values()), 1)
     ways = [(WAY_NAMES[way], f"{n:,}", f"{n / n_ways:.0%}") for way, n in one.ways.items() if n]
-    stages = [
-        (STAGE_NAMES[stage], *(ms(value) for value in one.stages_ms[stage])) for stage in STAGES
-    ]
+    stages = [(stage, *(ms(value) for value in one.stages_ms[stage])) for stage in STAGES]
     tables = [
         _titled("Requests", _table(("asked", "answered", "refused", "failed"), tasks)),
         _titled("Ways", _table(("way", "answers", "share"), ways)),
@@ -136,8 +127,10 @@ def _codec(one: CodecNumbers, window: str) -> str:
         _titled(f"Time, last {window}", _table(("stage", "50%", "95%", "99%"), stages)),
     ]
     if one.shadow:
-        tables.append(_titled("Shadow check", _table(("answers", ""), _shadow_rows(one))))
-    name, fingerprint = one.facts
+        tables.append(
+            _titled("Shadow check", _table(("asked", "the same", "expected"), _shadow_rows(one)))
+        )
+    name, fingerprint, _ = one.facts
     head = f'<p class="note">fingerprint <code>{escape(fingerprint)}</code></p>'
     return _section(name, head + '<div class="tables">' + "".join(tables) + "</div>")
 
@@ -149,7 +142,7 @@ def _byte_rows(one: CodecNumbers) -> Iterable[tuple[str, str]]:
         yield "a picture that came, mean", size(one.body.picture)
     if one.compared.picture:
         share = one.compared.blob / one.compared.picture
-        yield "blobs, of pictures of the same score", f"{share:.1%}"
+        yield "blob / picture of the same score", f"{share:.1%}"
     if one.http_up:
         yield "HTTP up", size(one.http_up)
     if one.compared.picture:
@@ -158,21 +151,39 @@ def _byte_rows(one: CodecNumbers) -> Iterable[tuple[str, str]]:
         yield "HTTP down", size(one.http_down)
 
 
-def _shadow_rows(one: CodecNumbers) -> Iterable[tuple[str, str]]:
-    if one.n_checked:
-        yield "the uncut model's", f"{one.n_agreed:,} of {one.n_checked:,}"
+def _shadow_rows(one: CodecNumbers) -> Iterable[tuple[str, str, str]]:
+    for task in one.shadow:
+        agreed, checked = one.checked(task)
+        wanted = one.facts.agreement.get(task)
+        shown = f"{agreed / checked:.1%} of {checked:,}" if checked else "-"
+        yield task, shown, "-" if wanted is None else f"{wanted:.1f}%"
     for outcome, name in (("left_out", "left out: busy"), ("failed", "failed")):
-        if one.shadow.get(outcome):
-            yield name, f"{one.shadow[outcome]:,}"
+        if n := sum(found.get(outcome, 0) for found in one.shadow.values()):
+            yield name, f"{n:,}", ""
     if one.shadow_bytes != Pair(0, 0):
         share = one.shadow_bytes.blob / one.shadow_bytes.picture
-        yield "blobs, of the pictures that came", f"{share:.2%}"
+        yield "blob / picture that came", f"{share:.1%}", ""
+
+
+def _agreement(codecs: Sequence[CodecNumbers]) -> tuple[str, str, str] | None:
+    """The figure at the top: the agreement of all checked answers, and what the sweeps expect of
+    the same mixture; a caption agrees far more rarely than a label.
+    """
+    checks = [(one, task, *one.checked(task)) for one in codecs for task in one.shadow]
+    n_checked = sum(n for *_, n in checks)
+    if not n_checked:
+        return None
+    known = all(task in one.facts.agreement for one, task, _, n in checks if n)
+    wanted = sum(n * one.facts.agreement.get(task, 0) for one, task, _, n in checks) / n_checked
+    more = f"{wanted:.1f}% expected, " if known else ""
+    share = sum(agreed for *_, agreed, _ in checks) / n_checked
+    return "Agreement", f"{share:.1%}", f"{more}{n_checked:,} checked"
 
 
 def _devices(numbers: Numbers) -> str:
     rows, airtime = [], any(seen.budget_s is not None for _, seen in numbers.devices)
     for name, seen in numbers.devices:
-        ago = duration(max(numbers.at_s - seen.last_s, 0.0))
+        ago = duration(int(max(numbers.at_s - seen.last_s, 0.0)))
         left = (_airtime(seen, numbers.at_s),) if airtime else ()
         rows.append((name, f"{ago} ago", f"{seen.n_requests:,}", *left))
     head = ("device", "last seen", "requests", *(("airtime left today",) if airtime else ()))

@@ -54,7 +54,7 @@ class Shadow:
         if self._draw() >= self._share:
             return
         if self._running is not None and not self._running.done():
-            self._metrics.shadow(served.name, "left_out")
+            self._metrics.shadow(served.name, job.verb, "left_out")
             return
         self._running = asyncio.create_task(self._check(served, job, picture, reply))
 
@@ -69,17 +69,17 @@ class Shadow:
         try:
             blob = await asyncio.to_thread(Device(served.codec), picture)
             if not await self._idle(name):
-                self._metrics.shadow(name, "left_out")
+                self._metrics.shadow(name, job.verb, "left_out")
                 return
             asked = Job(job.verb, blob, questions=job.questions, top_k=1)
             found = (await self._queues[name].run(asked)).value
             same = agrees(TASKS[job.verb], _answers(found), _answers(reply))
         except Exception as error:  # a check must not hurt the server; it is counted
             _log.warning("a shadow check of %s failed: %s", name, type(error).__name__)
-            self._metrics.shadow(name, "failed")
+            self._metrics.shadow(name, job.verb, "failed")
             return
-        self._metrics.shadow(name, "agreed", sum(same))
-        self._metrics.shadow(name, "differed", len(same) - sum(same))
+        self._metrics.shadow(name, job.verb, "agreed", sum(same))
+        self._metrics.shadow(name, job.verb, "differed", len(same) - sum(same))
         self._metrics.shadow_bytes(name, len(blob), len(picture))
 
     async def _idle(self, name: str) -> bool:

@@ -11,7 +11,7 @@ from fastapi import Depends, Header, Request
 
 from codec.coding.container import BitstreamError, restore
 from codec.serve.batching import Batcher, Done, QueueFullError
-from codec.serve.comparing import picture_bytes
+from codec.serve.comparing import expected_of
 from codec.serve.kept import Kept
 from codec.serve.metrics import Metrics
 from codec.serve.models import Job, Served
@@ -63,10 +63,13 @@ class State:
         self.sessions: Kept[str] = Kept(limits.sessions, limits.sessions, limits.kept_s)
         for name, queue in self.queues.items():
             self.metrics.watch_queue(name, queue)
-        facts = [Facts(**one) for one in self.fingerprints()]
+        self._expected = {name: expected_of(served) for name, served in self.codecs.items()}
+        facts = [
+            Facts(**one, agreement=self._expected[one["name"]].agreement)
+            for one in self.fingerprints()
+        ]
         self.status = Status(self.metrics, facts, limits)
         self.shadow = Shadow(limits.shadow, self.queues, self.metrics)
-        self._pictures = {name: picture_bytes(served) for name, served in self.codecs.items()}
 
     def served(self, name: str) -> Served:
         """The codec of a path.
@@ -125,7 +128,8 @@ class State:
         self.metrics.done(served.name, done, way)
         if way == "picture" and body is not None:
             self.shadow.answered(served, job, body, done.value)
-        n_bytes = self._pictures[served.name].get((job.verb, done.value["quality"]))
+        pictures = self._expected[served.name].picture_bytes
+        n_bytes = pictures.get((job.verb, done.value["quality"]))
         if way == "blob" and body is not None and n_bytes is not None:
             self.metrics.compared(served.name, len(body), n_bytes)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,10 +28,11 @@ SHARES = (0.5, 0.95, 0.99)
 
 
 class Facts(NamedTuple):
-    """What a codec is."""
+    """What a codec is, and the agreement in percent that is expected of it, by what is asked."""
 
     name: str
     fingerprint: str
+    agreement: Mapping[str, float]
 
 
 class Point(NamedTuple):
@@ -64,7 +65,7 @@ class CodecNumbers:
         http_up, http_down: bytes of HTTP, of all requests about it.
         compared: bytes of blobs, and of pictures of the same score.
         stages_ms: percentiles `SHARES` by `STAGES`, of the last quarter of an hour.
-        shadow: answers of shadow checks by outcome.
+        shadow: answers of shadow checks by what is asked and outcome.
         shadow_bytes: bytes of what they compared.
         n_waiting, oldest_s: of its queue.
     """
@@ -77,7 +78,7 @@ class CodecNumbers:
     http_down: int
     compared: Pair
     stages_ms: dict[str, tuple[float | None, ...]]
-    shadow: dict[str, int]
+    shadow: dict[str, dict[str, int]]
     shadow_bytes: Pair
     n_waiting: int
     oldest_s: float
@@ -88,14 +89,15 @@ class CodecNumbers:
         return self.http_up - self.compared.blob + self.compared.picture
 
     @property
-    def n_agreed(self) -> int:
-        """Checked answers that are the uncut model's."""
-        return self.shadow.get("agreed", 0)
+    def n_answers(self) -> int:
+        """Answers that the server gave."""
+        return sum(n for way, n in self.ways.items() if way != "alone")
 
-    @property
-    def n_checked(self) -> int:
-        """Answers that were checked."""
-        return self.n_agreed + self.shadow.get("differed", 0)
+    def checked(self, task: str) -> tuple[int, int]:
+        """Checked answers that are the uncut model's, and all checked ones."""
+        found = self.shadow.get(task, {})
+        n_agreed = found.get("agreed", 0)
+        return n_agreed, n_agreed + found.get("differed", 0)
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,8 @@ class Status:
         """All that the page shows, as it is now."""
         now = self._metrics.read(time.monotonic())
         recent = now.since(self._kept[0])
-        n_recent = sum(recent.by("way", "taskcodec_ways_total").values())
+        ways = recent.by("way", "taskcodec_ways_total")
+        n_recent = sum(n for way, n in ways.items() if way != "alone")
         statuses = now.by("status", "taskcodec_requests_total")
         return Numbers(
             at_s=self._clock(),
@@ -203,7 +206,11 @@ def _codec(facts: Facts, now: Reading, recent: Reading) -> CodecNumbers:
     counted = now.by("kind", "taskcodec_body_bytes_count", **own)
     body = [sums.get(kind, 0.0) / max(counted.get(kind, 0.0), 1.0) for kind in Pair._fields]
     http = now.by("direction", "taskcodec_http_bytes_total", **own)
-    outcomes = now.by("outcome", "taskcodec_shadow_total", **own)
+    shadow = "taskcodec_shadow_total"
+    outcomes = {
+        task: {o: int(n) for o, n in now.by("outcome", shadow, task=task, **own).items()}
+        for task in now.by("task", shadow, **own)
+    }
     return CodecNumbers(
         facts=facts,
         tasks=tasks,
@@ -213,7 +220,7 @@ def _codec(facts: Facts, now: Reading, recent: Reading) -> CodecNumbers:
         http_down=int(http.get("down", 0)),
         compared=_pair(now, "taskcodec_compared_bytes_total", facts.name),
         stages_ms={stage: _percentiles_ms(recent, stage=stage, **own) for stage in STAGES},
-        shadow={outcome: int(n) for outcome, n in outcomes.items()},
+        shadow=outcomes,
         shadow_bytes=_pair(now, "taskcodec_shadow_bytes_total", facts.name),
         n_waiting=int(now.total("taskcodec_waiting", **own)),
         oldest_s=now.total("taskcodec_oldest_waiting_seconds", **own),

@@ -23,7 +23,7 @@ def duration(seconds: float) -> str:
     """A duration in its largest unit: "12 s", "5 min", "3 h", "2 days"."""
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms" if seconds else "0 s"
-    for unit, length, most in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 172_800)):
+    for unit, length, most in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
         if seconds < most:
             return f"{int(seconds / length)} {unit}"
     return f"{int(seconds / 86_400)} days"

@@ -27,7 +27,7 @@
     const options = {
       width: holder.clientWidth, height: 180, series: [{value: "{HH}:{mm}:{ss}"}, ...lines],
       axes: [{...axis, space: 70, values: (_, ticks) => ticks.map(
-        t => new Date(1000 * t).toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", second: "2-digit"}))},
+        t => new Date(1000 * t).toLocaleTimeString([], {hourCycle: "h23"}))},
         {...axis, size: 56}],
       scales: {y: {range: (_, low, high) => [0, (high || 1) * 1.1]}},
       cursor: {drag: {x: false, y: false}},
@@ -42,7 +42,11 @@
       charts.forEach(one => one.destroy());
       charts = [chart("rates", ["blobs", "pictures"], 1), chart("times", ["median", "95%"], 1)];
     }
-    columns().forEach((data, i) => charts[i].setData(data));
+    columns().forEach((data, i) => {
+      charts[i].setData(data);
+      const latest = {idx: points.length - 1};
+      setTimeout(() => charts[i].cursor.idx == null && charts[i].setLegend(latest));
+    });
   }
 
   function told(event) {
