@@ -55,7 +55,7 @@ class Events:
     async def listen(self, first: Callable[[], str], life_s: float) -> AsyncIterator[str]:
         """Parts of a stream, until its time is over or the server stops."""
         end_s = time.monotonic() + life_s
-        yield "retry: 2000\n\n" + _event(first())
+        yield "retry: 2000\n\n" + _event(await asyncio.to_thread(first))
         while not self._closed and (left_s := end_s - time.monotonic()) > 0:
             news = self._news
             with contextlib.suppress(asyncio.TimeoutError):

@@ -64,7 +64,7 @@ def page(numbers: Numbers) -> str:
 <figure><figcaption>Milliseconds a request</figcaption><div id="times"></div></figure>
 </section>
 <main id="details">{details(numbers)}</main>
-<footer><a href="docs">API</a> <a href="metrics">Prometheus</a>
+<footer><a href="openapi.json">API</a> <a href="metrics">Prometheus</a>
 <a href="{_address("grafana.json")}" download>Grafana dashboard</a></footer>
 </body>
 </html>

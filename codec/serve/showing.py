@@ -30,7 +30,7 @@ HEADERS = {
 
 
 @router.get("/")
-async def show(state: Shared, _visitor: Visitor) -> HTMLResponse:
+def show(state: Shared, _visitor: Visitor) -> HTMLResponse:
     """The page."""
     text = page.page(state.status.numbers())
     return HTMLResponse(text, headers=HEADERS | {"Cache-Control": "no-store"})
@@ -40,7 +40,7 @@ async def show(state: Shared, _visitor: Visitor) -> HTMLResponse:
 async def events(state: Shared, _visitor: Visitor) -> EventStream:
     """All points of the charts, and then each new one, with the page's numbers."""
     status = state.status
-    return status.events.stream(lambda: news(status, list(status.points), True))
+    return status.events.stream(lambda: news(status, list(status.points), all_of_them=True))
 
 
 @router.get("/static/{name}")
@@ -56,9 +56,10 @@ async def tell(status: Status, every_s: float = EVERY_S) -> None:
     """Take a point of the charts every few seconds, and tell those who listen; until cancelled."""
     while True:
         await asyncio.sleep(every_s)
-        point = status.sample()
+        point = await asyncio.to_thread(status.sample)
         if status.events.n_listeners:
-            status.events.publish(news(status, [point], False))
+            text = await asyncio.to_thread(news, status, [point], False)
+            status.events.publish(text)
 
 
 def news(status: Status, points: list[Point], all_of_them: bool) -> str:
@@ -67,7 +68,7 @@ def news(status: Status, points: list[Point], all_of_them: bool) -> str:
     Args:
         all_of_them: whether the points take the place of those that the page has.
     """
-    numbers = status.numbers()
+    numbers = status.numbers(at_last_sample=not all_of_them)
     parts = {"summary": page.summary(numbers), "details": page.details(numbers)}
     return json.dumps({"parts": parts, "points": points, "all": all_of_them})
 

@@ -174,9 +174,9 @@ class Status:
         self.points.append(point)
         return point
 
-    def numbers(self) -> Numbers:
-        """All that the page shows, as it is now."""
-        now = self._metrics.read(time.monotonic())
+    def numbers(self, at_last_sample: bool = False) -> Numbers:
+        """All that the page shows, as it is now, or as it was at the last sample."""
+        now = self._last if at_last_sample else self._metrics.read(time.monotonic())
         recent = now.since(self._kept[0])
         ways = recent.by("way", "taskcodec_ways_total")
         n_recent = sum(n for way, n in ways.items() if way != "alone")
@@ -233,5 +233,5 @@ def _pair(reading: Reading, name: str, codec: str) -> Pair:
 
 
 def _percentiles_ms(reading: Reading, **labels: str) -> tuple[float | None, ...]:
-    found = [reading.percentile(share, "taskcodec_stage_seconds", **labels) for share in SHARES]
+    found = reading.percentiles(SHARES, "taskcodec_stage_seconds", **labels)
     return tuple(None if one is None else round(1000 * one, 3) for one in found)

@@ -25,15 +25,15 @@ def test_percentiles_are_linear_within_a_bucket() -> None:
     registry = CollectorRegistry()
     times = Histogram("took", "", ["stage"], buckets=(1, 2, 4), registry=registry)
     empty = Reading.of(registry.collect(), 0.0)
-    assert empty.percentile(0.5, "took", stage="run") is None
+    assert empty.percentiles((0.5, 0.9), "took", stage="run") == (None, None)
     for value in (0.5, 1.5, 1.5, 3.0):
         times.labels("run").observe(value)
     times.labels("queue").observe(100.0)
     reading = Reading.of(registry.collect(), 5.0)
     # by hand: rank 2 of 4; one lies below 1, three below 2: half of the way from 1 to 2
-    assert reading.percentile(0.5, "took", stage="run") == pytest.approx(1.5)
-    assert reading.percentile(1.0, "took", stage="run") == pytest.approx(4.0)
-    assert reading.percentile(0.99, "took", stage="queue") == 4.0, "where the open bucket begins"
+    assert reading.percentiles((0.5, 1.0), "took", stage="run") == pytest.approx((1.5, 4.0))
+    (open_bucket,) = reading.percentiles((0.99,), "took", stage="queue")
+    assert open_bucket == 4.0, "where the open bucket begins"
 
 
 def test_what_came_since_is_the_difference() -> None:
