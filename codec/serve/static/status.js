@@ -26,7 +26,7 @@
     }));
     const options = {
       width: holder.clientWidth, height: 180, series: [{value: "{HH}:{mm}:{ss}"}, ...lines],
-      axes: [{...axis, space: 70, values: (_, ticks) => ticks.map(
+      axes: [{...axis, space: 60, values: (_, ticks) => ticks.map(
         t => new Date(1000 * t).toLocaleTimeString([], {hourCycle: "h23"}))},
         {...axis, size: 56}],
       scales: {y: {range: (_, low, high) => [0, (high || 1) * 1.1]}},
