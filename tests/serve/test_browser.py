@@ -49,7 +49,7 @@ def test_a_browser_runs_the_script_and_breaks_no_rule(
     port, picture = server.servers[0].sockets[0].getsockname()[1], tmp_path / "page.png"
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     command += ["--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += [f"--window-size=500,1500", f"--screenshot={picture}"]
+    command += ["--window-size=500,1500", f"--screenshot={picture}"]
     done = subprocess.run(
         [*command, f"http://127.0.0.1:{port}/"], capture_output=True, text=True, timeout=60
     )
