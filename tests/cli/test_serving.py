@@ -80,7 +80,6 @@ def test_a_served_codec_answers_on_its_port_until_it_is_stopped(
         (("tiny", "--tls-cert", "no.pem", "--tls-key", "no.pem"), "there is no file no.pem"),
         (("tiny", "--token-file", "no-tokens"), "no-tokens"),
         (("nothing-of-this-name",), "nothing-of-this-name"),
-        (("tiny", "--shadow", "1.5"), "--shadow"),
     ],
 )
 def test_what_cannot_be_served_is_one_line(
