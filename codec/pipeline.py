@@ -20,7 +20,7 @@ from codec.model import FeatureCodec
 from codec.model.encoding import FeatureEncoder
 from codec.model.hub import Hub
 from codec.model.loading import load_encoder, on_device
-from codec.model.opened import check_pairs
+from codec.model.opened import check_questions
 from codec.model.reading import ONE, Reader
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS
 from codec.tasks.labels import Label
@@ -224,5 +224,5 @@ class Server(Reader):
             return self.ask(blobs, lambda opened, _: opened.answer(questions, **limits))
         many = list(blobs)
         if many:
-            check_pairs(len(many), len(questions))
+            check_questions(len(many), len(questions))
         return self.ask(many, lambda opened, some: opened.answer(questions[some], **limits))

@@ -199,7 +199,7 @@ class Opened:
         one = isinstance(questions, str) or not isinstance(questions, Sequence)
         asked: Any = [questions] if one else questions
         ids = [text.question_ids(tail, tokenizer, question) for question in asked]
-        check_pairs(len(ids) if self.single or one else len(self), len(ids))
+        check_questions(len(ids) if self.single or one else len(self), len(ids))
         n = max(len(self), len(ids))
         states = self.states.expand(n, -1, -1)
         ids *= n // len(ids)
@@ -211,7 +211,7 @@ class Opened:
         return answers[0] if self.single and one else answers
 
 
-def check_pairs(n_blobs: int, n_questions: int) -> None:
+def check_questions(n_blobs: int, n_questions: int) -> None:
     """
     Raises:
         ValueError: there are no questions, or not as many as blobs.
