@@ -18,6 +18,7 @@ import codec
 from codec.cli import (
     benching,
     bundles,
+    cells,
     decoding,
     demo,
     encoding,
@@ -90,6 +91,7 @@ for _verb in (
     decoding.decode,
     decoding.truncate,
     linking.link,
+    cells.cell,
     serving.serve,
     sending.send,
     sending.watch,
