@@ -110,7 +110,7 @@ def compared(
 
 
 def setting_for(trace: Trace, n_bytes: float) -> Setting:
-    """Requests of so many bytes that do not overlap and take at most half a minute, or are three."""
+    """Requests of so many bytes that do not overlap: for half a minute at most, or three."""
     every_s = max(0.25, 1.3 * (n_bytes / trace.mean_rate + 0.2))
     n = int(min(max(LONGEST_RUN_S / every_s, FEWEST_REQUESTS), MOST_REQUESTS))
     return Setting(n, every_s, timeout_s=max(60.0, 4 * every_s))
