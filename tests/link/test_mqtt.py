@@ -115,7 +115,7 @@ def test_captions_answers_and_problems_come_over_the_broker(
         caption, answers = client(picture(1)), client(picture(1), asked)
         client.close()
         foreign = SplitClient(broker.url(), Device(tiny_codec))
-        with pytest.raises(ValueError, match="404: .* it has tiny-blip"):
+        with pytest.raises(ValueError, match=r"404: .* it has tiny-blip"):
             foreign(picture(1))
         foreign.close()
     blob, server = Device(tiny_blip_codec)(picture(1)), Server(tiny_blip_codec)
@@ -254,37 +254,39 @@ def test_nothing_is_lost_and_each_is_answered_once_over_a_broker_that_is_killed(
     outbox = Outbox(tmp_path / "outbox")
     for blob in blobs:
         outbox.put(blob)
-    with mosquitto(tmp_path / "broker") as broker:
-        with on_broker(broker.url("server"), tiny_codec, state=tmp_path / "replies") as state:
-            connection = MqttConnection(broker.url("cam-1"), timeout_s=2)
-            stop = threading.Event()
+    with (
+        mosquitto(tmp_path / "broker") as broker,
+        on_broker(broker.url("server"), tiny_codec, state=tmp_path / "replies") as state,
+    ):
+        connection = MqttConnection(broker.url("cam-1"), timeout_s=2)
+        stop = threading.Event()
 
-            def kills() -> None:
-                for _ in range(3):
-                    stop.wait(0.4)
-                    broker.kill()
-                    stop.wait(0.1)
-                    broker.start()
-                stop.set()
+        def kills() -> None:
+            for _ in range(3):
+                stop.wait(0.4)
+                broker.kill()
+                stop.wait(0.1)
+                broker.start()
+            stop.set()
 
-            killer = threading.Thread(target=kills)
-            killer.start()
-            answered = []
-            deadline = time.monotonic() + 120
-            while (item := outbox.next()) is not None:
-                assert time.monotonic() < deadline
-                headers = {"Sequence": str(item.sequence), "Device": outbox.device_id}
-                try:
-                    reply = connection.post("/v1/tiny/classify", item.body, headers)
-                except ValueError:
-                    continue
-                assert reply.status == 200, reply.body
-                outbox.done(item.sequence, reply.body)
-                answered.append(item.sequence)
-            killer.join(30)
-            connection.close()
-            ran = state.metrics.read(0.0).total("taskcodec_ways_total")
-            assert len(state.replies) == len(blobs)
+        killer = threading.Thread(target=kills)
+        killer.start()
+        answered = []
+        deadline = time.monotonic() + 120
+        while (item := outbox.next()) is not None:
+            assert time.monotonic() < deadline
+            headers = {"Sequence": str(item.sequence), "Device": outbox.device_id}
+            try:
+                reply = connection.post("/v1/tiny/classify", item.body, headers)
+            except ValueError:
+                continue
+            assert reply.status == 200, reply.body
+            outbox.done(item.sequence, reply.body)
+            answered.append(item.sequence)
+        killer.join(30)
+        connection.close()
+        ran = state.metrics.read(0.0).total("taskcodec_ways_total")
+        assert len(state.replies) == len(blobs)
     assert answered == list(range(len(blobs)))
     assert ran == len(blobs), "each was run once, however often it came"
 
