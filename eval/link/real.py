@@ -26,10 +26,10 @@ from codec.link.replay import Setting, replay
 from codec.link.traces import SYNTHETIC, Trace, fixed, trace_of
 from codec.link.ways import Measured, Stages
 from codec.model import checkpoint
-from codec.show.console import failed
 from eval.link.asking import Asked
 from eval.link.namespaces import FRAME_BYTES, Namespaces
 from eval.link.processes import ROUND_TRIP_MS, Processes
+from codec.show.console import failed
 
 LONGEST_RUN_S, MOST_REQUESTS, FEWEST_REQUESTS = 30.0, 30, 3
 POLICY = "policy"
@@ -110,7 +110,7 @@ def compared(
 
 
 def setting_for(trace: Trace, n_bytes: float) -> Setting:
-    """Requests of so many bytes that do not overlap: for half a minute at most, or three."""
+    """Requests of so many bytes that do not overlap and take at most 30 s, or are three."""
     every_s = max(0.25, 1.3 * (n_bytes / trace.mean_rate + 0.2))
     n = int(min(max(LONGEST_RUN_S / every_s, FEWEST_REQUESTS), MOST_REQUESTS))
     return Setting(n, every_s, timeout_s=max(60.0, 4 * every_s))
@@ -120,7 +120,7 @@ def run_all(
     processes: Processes, traces: Sequence[Trace], ways: Sequence[str]
 ) -> Iterator[Compared]:
     """Every trace by every way, and by the client's own choice."""
-    calm = Setting(12, 0.1)
+    calm = Setting(12, 1.0)  # as far apart as over a link, so that the machine rests as long
     known: dict[str, tuple[float, float]] = {}
     for way in ways:
         alone = processes.ask(None, [way], calm)
