@@ -26,10 +26,10 @@ from codec.link.replay import Setting, replay
 from codec.link.traces import SYNTHETIC, Trace, fixed, trace_of
 from codec.link.ways import Measured, Stages
 from codec.model import checkpoint
+from codec.show.console import failed
 from eval.link.asking import Asked
 from eval.link.namespaces import FRAME_BYTES, Namespaces
 from eval.link.processes import ROUND_TRIP_MS, Processes
-from codec.show.console import failed
 
 LONGEST_RUN_S, MOST_REQUESTS, FEWEST_REQUESTS = 30.0, 30, 3
 POLICY = "policy"
