@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 import select
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -28,8 +29,7 @@ FIRST_WAIT_S, MAX_WAIT_S = 0.1, 5.0
 HANDSHAKE_S = 10.0
 """The longest that each part of TLS's handshake is waited for."""
 _NOBODY, _REFUSED = 16, 128
-"""Reason codes of a PUBACK: nobody subscribes; and the first that refuses (MQTT 5.0, sec. 3.4.2).
-"""
+"""Reasons of a PUBACK: nobody subscribes; the first that refuses (MQTT 5.0, sec. 3.4.2.1)."""
 _AROUND_BYTES = 9
 """Of a PUBLISH with its PUBACK, where the system does not count: types, lengths, packet ids."""
 
@@ -167,6 +167,7 @@ class MqttConnection:
             client.connect(broker.host, broker.port, KEEPALIVE_S, clean_start=True)
         except OSError as error:  # TLS's errors are some of them
             raise _LostError(str(error) or type(error).__name__) from error
+        client.socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._client = client
         self._wait(lambda: self._subscribed, deadline)
 

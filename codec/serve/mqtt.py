@@ -173,6 +173,7 @@ class Listener:
             properties=asked,
             keepalive=KEEPALIVE_S,
             queue_type=_Incoming,
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
             tls_context=ssl.create_default_context() if broker.tls else None,
         )
         client.pending_calls_threshold = 2 * self._settings.inflight

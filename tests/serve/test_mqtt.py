@@ -53,6 +53,10 @@ def uplink(network: str, frame: bytes, counter: int = 12, port: int = 1, **more:
     return json.dumps(said).encode()
 
 
+def counter_of(answer: Any) -> int:
+    return int(json.loads(answer.payload)["counter"])
+
+
 def ask(client: Client, topic: str, body: bytes, retain: bool = False, **headers: str) -> Any:
     """The reply to a request: its properties and its JSON."""
     n_seen = len(client.seen)
@@ -220,43 +224,38 @@ def test_what_came_to_a_server_that_is_killed_is_answered_after_its_restart(
     picture: Picture,
     tmp_path: Path,
 ) -> None:
-    frames = [to_frame(Device(tiny_codec)(picture(n)), tiny_codec.fingerprint) for n in range(30)]
+    frames = [to_frame(Device(tiny_codec)(picture(n)), tiny_codec.fingerprint) for n in range(100)]
     client = Client(broker, "codec/v1/uplink/+/+/answer")
     command = [sys.executable, "-m", "codec.cli", "serve", str(tiny_codec_folder), "--port", "0"]
     command += ["--mqtt", broker.url("server"), "--uplink-codec", "tiny"]
     command += ["--state", str(tmp_path / "state")]
 
-    def serve() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    def numbered(counter: int) -> bytes:
+        at = f"2026-11-27T10:00:00.{counter:03}Z"
+        return uplink(THINGS_STACK, frames[counter], counter, received_at=at)
 
-    first = serve()
-    try:
-        deadline = time.monotonic() + 90
-        while "codec-serve-" not in (broker.folder / "log").read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        time.sleep(1)  # it subscribes
-        for counter, frame in enumerate(frames):
-            said = uplink(
-                THINGS_STACK, frame, counter, received_at=f"2026-11-27T10:00:{counter:02}Z"
-            )
-            client.publish(TOPICS[THINGS_STACK], said)
-        client.until(lambda: len(client.seen) >= 3)
-    finally:
-        first.send_signal(signal.SIGKILL)
-        first.wait(20)
-    n_before = len(client.seen)
-    second = serve()
-    try:
-        counters = lambda: [json.loads(one.payload)["counter"] for one in client.seen]  # noqa: E731
-        client.until(lambda: set(counters()) == set(range(len(frames))), 120)
-    finally:
-        second.send_signal(signal.SIGINT)
-        second.wait(30)
+    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}) as first:
+        try:
+            deadline = time.monotonic() + 240
+            while not client.seen:  # until it has subscribed
+                assert time.monotonic() < deadline
+                client.publish(TOPICS[THINGS_STACK], numbered(0))
+                time.sleep(0.2)
+            for counter in range(1, len(frames)):
+                client.publish(TOPICS[THINGS_STACK], numbered(counter))
+            client.until(lambda: len(client.seen) >= 3)
+        finally:
+            first.send_signal(signal.SIGKILL)
+    n_before = len({counter_of(one) for one in client.seen})
+    rules, state = [Rule(None, "tiny", "classify", None)], tmp_path / "state"
+    with on_broker(broker.url("server"), tiny_codec, rules=rules, state=state):
+        client.until(
+            lambda: {counter_of(one) for one in client.seen} == set(range(len(frames))), 120
+        )
     assert n_before < len(frames), "it was killed in the midst of them"
     by_counter: dict[int, set[bytes]] = {}
     for one in client.seen:
-        by_counter.setdefault(json.loads(one.payload)["counter"], set()).add(one.payload)
+        by_counter.setdefault(counter_of(one), set()).add(one.payload)
     assert all(len(same) == 1 for same in by_counter.values()), "each has one answer"
     client.close()
 
