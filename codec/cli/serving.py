@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -33,9 +33,8 @@ def serve(
     """
     silence_libraries()
     try:
-        import uvicorn
-
         from codec.serve.app import OPEN, create_app
+        from codec.serve.running import run
     except ImportError as error:
         raise ValueError(f"{error.name} is missing: pip install 'task-codec[serve]'") from error
     from codec.pipeline import Server
@@ -56,21 +55,11 @@ def serve(
         for name in names:
             codecs.append(Served(Server.from_pretrained(name, device=device), pictures))
             step()
-    tls: dict[str, Any] = {}
+    kept = None if state is None else Replies(state)
+    tls: dict[str, str] = {}
     if tls_cert is not None and tls_key is not None:
         tls = {"ssl_certfile": str(tls_cert), "ssl_keyfile": str(tls_key)}
-    uvicorn.run(
-        create_app(codecs, tokens, replies=None if state is None else Replies(state)),
-        host=host,
-        port=port,
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        timeout_keep_alive=75,
-        limit_concurrency=1024,
-        h11_max_incomplete_event_size=1 << 16,
-        **tls,
-    )
+    run(create_app(codecs, tokens, replies=kept), host, port, **tls)
 
 
 def _is_own(host: str) -> bool:

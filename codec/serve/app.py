@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import codec
 from codec.serve import asking, keeping, problems, watching
@@ -70,18 +71,31 @@ def create_app(
     )
     app.state.server = state
     problems.install(app)
-
-    @app.middleware("http")
-    async def counted(
-        request: Request, go_on: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        response = await go_on(request)
-        path: dict[str, Any] = request.path_params
-        name, verb = path.get("codec", ""), path.get("verb", "")
-        if name in state.codecs:  # of other names strangers could make any number
-            state.metrics.replied(name, verb, response.status_code)
-        return response
+    app.add_middleware(Counting, state=state)
 
     for part in (keeping, asking, watching):
         app.include_router(part.router)
     return app
+
+
+class Counting:
+    """An ASGI middleware that counts the replies of each codec.
+
+    FastAPI's own kind would start a task group for each request.
+    """
+
+    def __init__(self, app: ASGIApp, state: State) -> None:
+        self._app, self._state = app, state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and count what is replied."""
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                path: dict[str, Any] = scope.get("path_params", {})
+                name, verb = path.get("codec", ""), path.get("verb", "")
+                if name in self._state.codecs:  # of other names strangers could make any number
+                    self._state.metrics.replied(name, verb, message["status"])
+            await send(message)
+
+        await self._app(scope, receive, counted if scope["type"] == "http" else send)

@@ -14,32 +14,29 @@ from codec.coding.container import BitstreamError
 from codec.serve.batching import Done
 from codec.serve.bodies import (
     BLOB_TYPE,
+    JSON_TYPE,
     PICTURE_TYPES,
     content_type,
     digest_of,
     questions_in,
     read_body,
+    read_json,
 )
 from codec.serve.models import Job, Served
 from codec.serve.problems import ProblemError
 from codec.serve.replies import MAX_SEQUENCE
-from codec.serve.shapes import PROBLEMS, Batch, BatchReply, Reply, Verb
+from codec.serve.shapes import PROBLEMS, TIMING, Batch, BatchReply, Reply, Verb, body_of
 from codec.serve.state import Caller, Key, Shared, State
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
-JSON_TYPE = "application/json"
-_BODIES = {
-    "requestBody": {
-        "content": {
-            kind: {"schema": {"type": "string", "format": "binary"}}
-            for kind in (BLOB_TYPE, *PICTURE_TYPES)
-        }
-    }
-}
 
-
-@router.post("/{codec}/{verb}", response_model=Reply, openapi_extra=_BODIES)
+@router.post(
+    "/{codec}/{verb}",
+    response_model=Reply,
+    responses={200: TIMING},
+    openapi_extra=body_of(BLOB_TYPE, *PICTURE_TYPES, required=False),
+)
 async def ask(
     codec: str,
     verb: Verb,
@@ -88,12 +85,18 @@ async def ask(
     return Response(reply, media_type=JSON_TYPE, headers={"Server-Timing": timing(done)})
 
 
-@router.post("/{codec}/batch/{verb}", response_model=BatchReply, response_model_exclude_unset=True)
+@router.post(
+    "/{codec}/batch/{verb}",
+    response_model=BatchReply,
+    response_model_exclude_unset=True,
+    openapi_extra=body_of(JSON_TYPE, model=Batch),
+)
 async def ask_many(
-    codec: str, verb: Verb, asked: Batch, state: Shared, device: Caller
+    codec: str, verb: Verb, request: Request, state: Shared, device: Caller
 ) -> dict[str, Any]:
     """Answer several blobs; each has its own answer or its own problem."""
     served = _serves(state, codec, verb)
+    asked = await read_json(request, Batch, state.limits.batch_bytes, state.limits.body_s)
     questions = asked.questions if verb == "answer" else []
     if verb == "answer" and len(questions) not in (1, len(asked.blobs)):
         raise ProblemError(400, "questions: give one, or one for each blob")

@@ -6,21 +6,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 
-from codec.serve.bodies import BLOB_TYPE, content_type, read_body
+from codec.serve.bodies import BLOB_TYPE, JSON_TYPE, content_type, read_body, read_json
 from codec.serve.problems import ProblemError
-from codec.serve.shapes import PROBLEMS, KeptReply, SessionReply, SessionRequest
+from codec.serve.shapes import PROBLEMS, KeptReply, SessionReply, SessionRequest, body_of
 from codec.serve.state import Caller, Shared
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
-_BODY = {
-    "requestBody": {"content": {BLOB_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-}
 
-
-@router.post("/sessions", status_code=201)
-async def open_session(asked: SessionRequest, state: Shared, device: Caller) -> SessionReply:
+@router.post("/sessions", status_code=201, openapi_extra=body_of(JSON_TYPE, model=SessionRequest))
+async def open_session(request: Request, state: Shared, device: Caller) -> SessionReply:
     """Agree on a codec once: later blobs carry a header of 3 bytes."""
+    limits = state.limits
+    asked = await read_json(request, SessionRequest, limits.blob_bytes, limits.body_s)
     for name, served in state.codecs.items():
         if served.codec.fingerprint.hex() == asked.fingerprint:
             session = state.sessions.put(device, name, 1)
@@ -29,7 +27,7 @@ async def open_session(asked: SessionRequest, state: Shared, device: Caller) -> 
     raise ProblemError(404, detail, codecs=state.fingerprints())
 
 
-@router.post("/{codec}/blobs", status_code=201, openapi_extra=_BODY)
+@router.post("/{codec}/blobs", status_code=201, openapi_extra=body_of(BLOB_TYPE))
 async def keep_blob(
     codec: str,
     request: Request,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
 
 from codec.coding.container import BitstreamError, restore
 from codec.serve.batching import Batcher, Done, QueueFullError
@@ -140,16 +141,20 @@ def state_of(request: Request) -> State:
     return state
 
 
+BEARER = HTTPBearer(auto_error=False, description="A line of --token-file; none without it")
+
+
 def device_of(
+    request: Request,
     state: Annotated[State, Depends(state_of)],
-    authorization: Annotated[str | None, Header()] = None,
+    _for_openapi: Annotated[object, Security(BEARER)],
 ) -> str:
     """The device that a request comes from.
 
     Raises:
         ProblemError: 401, it has no token of this server's.
     """
-    device = state.tokens.device(authorization)
+    device = state.tokens.device(request.headers.get("authorization"))
     if device is None:
         raise ProblemError(401, "a bearer token of this server is needed")
     return device
