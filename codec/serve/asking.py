@@ -25,7 +25,7 @@ from codec.serve.bodies import (
 from codec.serve.models import Job, Served
 from codec.serve.problems import ProblemError
 from codec.serve.replies import MAX_SEQUENCE
-from codec.serve.shapes import PROBLEMS, TIMING, Batch, BatchReply, Reply, Verb, body_of
+from codec.serve.shapes import PROBLEMS, TIMING, Asked, Batch, BatchReply, CodecName, Reply, body_of
 from codec.serve.state import Caller, Key, Shared, State
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
@@ -38,14 +38,14 @@ router = APIRouter(prefix="/v1", responses=PROBLEMS)
     openapi_extra=body_of(BLOB_TYPE, *PICTURE_TYPES, required=False),
 )
 async def ask(
-    codec: str,
-    verb: Verb,
+    codec: CodecName,
+    verb: Asked,
     request: Request,
     state: Shared,
     device: Caller,
-    keep: bool = False,
+    keep: Annotated[bool, Query(description="Keep the blob; the reply has its id")] = False,
     blob: Annotated[str | None, Query(description="Id of a kept blob; no body then")] = None,
-    top_k: Annotated[int, Query(ge=1, le=1000)] = 5,
+    top_k: Annotated[int, Query(ge=1, le=1000, description="How many labels")] = 5,
     sequence: Annotated[
         int | None, Header(ge=0, lt=MAX_SEQUENCE, description="The same again: the same reply")
     ] = None,
@@ -92,7 +92,7 @@ async def ask(
     openapi_extra=body_of(JSON_TYPE, model=Batch),
 )
 async def ask_many(
-    codec: str, verb: Verb, request: Request, state: Shared, device: Caller
+    codec: CodecName, verb: Asked, request: Request, state: Shared, device: Caller
 ) -> dict[str, Any]:
     """Answer several blobs; each has its own answer or its own problem."""
     served = _serves(state, codec, verb)

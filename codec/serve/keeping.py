@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 
 from codec.serve.bodies import BLOB_TYPE, JSON_TYPE, content_type, read_body, read_json
 from codec.serve.problems import ProblemError
-from codec.serve.shapes import PROBLEMS, KeptReply, SessionReply, SessionRequest, body_of
+from codec.serve.shapes import PROBLEMS, CodecName, KeptReply, SessionReply, SessionRequest, body_of
 from codec.serve.state import Caller, Shared
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
@@ -29,7 +29,7 @@ async def open_session(request: Request, state: Shared, device: Caller) -> Sessi
 
 @router.post("/{codec}/blobs", status_code=201, openapi_extra=body_of(BLOB_TYPE))
 async def keep_blob(
-    codec: str,
+    codec: CodecName,
     request: Request,
     state: Shared,
     device: Caller,
@@ -46,7 +46,12 @@ async def keep_blob(
 
 
 @router.delete("/{codec}/blobs/{name}", status_code=204)
-async def forget_blob(codec: str, name: str, state: Shared, device: Caller) -> Response:
+async def forget_blob(
+    codec: CodecName,
+    name: Annotated[str, Path(description="Id of a kept blob")],
+    state: Shared,
+    device: Caller,
+) -> Response:
     """Forget a blob."""
     state.served(codec)
     if not state.blobs.remove(device, name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Any
 
+from fastapi import Path
 from pydantic import BaseModel, Field
 
 from codec.serve.models import Verb
@@ -12,6 +13,10 @@ from codec.serve.problems import PROBLEM_TYPE
 
 Base64 = Annotated[str, Field(max_length=1 << 17, description="A blob in base64")]
 Question = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+CodecName = Annotated[str, Path(description="Name of a codec that is served")]
+Asked = Annotated[Verb, Path(description="What is asked; the codec says what it can")]
 
 
 class LabelScore(BaseModel):

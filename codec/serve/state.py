@@ -135,8 +135,10 @@ def _of_store(work: Callable[[], bytes | None]) -> bytes | None:
         raise busy(f"replies cannot be kept: {error}") from error
 
 
-def state_of(request: Request) -> State:
-    """The state of the application that a request came to."""
+async def state_of(request: Request) -> State:
+    """The state of the application that a request came to. A coroutine, as the next one: FastAPI
+    would run plain functions in a thread.
+    """
     state: State = request.app.state.server
     return state
 
@@ -144,7 +146,7 @@ def state_of(request: Request) -> State:
 BEARER = HTTPBearer(auto_error=False, description="A line of --token-file; none without it")
 
 
-def device_of(
+async def device_of(
     request: Request,
     state: Annotated[State, Depends(state_of)],
     _for_openapi: Annotated[object, Security(BEARER)],

@@ -52,6 +52,18 @@ def processor_s(pid: int) -> float:
     return sum(time.user + time.system for time in times)
 
 
+def hold(pid: int, held: bool) -> None:
+    """Stop a process and those that it started, or let them go on: who has no turn takes nothing,
+    also where it looks for work all the time.
+    """
+    first = psutil.Process(pid)
+    for one in (first, *first.children(recursive=True)):
+        if held:
+            one.suspend()
+        else:
+            one.resume()
+
+
 def run(args: argparse.Namespace) -> None:
     """The command's work.
 
@@ -80,12 +92,19 @@ def run(args: argparse.Namespace) -> None:
         }
         for title, _, _, requests, _ in kinds:  # what is made at the first request
             load(servers[title].port, requests, 4, 1.0)
+            hold(servers[title].pid, True)
         for _ in range(TURNS):
             for title, _, _, requests, _ in kinds:
-                before = processor_s(servers[title].pid)
-                found = load(servers[title].port, requests, args.clients, args.seconds)
-                turns[title].append(Turn(found, processor_s(servers[title].pid) - before))
-            alone.append(load(servers[kinds[1][0]].port, own, 1, args.seconds))
+                server = servers[title]
+                hold(server.pid, False)
+                before = processor_s(server.pid)
+                found = load(server.port, requests, args.clients, args.seconds)
+                turns[title].append(Turn(found, processor_s(server.pid) - before))
+                if title == kinds[1][0]:
+                    alone.append(load(server.port, own, 1, args.seconds))
+                hold(server.pid, True)
+        for server in servers.values():
+            hold(server.pid, False)
     said(args, turns, alone, coding_ms(args.codec, blobs))
 
 
