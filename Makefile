@@ -18,7 +18,7 @@ INSTALL = $(UV) pip install --quiet --python $(BIN)/python
 READY = true
 endif
 
-.PHONY: help setup demo test test-all versions pythons fuzz faults lint docs benchmark arm64 clean
+.PHONY: help setup demo test test-all versions pythons fuzz faults soak lint docs benchmark arm64 clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):[^#]*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -75,6 +75,11 @@ fuzz: $(STAMP) ## attack decoders and loaders, for 10 minutes or SECONDS=...
 faults: $(STAMP) ## kill devices and server until 10,000 requests are answered
 	rm -rf build/faults
 	$(BIN)/python -m tests.link.killing build/faults
+
+# A server and its clients on loopback: make soak MINUTES=12 shortens it.
+MINUTES ?= 30
+soak: $(STAMP) ## a server at 80% of the most it can do, for 30 minutes or MINUTES=...
+	$(BIN)/python -m eval.link.soak --minutes $(MINUTES)
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .

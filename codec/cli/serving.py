@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -85,22 +85,11 @@ def serve(
     listening = None
     if mqtt is not None:
         listening = _at_broker(mqtt, mqtt_password_file, uplink_codec or [], codecs, state)
-    tls: dict[str, Any] = {}
+    tls: dict[str, str] = {}
     if tls_cert is not None and tls_key is not None:
         tls = {"ssl_certfile": str(tls_cert), "ssl_keyfile": str(tls_key)}
     limits, replies = Limits(shadow=shadow), None if state is None else Replies(state)
-    run(
-        create_app(codecs, tokens, limits, replies, listening),
-        host=host,
-        port=port,
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        timeout_keep_alive=75,
-        limit_concurrency=1024,
-        h11_max_incomplete_event_size=1 << 16,
-        **tls,
-    )
+    run(create_app(codecs, tokens, limits, replies, listening), host, port, **tls)
 
 
 def _at_broker(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -12,29 +11,41 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from codec.coding.container import BitstreamError
 from codec.serve import shapes
 from codec.serve.answering import Asked, answer, most_bytes, served_for, timing
-from codec.serve.bodies import BLOB_TYPE, PICTURE_TYPES, content_type, read_body
+from codec.serve.bodies import (
+    BLOB_TYPE,
+    JSON_TYPE,
+    PICTURE_TYPES,
+    content_type,
+    read_body,
+    read_json,
+)
 from codec.serve.models import Job
 from codec.serve.problems import ProblemError
-from codec.serve.shapes import PROBLEMS, AskHeaders, AskQuery, Batch, BatchReply, Verb
+from codec.serve.shapes import (
+    PROBLEMS,
+    TIMING,
+    AskedVerb,
+    AskHeaders,
+    AskQuery,
+    Batch,
+    BatchReply,
+    CodecName,
+    body_of,
+)
 from codec.serve.state import Caller, Shared
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
-JSON_TYPE = "application/json"
-_BODIES = {
-    "requestBody": {
-        "content": {
-            kind: {"schema": {"type": "string", "format": "binary"}}
-            for kind in (BLOB_TYPE, *PICTURE_TYPES)
-        }
-    }
-}
 
-
-@router.post("/{codec}/{verb}", response_model=shapes.Reply, openapi_extra=_BODIES)
+@router.post(
+    "/{codec}/{verb}",
+    response_model=shapes.Reply,
+    responses={200: TIMING},
+    openapi_extra=body_of(BLOB_TYPE, *PICTURE_TYPES, required=False),
+)
 async def ask(
-    codec: str,
-    verb: Verb,
+    codec: CodecName,
+    verb: AskedVerb,
     request: Request,
     state: Shared,
     device: Caller,
@@ -55,12 +66,18 @@ async def ask(
     return Response(reply.body, media_type=JSON_TYPE, headers={"Server-Timing": timing(reply.done)})
 
 
-@router.post("/{codec}/batch/{verb}", response_model=BatchReply, response_model_exclude_unset=True)
+@router.post(
+    "/{codec}/batch/{verb}",
+    response_model=BatchReply,
+    response_model_exclude_unset=True,
+    openapi_extra=body_of(JSON_TYPE, model=Batch),
+)
 async def ask_many(
-    codec: str, verb: Verb, asked: Batch, state: Shared, device: Caller
+    codec: CodecName, verb: AskedVerb, request: Request, state: Shared, device: Caller
 ) -> dict[str, Any]:
     """Answer several blobs; each has its own answer or its own problem."""
     served = served_for(state, Asked(codec, verb, device, BLOB_TYPE, ""))
+    asked = await read_json(request, Batch, state.limits.batch_bytes, state.limits.body_s)
     questions = asked.questions if verb == "answer" else []
     if verb == "answer" and len(questions) not in (1, len(asked.blobs)):
         raise ProblemError(400, "questions: give one, or one for each blob")
@@ -71,7 +88,7 @@ async def ask_many(
         try:
             try:
                 blob = served.checked(base64.b64decode(asked.blobs[place], validate=True))
-            except (binascii.Error, BitstreamError) as error:
+            except (ValueError, BitstreamError) as error:  # not base64, not even ASCII
                 raise ProblemError(400, str(error)) from error
             job = Job(verb, blob, questions=own, top_k=asked.top_k)
             done = await state.run(codec, job)

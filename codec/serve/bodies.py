@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TypeVar
 from urllib.parse import unquote
 
 from fastapi import Request
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from codec.serve.problems import ProblemError
 
+Model = TypeVar("Model", bound=BaseModel)
+
+JSON_TYPE = "application/json"
 BLOB_TYPE = "application/octet-stream"
 PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/avif")
 
@@ -43,6 +48,24 @@ async def _read(request: Request, max_bytes: int) -> bytes:
         if len(body) > max_bytes:
             raise too_long(max_bytes)
     return bytes(body)
+
+
+async def read_json(request: Request, model: type[Model], max_bytes: int, max_s: float) -> Model:
+    """The whole body, which is JSON of a shape. Errors as `read_body`, and:
+
+    Raises:
+        ProblemError: 415, it is not said to be JSON; 422, it is none, or of another shape.
+    """
+    if content_type(request) != JSON_TYPE:
+        raise ProblemError(415, f"the body is {JSON_TYPE}")
+    body = await read_body(request, max_bytes, max_s)
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        # never the input itself
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in ("body", *first["loc"]))
+        raise ProblemError(422, f"{place}: {first['msg']}") from None
 
 
 def too_long(max_bytes: int) -> ProblemError:

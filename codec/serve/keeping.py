@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 
-from codec.serve.bodies import BLOB_TYPE, content_type, read_body
+from codec.serve.bodies import BLOB_TYPE, JSON_TYPE, content_type, read_body, read_json
 from codec.serve.problems import ProblemError
-from codec.serve.shapes import PROBLEMS, KeptReply, SessionReply, SessionRequest
-from codec.serve.state import Caller, Shared
+from codec.serve.shapes import PROBLEMS, CodecName, KeptReply, SessionReply, SessionRequest, body_of
+from codec.serve.state import Caller, Shared, State
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
-_BODY = {
-    "requestBody": {"content": {BLOB_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-}
 
-
-@router.post("/sessions", status_code=201)
-async def open_session(asked: SessionRequest, state: Shared, device: Caller) -> SessionReply:
+@router.post("/sessions", status_code=201, openapi_extra=body_of(JSON_TYPE, model=SessionRequest))
+async def open_session(request: Request, state: Shared, device: Caller) -> SessionReply:
     """Agree on a codec once: later blobs carry a header of 3 bytes."""
+    limits = state.limits
+    asked = await read_json(request, SessionRequest, limits.blob_bytes, limits.body_s)
+    return session_for(asked, state, device)
+
+
+def session_for(asked: SessionRequest, state: State, device: str) -> SessionReply:
+    """A new session of a device, for the codec of a fingerprint.
+
+    Raises:
+        ProblemError: 404, there is no such codec; the reply says which there are.
+    """
     for name, served in state.codecs.items():
         if served.codec.fingerprint.hex() == asked.fingerprint:
             session = state.sessions.put(device, name, 1)
@@ -29,9 +36,9 @@ async def open_session(asked: SessionRequest, state: Shared, device: Caller) -> 
     raise ProblemError(404, detail, codecs=state.fingerprints())
 
 
-@router.post("/{codec}/blobs", status_code=201, openapi_extra=_BODY)
+@router.post("/{codec}/blobs", status_code=201, openapi_extra=body_of(BLOB_TYPE))
 async def keep_blob(
-    codec: str,
+    codec: CodecName,
     request: Request,
     state: Shared,
     device: Caller,
@@ -48,7 +55,12 @@ async def keep_blob(
 
 
 @router.delete("/{codec}/blobs/{name}", status_code=204)
-async def forget_blob(codec: str, name: str, state: Shared, device: Caller) -> Response:
+async def forget_blob(
+    codec: CodecName,
+    name: Annotated[str, Path(description="Id of a kept blob")],
+    state: Shared,
+    device: Caller,
+) -> Response:
     """Forget a blob."""
     state.served(codec)
     if not state.blobs.remove(device, name):

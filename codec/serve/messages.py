@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from codec.link.broker import NO_USER, OPEN, PREFIX, SESSIONS, is_name, reply_topic
 from codec.link.properties import CONTENT_TYPE, PROBLEM_TYPE, read
 from codec.serve.answering import Asked, Reply, answer, timing
-from codec.serve.keeping import open_session
+from codec.serve.keeping import session_for
 from codec.serve.models import TASKS
 from codec.serve.problems import ProblemError
 from codec.serve.shapes import AskHeaders, AskQuery, SessionRequest
@@ -66,7 +66,7 @@ async def reply_to_message(state: State, message: Message) -> Letter:
         if device != NO_USER:
             state.status.devices.seen(who)
         if (codec, verb) == (SESSIONS, OPEN):
-            opened = await open_session(_parsed(SessionRequest, message.body), state, who)
+            opened = session_for(_parsed(SessionRequest, message.body), state, who)
             return Letter(topic, opened.model_dump_json().encode(), {}, said.correlation)
         if verb not in TASKS:
             raise ProblemError(404, f"what is asked is one of {', '.join(TASKS)}")

@@ -1,16 +1,103 @@
-"""application -> a server on a port, until it is stopped."""
+"""application -> a server that listens: uvicorn, with bounds on what a connection may take before
+the application sees a request.
+
+    connection --bounded head, bounded time--> request --> application
+
+uvicorn's own timeouts begin with the first reply. Here a connection that brings no whole head of a
+request in time is closed, also after the first one; and where there are too many connections, the
+one that has been idle longest makes room.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
+import json
 import socket
+import time
+from http import HTTPStatus
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-STOP_S = 15
-"""So long a server that stops waits for its replies."""
+from codec.serve.problems import PROBLEM_TYPE, ProblemError
+
+HEAD_BYTES = 1 << 16
+HEAD_S = 10.0
+IDLE_S = 75.0
+CONNECTIONS = 900
+"""Fewer than the 1,024 open files that a process mostly may have."""
+STOP_S = 30
+"""Requests that run when the server is told to end have so long."""
+
+
+class Connection(H11Protocol):
+    """A connection with bounds. h11 itself bounds the bytes of a head."""
+
+    def connection_made(self, transport: Any) -> None:
+        """It is open; where there are too many, the longest idle one is closed."""
+        super().connection_made(transport)
+        self._late: asyncio.TimerHandle | None = None
+        self._since_s = time.monotonic()
+        if len(self.connections) > CONNECTIONS:
+            idle = [one for one in self.connections if isinstance(one, Connection) and one._waits]
+            min(idle, key=lambda one: one._since_s, default=self)._end()
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: the head of a request, or more of its body."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is closed."""
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """A reply went out; from now on the connection is idle."""
+        self._since_s = time.monotonic()
+        super().on_response_complete()
+
+    @property
+    def _waits(self) -> bool:
+        """Whether no request of this connection is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _watch(self) -> None:
+        if not self._waits:
+            self._unwatch()
+        elif self._late is None:
+            self._late = self.loop.call_later(HEAD_S, self._end)
+
+    def _unwatch(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _end(self) -> None:
+        """Close it; whoever still sends hears why."""
+        self._refuse(ProblemError(408, f"no whole request came within {HEAD_S:g} seconds"))
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP/1.1."""
+        self._refuse(ProblemError(400, msg))
+
+    def _refuse(self, problem: ProblemError) -> None:
+        self._unwatch()
+        if self.transport.is_closing():
+            return
+        body = json.dumps(problem.members()).encode()
+        status = HTTPStatus(problem.status)
+        self.transport.write(
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {PROBLEM_TYPE}\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+            + body
+        )
+        self.transport.close()
 
 
 class Stopping(uvicorn.Server):
@@ -25,17 +112,34 @@ class Stopping(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run(app: FastAPI, **settings: Any) -> None:
-    """Serve an application until Ctrl-C or SIGTERM.
+def run(app: FastAPI, host: str, port: int, **tls: str) -> None:
+    """Serve until SIGINT or SIGTERM; requests that run then are still answered.
 
     Args:
-        app: of `codec.serve.app.create_app`.
-        settings: of `uvicorn.Config`.
+        app: the application.
+        host, port: where to listen; port 0 for any.
+        tls: `ssl_certfile` and `ssl_keyfile`.
 
     Raises:
         OSError: the server could not start; its log says why.
     """
-    server = Stopping(uvicorn.Config(app, timeout_graceful_shutdown=STOP_S, **settings))
+    gc.collect()
+    gc.freeze()  # models and libraries stay: a collection that walks over them takes half a second
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=Connection,
+        ws="none",
+        access_log=False,
+        log_level="error",
+        server_header=False,
+        timeout_keep_alive=int(IDLE_S),
+        timeout_graceful_shutdown=STOP_S,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        **tls,  # type: ignore[arg-type]
+    )
+    server = Stopping(config)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started:

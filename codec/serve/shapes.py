@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Annotated, Any
 
+from fastapi import Path
 from pydantic import BaseModel, Field
 
 from codec.link.session import MAX_ALONE
 from codec.serve.models import Verb
+from codec.serve.problems import PROBLEM_TYPE
 from codec.serve.replies import MAX_SEQUENCE
 
 Base64 = Annotated[str, Field(max_length=1 << 17, description="A blob in base64")]
@@ -40,6 +43,10 @@ class AskHeaders(BaseModel):
     )
 
 
+CodecName = Annotated[str, Path(description="Name of a codec that is served")]
+AskedVerb = Annotated[Verb, Path(description="What is asked; the codec says what it can")]
+
+
 class LabelScore(BaseModel):
     """A label and how probable it is."""
 
@@ -66,6 +73,9 @@ class ProblemReply(BaseModel):
     title: str
     status: int
     detail: str
+    codecs: list[dict[str, str]] | None = Field(
+        default=None, description="With 404: names and fingerprints of the codecs that are served"
+    )
 
 
 class Batch(BaseModel):
@@ -128,7 +138,36 @@ class CodecsReply(BaseModel):
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemReply, "content": {"application/problem+json": {}}}
-    for status in (400, 401, 404, 408, 409, 413, 415, 422, 503)
+    status: {
+        "description": HTTPStatus(status).phrase,
+        "content": {PROBLEM_TYPE: {"schema": ProblemReply.model_json_schema()}},
+        "headers": {
+            name: {"description": what, "schema": {"type": "string"}}
+            for of, name, what in (
+                (401, "WWW-Authenticate", "Bearer"),
+                (503, "Retry-After", "Seconds until there may be room"),
+            )
+            if of == status
+        },
+    }
+    for status in (400, 401, 404, 405, 408, 409, 413, 415, 422, 500, 503)
 }
 """The refusals of a route, as OpenAPI lists them."""
+
+TIMING = {
+    "headers": {
+        "Server-Timing": {
+            "description": "How long it waited, and how long its batch ran, in ms; none for a "
+            "reply that was kept",
+            "schema": {"type": "string"},
+        }
+    }
+}
+"""What a reply says beside its body."""
+
+
+def body_of(*kinds: str, model: type[BaseModel] | None = None, required: bool = True) -> Any:
+    """What OpenAPI says of a body that a route reads by itself: bytes, or JSON of a model."""
+    schema = {"type": "string", "format": "binary"} if model is None else model.model_json_schema()
+    content = {kind: {"schema": schema} for kind in kinds}
+    return {"requestBody": {"required": required, "content": content}}

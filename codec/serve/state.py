@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import HTTPBearer
 
 from codec.coding.container import BitstreamError, restore
 from codec.serve.batching import Batcher, Done, QueueFullError
@@ -161,22 +162,28 @@ def _of_store(work: Callable[[], bytes | None]) -> bytes | None:
         raise busy(f"replies cannot be kept: {error}") from error
 
 
-def state_of(request: Request) -> State:
-    """The state of the application that a request came to."""
+async def state_of(request: Request) -> State:
+    """The state of the application that a request came to. A coroutine, as the next one: FastAPI
+    would run plain functions in a thread.
+    """
     state: State = request.app.state.server
     return state
 
 
-def device_of(
+BEARER = HTTPBearer(auto_error=False, description="A line of --token-file; none without it")
+
+
+async def device_of(
+    request: Request,
     state: Annotated[State, Depends(state_of)],
-    authorization: Annotated[str | None, Header()] = None,
+    _for_openapi: Annotated[object, Security(BEARER)],
 ) -> str:
     """The device that a request comes from.
 
     Raises:
         ProblemError: 401, it has no token of this server's.
     """
-    device = state.tokens.device(authorization)
+    device = state.tokens.device(request.headers.get("authorization"))
     if device is None:
         raise ProblemError(401, "a bearer token of this server is needed")
     if device != NOBODY:

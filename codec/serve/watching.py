@@ -34,7 +34,11 @@ async def ready(state: Shared) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {TEXT_TYPE: {"schema": {"type": "string"}}}}},
+)
 async def metrics(state: Shared) -> Response:
     """Prometheus' text."""
     return Response(state.metrics.text(), media_type=TEXT_TYPE)
