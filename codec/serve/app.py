@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import codec
 from codec.serve import asking, keeping, problems, watching
 from codec.serve.models import Served
+from codec.serve.problems import busy
 from codec.serve.replies import Replies
 from codec.serve.settings import Limits
 from codec.serve.state import State, names_of
@@ -71,15 +72,16 @@ def create_app(
     )
     app.state.server = state
     problems.install(app)
-    app.add_middleware(Counting, state=state)
+    app.add_middleware(Guarding, state=state)
 
     for part in (keeping, asking, watching):
         app.include_router(part.router)
     return app
 
 
-class Counting:
-    """An ASGI middleware that counts the replies of each codec.
+class Guarding:
+    """An ASGI middleware that counts the replies of each codec, and bounds the bodies of all
+    requests together.
 
     FastAPI's own kind would start a task group for each request.
     """
@@ -88,14 +90,34 @@ class Counting:
         self._app, self._state = app, state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and count what is replied."""
+        """Pass a request on.
+
+        Raises:
+            ProblemError: from what the request receives: 503, all bodies together are too long.
+        """
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        state, n_bytes = self._state, 0
+
+        async def bounded() -> Message:
+            nonlocal n_bytes
+            message = await receive()
+            n = len(message.get("body", b""))
+            n_bytes += n
+            state.n_bytes_in += n
+            if state.n_bytes_in > state.limits.bodies_bytes:
+                raise busy("the bodies of other requests fill the memory for them")
+            return message
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 path: dict[str, Any] = scope.get("path_params", {})
                 name, verb = path.get("codec", ""), path.get("verb", "")
-                if name in self._state.codecs:  # of other names strangers could make any number
-                    self._state.metrics.replied(name, verb, message["status"])
+                if name in state.codecs:  # of other names strangers could make any number
+                    state.metrics.replied(name, verb, message["status"])
             await send(message)
 
-        await self._app(scope, receive, counted if scope["type"] == "http" else send)
+        try:
+            await self._app(scope, bounded, counted)
+        finally:
+            state.n_bytes_in -= n_bytes

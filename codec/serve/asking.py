@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
 from typing import Annotated, Any
 
@@ -74,7 +73,7 @@ async def ask(
         whole = state.whole_blob(served, body, session, device)
         job = Job(verb, whole, questions=asked, top_k=top_k)
     else:
-        job = Job(verb, pixels=await _pixels(served, body), questions=asked, top_k=top_k)
+        job = Job(verb, pixels=await _pixels(state, served, body), questions=asked, top_k=top_k)
     done = await state.run(codec, job)
     state.metrics.done(codec, done)
     if keep and job.blob is not None and blob is None:
@@ -107,8 +106,10 @@ async def ask_many(
         try:
             try:
                 blob = served.checked(base64.b64decode(asked.blobs[place], validate=True))
-            except (binascii.Error, BitstreamError) as error:
+            except BitstreamError as error:
                 raise ProblemError(400, str(error)) from error
+            except ValueError as error:  # also of binascii
+                raise ProblemError(400, f"no base64: {error}") from error
             done = await state.run(codec, Job(verb, blob, questions=own, top_k=asked.top_k))
         except ProblemError as problem:
             return {"problem": problem.members()}
@@ -152,9 +153,10 @@ async def _body(state: State, served: Served, request: Request) -> bytes:
     return body
 
 
-async def _pixels(served: Served, body: bytes) -> Any:
+async def _pixels(state: State, served: Served, body: bytes) -> Any:
     """The picture in a body, as the model sees it."""
     try:
-        return await asyncio.to_thread(served.pixels, body)
+        async with state.decoding:
+            return await asyncio.to_thread(served.pixels, body)
     except (ValueError, OSError) as error:
         raise ProblemError(400, f"the body is no picture: {error}") from error

@@ -28,7 +28,9 @@ def content_type(request: Request) -> str:
 def digest_of(request: Request, body: bytes) -> bytes:
     """SHA-256 of all that decides a reply: the target, what its headers ask, and the body."""
     headers = [request.headers.get(name, "") for name in ("content-type", "question", "session")]
-    asked = "\0".join([request.url.path, request.url.query, *headers])
+    # not request.url: that is made of the Host header too, and fails where that is no name
+    target = [request.scope["path"], request.scope["query_string"].decode("latin-1")]
+    asked = "\0".join([*target, *headers])
     return hashlib.sha256(asked.encode() + b"\0" + body).digest()
 
 
@@ -39,7 +41,7 @@ async def read_body(request: Request, max_bytes: int, max_s: float) -> bytes:
         ProblemError: 413, it is longer; 408, it took longer; 400, it broke off.
     """
     said = request.headers.get("content-length", "")
-    if said.isdecimal() and int(said) > max_bytes:
+    if said.isdecimal() and (len(said) > 18 or int(said) > max_bytes):
         raise _too_long(max_bytes)
     try:
         return await asyncio.wait_for(_read(request, max_bytes), max_s)

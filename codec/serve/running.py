@@ -98,17 +98,15 @@ class Connection(H11Protocol):
         self.transport.close()
 
 
-def run(app: FastAPI, host: str, port: int, **tls: str) -> None:
-    """Serve until SIGINT or SIGTERM; requests that run then are still answered.
+def configured(app: FastAPI, host: str, port: int, **tls: str) -> uvicorn.Config:
+    """How uvicorn runs an application.
 
     Args:
         app: the application.
         host, port: where to listen; port 0 for any.
         tls: `ssl_certfile` and `ssl_keyfile`.
     """
-    gc.collect()
-    gc.freeze()  # models and libraries stay: a collection that walks over them takes half a second
-    uvicorn.run(
+    return uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -122,3 +120,15 @@ def run(app: FastAPI, host: str, port: int, **tls: str) -> None:
         h11_max_incomplete_event_size=HEAD_BYTES,
         **tls,  # type: ignore[arg-type]
     )
+
+
+def run(app: FastAPI, host: str, port: int, **tls: str) -> None:
+    """Serve until SIGINT or SIGTERM; requests that run then are still answered. Arguments as
+    `configured`.
+    """
+    gc.collect()
+    gc.freeze()  # models and libraries stay: a collection that walks over them takes half a second
+    server = uvicorn.Server(configured(app, host, port, **tls))
+    server.run()
+    if not server.started:
+        raise OSError(f"{host}, port {port}: the server did not start")
