@@ -123,13 +123,14 @@ async def _job(
     if asked.kind == BLOB_TYPE:
         whole = state.whole_blob(served, body, asked.headers.session, asked.device)
         return Job(verb, whole, questions=questions, top_k=top_k)
-    return Job(verb, pixels=await _pixels(served, body), questions=questions, top_k=top_k)
+    return Job(verb, pixels=await _pixels(state, served, body), questions=questions, top_k=top_k)
 
 
-async def _pixels(served: Served, body: bytes) -> Any:
+async def _pixels(state: State, served: Served, body: bytes) -> Any:
     """The picture in a body, as the model sees it."""
     try:
-        return await asyncio.to_thread(served.pixels, body)
+        async with state.decoding:
+            return await asyncio.to_thread(served.pixels, body)
     except (ValueError, OSError) as error:
         raise ProblemError(400, f"the body is no picture: {error}") from error
 

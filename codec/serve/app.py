@@ -19,6 +19,7 @@ from fastapi import FastAPI
 import codec
 from codec.serve import asking, keeping, problems, showing, watching
 from codec.serve.counting import Counting
+from codec.serve.guarding import Guarding
 from codec.serve.models import Served
 from codec.serve.replies import Replies
 from codec.serve.settings import Limits
@@ -88,6 +89,7 @@ def create_app(
     app.state.server = state
     problems.install(app)
 
+    app.add_middleware(Guarding, state=state)
     app.add_middleware(Counting, state=state)
     for part in (keeping, asking, watching, showing):
         app.include_router(part.router)

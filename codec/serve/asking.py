@@ -53,7 +53,9 @@ async def ask(
     headers: Annotated[AskHeaders, Header()],
 ) -> Response:
     """Answer what is asked of a blob, of a picture, or of a kept blob."""
-    target = "\0".join([request.url.path, request.url.query])
+    # not request.url: that is made of the Host header too, and fails where that is no name
+    scope = request.scope
+    target = "\0".join([scope["path"], scope["query_string"].decode("latin-1")])
     asked = Asked(codec, verb, device, content_type(request), target, headers, query)
     served_for(state, asked)
     body = b""
@@ -88,8 +90,10 @@ async def ask_many(
         try:
             try:
                 blob = served.checked(base64.b64decode(asked.blobs[place], validate=True))
-            except (ValueError, BitstreamError) as error:  # not base64, not even ASCII
+            except BitstreamError as error:
                 raise ProblemError(400, str(error)) from error
+            except ValueError as error:  # also of binascii
+                raise ProblemError(400, f"no base64: {error}") from error
             job = Job(verb, blob, questions=own, top_k=asked.top_k)
             done = await state.run(codec, job)
         except ProblemError as problem:

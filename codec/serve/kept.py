@@ -1,6 +1,7 @@
 """things that the server keeps for a while under a name that it makes: blobs and sessions.
 
-Bounded in number, bytes and age: the oldest goes first.
+Bounded in number, bytes and age. Where there are too many, the oldest of the owner that has most
+goes: an owner that puts in more and more things pushes out its own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -19,6 +21,12 @@ class _Thing(NamedTuple):
     value: object
     n_bytes: int
     since_s: float
+
+
+@dataclass
+class _Owner:
+    names: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    n_bytes: int = 0
 
 
 class Kept(Generic[T]):
@@ -40,6 +48,7 @@ class Kept(Generic[T]):
     ) -> None:
         self._limits, self._clock = (max_items, max_bytes, max_age_s), clock
         self._things: OrderedDict[str, _Thing] = OrderedDict()
+        self._owners: dict[str, _Owner] = {}
         self.n_bytes = 0
 
     def __len__(self) -> int:
@@ -57,12 +66,17 @@ class Kept(Generic[T]):
         name = secrets.token_urlsafe(12)
         self._things[name] = _Thing(owner, value, n_bytes, self._clock())
         self.n_bytes += n_bytes
-        while len(self._things) > max_items or self.n_bytes > max_bytes:
-            self._remove(next(iter(self._things)))
+        mine = self._owners.setdefault(owner, _Owner())
+        mine.names[name] = None
+        mine.n_bytes += n_bytes
         for old, thing in list(self._things.items()):
             if self._clock() - thing.since_s <= max_age_s:
                 break  # those behind it are younger
             self._remove(old)
+        while len(self._things) > max_items:
+            self._remove_of(max(self._owners.values(), key=lambda one: len(one.names)))
+        while self.n_bytes > max_bytes:
+            self._remove_of(max(self._owners.values(), key=lambda one: one.n_bytes))
         return name
 
     def get(self, owner: str, name: str) -> T | None:
@@ -82,5 +96,14 @@ class Kept(Generic[T]):
         self._remove(name)
         return True
 
+    def _remove_of(self, owner: _Owner) -> None:
+        self._remove(next(iter(owner.names)))
+
     def _remove(self, name: str) -> None:
-        self.n_bytes -= self._things.pop(name).n_bytes
+        thing = self._things.pop(name)
+        self.n_bytes -= thing.n_bytes
+        owner = self._owners[thing.owner]
+        owner.n_bytes -= thing.n_bytes
+        del owner.names[name]
+        if not owner.names:
+            del self._owners[thing.owner]

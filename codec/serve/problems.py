@@ -75,7 +75,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def not_found(request: Request, error: HTTPException) -> JSONResponse:
-        detail = f"{request.method} {request.url.path}: {error.detail}"
+        detail = f"{request.method} {request.scope['path']}: {error.detail}"
         reply = reply_to(ProblemError(error.status_code, detail))
         reply.headers.update(error.headers or {})
         return reply

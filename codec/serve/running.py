@@ -112,20 +112,15 @@ class Stopping(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run(app: FastAPI, host: str, port: int, **tls: str) -> None:
-    """Serve until SIGINT or SIGTERM; requests that run then are still answered.
+def configured(app: FastAPI, host: str, port: int, **tls: str) -> uvicorn.Config:
+    """How uvicorn runs an application.
 
     Args:
         app: the application.
         host, port: where to listen; port 0 for any.
         tls: `ssl_certfile` and `ssl_keyfile`.
-
-    Raises:
-        OSError: the server could not start; its log says why.
     """
-    gc.collect()
-    gc.freeze()  # models and libraries stay: a collection that walks over them takes half a second
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -139,8 +134,19 @@ def run(app: FastAPI, host: str, port: int, **tls: str) -> None:
         h11_max_incomplete_event_size=HEAD_BYTES,
         **tls,  # type: ignore[arg-type]
     )
-    server = Stopping(config)
+
+
+def run(app: FastAPI, host: str, port: int, **tls: str) -> None:
+    """Serve until SIGINT or SIGTERM; requests that run then are still answered. Arguments as
+    `configured`.
+
+    Raises:
+        OSError: the server could not start; its log says why.
+    """
+    gc.collect()
+    gc.freeze()  # models and libraries stay: a collection that walks over them takes half a second
+    server = Stopping(configured(app, host, port, **tls))
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
-        raise OSError("the server could not start")
+        raise OSError(f"{host}, port {port}: the server did not start")

@@ -11,7 +11,9 @@ class Limits:
 
     Attributes:
         blob_bytes, picture_bytes, batch_bytes: of a body, by what it is.
+        bodies_bytes: of the bodies of all requests that are being answered.
         questions: of one request.
+        decoding: pictures that are decoded at once; a picture of few bytes may have many pixels.
         batch: jobs that go through the model at once.
         waiting: jobs of one codec that wait.
         body_s: seconds in which a body must have come.
@@ -30,7 +32,9 @@ class Limits:
     blob_bytes: int = 1 << 16
     picture_bytes: int = 1 << 24
     batch_bytes: int = 1 << 21
+    bodies_bytes: int = 1 << 28
     questions: int = 32
+    decoding: int = 2
     batch: int = 32
     waiting: int = 256
     body_s: float = 10.0

@@ -22,7 +22,7 @@ class AskQuery(BaseModel):
 
     keep: bool = Field(default=False, description="Keep the blob; the reply has its id")
     blob: str | None = Field(default=None, description="Id of a kept blob; no body then")
-    top_k: int = Field(default=5, ge=1, le=1000)
+    top_k: int = Field(default=5, ge=1, le=1000, description="How many labels")
 
 
 class AskHeaders(BaseModel):

@@ -17,7 +17,7 @@ from codec.serve.kept import Kept
 from codec.serve.metrics import Metrics
 from codec.serve.models import Job, Served
 from codec.serve.problems import ProblemError, busy
-from codec.serve.replies import Replies, TooManyDevices
+from codec.serve.replies import KeyReused, Replies, TooManyDevices, TooOld
 from codec.serve.settings import Limits
 from codec.serve.shadow import Shadow
 from codec.serve.status import Facts, Status
@@ -44,6 +44,7 @@ class State:
         replies: to requests that had a sequence number.
         status: what the status page shows.
         shadow: checks of the codecs on pictures that come.
+        n_bytes_in: of the bodies of all requests that are being answered.
     """
 
     codecs: Mapping[str, Served]
@@ -51,6 +52,7 @@ class State:
     limits: Limits
     replies: Replies
     metrics: Metrics = field(default_factory=Metrics)
+    n_bytes_in: int = 0
 
     def __post_init__(self) -> None:
         limits = self.limits
@@ -62,6 +64,7 @@ class State:
             limits.kept_blobs, limits.kept_bytes, limits.kept_s
         )
         self.sessions: Kept[str] = Kept(limits.sessions, limits.sessions, limits.kept_s)
+        self.decoding = asyncio.Semaphore(limits.decoding)
         for name, queue in self.queues.items():
             self.metrics.watch_queue(name, queue)
         self._expected = {name: expected_of(served) for name, served in self.codecs.items()}
@@ -156,9 +159,9 @@ def _of_store(work: Callable[[], bytes | None]) -> bytes | None:
         return work()
     except TooManyDevices as error:
         raise busy(str(error)) from error
-    except ValueError as error:
+    except (KeyReused, TooOld) as error:
         raise ProblemError(409, str(error)) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: the file is damaged
         raise busy(f"replies cannot be kept: {error}") from error
 
 
