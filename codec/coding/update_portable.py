@@ -1,5 +1,5 @@
 """symbols of a change of weights <-> payload in Python integers: the bytes of updates.c, where no
-compiler is, a hundred times slower.
+compiler is, two hundred times slower.
 
 Names are those of updates.c, which says what each context is.
 """
