@@ -21,6 +21,7 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
         "tasks",
         "model",
         "pipeline",
+        "updates",
         "bundle",
         "serve",
         "show",
@@ -41,6 +42,7 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
     "eval": (
         "methods",
         "measuring",
+        "updates",
         "link",
         "studies",
         "report",
