@@ -37,6 +37,8 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
         "train",
         "calibrate",
         "alone",
+        "rounds",
+        "federated",
     ),
     "eval": (
         "methods",

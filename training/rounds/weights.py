@@ -1,0 +1,51 @@
+"""a model's trainable parameters <-> named float32 arrays, their hash and their distance."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+Weights = dict[str, np.ndarray]
+"""Trainable parameters by name, float32; sorted by name wherever the order counts."""
+
+
+def weights_of(model: nn.Module) -> Weights:
+    """A copy of the parameters of `model` that want gradients."""
+    named = sorted((name, p) for name, p in model.named_parameters() if p.requires_grad)
+    return {name: p.detach().float().contiguous().cpu().numpy().copy() for name, p in named}
+
+
+@torch.no_grad()
+def set_weights(model: nn.Module, weights: Mapping[str, np.ndarray]) -> None:
+    """Copy weights into the parameters of `model`."""
+    parameters = dict(model.named_parameters())
+    for name, value in weights.items():
+        parameters[name].copy_(torch.from_numpy(value))
+
+
+def hash_of(weights: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of all names, shapes and values, in hex."""
+    state = hashlib.sha256()
+    for name in sorted(weights):
+        value = np.ascontiguousarray(weights[name], dtype="<f4")
+        state.update(f"{name}{value.shape}".encode())
+        state.update(value.tobytes())
+    return state.hexdigest()
+
+
+def added(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> Weights:
+    return {name: one[name] + other[name] for name in one}
+
+
+def less(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> Weights:
+    return {name: one[name] - other[name] for name in one}
+
+
+def norm_of(change: Mapping[str, np.ndarray]) -> float:
+    """Euclidean norm of a change; NaN where a value is."""
+    squares = (float(np.square(v, dtype=np.float64).sum()) for v in change.values())
+    return float(np.sqrt(sum(squares)))
