@@ -21,6 +21,7 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
         "tasks",
         "model",
         "pipeline",
+        "updates",
         "bundle",
         "serve",
         "show",
