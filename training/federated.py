@@ -16,7 +16,7 @@ from training.rounds.client import accuracy
 from training.rounds.loop import run_rounds
 from training.rounds.opening import open_federation, open_test
 from training.rounds.recipe import FederatedRecipe
-from training.rounds.weights import hash_of
+from training.rounds.weights import hash_of, n_values
 
 
 def run(recipe: FederatedRecipe, out: Path) -> float:
@@ -32,7 +32,7 @@ def run(recipe: FederatedRecipe, out: Path) -> float:
     said = {
         "test_accuracy": score,
         "n_images": len(test),
-        "n_weights": sum(value.size for value in state.weights.values()),
+        "n_weights": n_values(state.weights),
         "sha256": hash_of(state.weights),
     }
     with whole_file(out / "result.json") as file:

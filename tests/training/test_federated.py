@@ -21,7 +21,7 @@ from training.rounds.messages import coding_of, left_before, send
 from training.rounds.partition import share_out
 from training.rounds.recipe import Clients, FederatedRecipe, Link, Local, Partition, Updates
 from training.rounds.server import Reply, agree
-from training.rounds.weights import Weights, less, norm_of
+from training.rounds.weights import Key, Weights, less, norm_of
 
 
 @pytest.fixture
@@ -76,11 +76,11 @@ class KilledError(Exception):
     """What stands for the end of the process."""
 
 
-@pytest.mark.parametrize("codec", ["none", "topk"])
+@pytest.mark.parametrize("codec", ["none", "coded"])
 def test_a_killed_run_ends_at_the_same_weights(
     recipe: FederatedRecipe, codec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    updates = Updates(codec=codec, rate=0.1, down_rate=0.3)
+    updates = Updates(codec=codec, rate=20, down_rate=10)
     recipe = replace(recipe, updates=updates, clients=replace(recipe.clients, absence=0.3))
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
@@ -136,19 +136,28 @@ def test_what_is_not_finite_or_not_a_message_is_left_out():
     plain = coding_of(Updates(), 0)
     bad = changed(before, 3) | {"b": np.full(7, np.nan, np.float32)}
     replies = {
-        2: Reply(plain.encode(before, changed(before, 2), (0,)), 10),
-        0: Reply(plain.encode(before, bad, (0,)), 10),
+        3: Reply(b"", 10),
+        2: Reply(plain.encode(before, changed(before, 2), Key(0, 0, 0)), 10),
+        0: Reply(plain.encode(before, bad, Key(0, 0, 0)), 10),
         1: Reply(b"short", 10),
     }
-    end = agree(before, replies, plain, plain, None, 10.0, (0,))
+    end = agree(before, replies, plain, plain, None, 10.0, Key(0, 0, 0))
     assert "not finite" in end.left_out[0]
     assert "cannot be read" in end.left_out[1]
+    assert "says" in end.left_out[3]
     np.testing.assert_allclose(end.weights["a"], changed(before, 2)["a"], rtol=1e-6)
+
+
+def test_an_old_message_of_ours_is_left_out():
+    before, coded = weights(0), coding_of(Updates(codec="coded"), 10)
+    old = Reply(coded.encode(before, changed(before, 2), Key(0, 4, 1)), 10)
+    end = agree(before, {0: old}, coded, coded, None, 10.0, Key(0, 5, 0))
+    assert "of round 4, not of round 5" in end.left_out[0]
 
 
 def test_a_round_in_which_all_are_left_out_changes_nothing():
     before, plain = weights(0), coding_of(Updates(), 0)
-    end = agree(before, {0: Reply(b"", 1)}, plain, plain, None, 10.0, (0,))
+    end = agree(before, {0: Reply(b"", 1)}, plain, plain, None, 10.0, Key(0, 0, 0))
     assert norm_of(less(end.weights, before)) == 0
 
 
@@ -163,7 +172,14 @@ def test_a_straggler_is_left_out_after_the_deadline(recipe: FederatedRecipe, tmp
 
 @pytest.mark.parametrize(
     ("codec", "rate", "fewer"),
-    [("float16", 0, 2), ("qsgd8", 0, 3.8), ("qsgd4", 0, 7), ("topk", 0.05, 15), ("zstd", 1, 7)],
+    [
+        ("coded", 20, 20),
+        ("float16", 0, 2),
+        ("qsgd8", 0, 3.8),
+        ("qsgd4", 0, 7),
+        ("topk", 0.05, 15),
+        ("zstd", 1, 7),
+    ],
 )
 def test_what_messages_leave_out_comes_later(codec: Any, rate: float, fewer: float):
     updates = Updates(codec=codec, rate=rate)
@@ -172,14 +188,15 @@ def test_what_messages_leave_out_comes_later(codec: Any, rate: float, fewer: flo
     there, left = start, left_before(updates, start, None)
     n_bytes = []
     for number in range(40):
+        key = Key(0, number, 0)
         # the first message has all of the change to tell, later ones what is left
-        sent = send(coding, there, wanted if not number else there, left, (number,))
-        there, left = coding.decode(there, sent.blob), sent.left
+        sent = send(coding, there, wanted if not number else there, left, key)
+        there, left = coding.decode(there, sent.blob, key), sent.left
         n_bytes.append(len(sent.blob))
     assert n_bytes[0] * fewer <= 4 * sum(value.size for value in start.values())
     assert norm_of(less(there, wanted)) < 0.05 * norm_of(less(wanted, start))
     with pytest.raises(BitstreamError):
-        coding.decode(there, sent.blob[:-1])
+        coding.decode(there, sent.blob[:-1], key)
 
 
 def test_each_picture_is_one_client_s_and_labels_differ_by_alpha():

@@ -18,7 +18,7 @@ from training.data.augmentation import augment
 from training.data.images import Images, collate, normalise
 from training.rounds.messages import Sent, coding_of, left_before, send
 from training.rounds.recipe import FederatedRecipe
-from training.rounds.weights import Weights, added, less, set_weights, weights_of
+from training.rounds.weights import Key, Weights, added, less, norm_of, set_weights, weights_of
 
 POISON = 1000.0
 """How many times its size a poisoned change has."""
@@ -93,17 +93,19 @@ def answer(
     client: int,
 ) -> Sent:
     """What a client sends after it has learned, and what it keeps for its next message; `left` is
-    what it kept from the last one.
+    what it kept from the last one. Where its change is not finite, it sends an empty message.
     """
     if client in recipe.clients.poisoned:
         change = {name: POISON * value for name, value in less(after, weights).items()}
         after = added(weights, change)
+    if not math.isfinite(norm_of(less(after, weights))):
+        return Sent(b"", left)
     return send(
         coding_of(recipe.updates, recipe.updates.rate),
         weights,
         after,
         left_before(recipe.updates, weights, left),
-        (recipe.seed, number, 2 + client),
+        Key(recipe.seed, number, 1 + client),
     )
 
 

@@ -14,7 +14,7 @@ from training.rounds.messages import coding_of, left_before
 from training.rounds.recipe import FederatedRecipe
 from training.rounds.server import Reply, agree
 from training.rounds.timing import down_s, late, up_s
-from training.rounds.weights import Weights, hash_of
+from training.rounds.weights import Key, Weights, hash_of, n_values
 
 SERVER = "server"
 """Whose the part of `State.left` is that the messages about the mean left out."""
@@ -36,7 +36,7 @@ def end_round(
         score: accuracy in percent on the validation split.
     """
     number, updates, link = len(state.lines), recipe.updates, recipe.link
-    whole = 4 * sum(value.size for value in state.weights.values())
+    whole = 4 * n_values(state.weights)
     missed = {client: min(state.behind.get(client, 0), whole) for client in replies}
     learned = {
         client: recipe.clients.seconds(client, pictures_a_round(recipe, reply.n_pictures))
@@ -55,7 +55,7 @@ def end_round(
         coding_of(updates, updates.down_rate),
         left_before(updates, state.weights, state.left.get(SERVER)),
         updates.most,
-        (recipe.seed, number, 0),
+        Key(recipe.seed, number, 0),
     )
     left_out = too_late | agreed.left_out
     told, told_s = len(agreed.blob), down_s(link, len(agreed.blob))

@@ -77,14 +77,15 @@ class Updates:
     """How changes of weights are sent.
 
     Attributes:
-        codec: `none` for float32 as it is; the others are in `training.rounds.messages`.
+        codec: `coded` by `codec.updates`, `none` for float32 as it is; all are in
+            `training.rounds.messages`.
         rate, down_rate: what `rate` means to the codec, for changes of clients and for those of
             the agreed weights: see there.
         feedback: whether what a message leaves out is added to the next one.
         most: a change whose norm is more than so many times the median of its round is left out.
     """
 
-    codec: Literal["none", "float16", "qsgd8", "qsgd4", "topk", "zstd"] = "none"
+    codec: Literal["coded", "none", "float16", "qsgd8", "qsgd4", "topk", "zstd"] = "none"
     rate: float = 0.0
     down_rate: float = 0.0
     feedback: bool = True

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from codec.coding.container import BitstreamError
+from codec.updates import UpdateRefused
 from training.rounds.messages import Coding, send
-from training.rounds.weights import Weights, added, less, norm_of
+from training.rounds.weights import Key, Weights, added, less, norm_of
 
 
 class Reply(NamedTuple):
@@ -44,7 +45,7 @@ def agree(
     down: Coding,
     left: Weights | None,
     most: float,
-    key: tuple[int, ...],
+    key: Key,
 ) -> Agreed:
     """Mean of the clients' changes by their number of pictures (McMahan et al. 2017, arXiv
     1602.05629, algorithm 1), as the clients will have it from the message about it.
@@ -53,7 +54,7 @@ def agree(
     whatever order they reply. A message that cannot be read is left out, and so is a change that is
     not finite, or whose norm is more than `most` times the median.
     """
-    changes, left_out = _read(weights, replies, up)
+    changes, left_out = _read(weights, replies, up, key)
     norms = {client: norm_of(change) for client, change in changes.items()}
     finite = [norm for norm in norms.values() if np.isfinite(norm)]
     median = float(np.median(finite)) if finite else 0.0
@@ -71,16 +72,19 @@ def agree(
             mean[name] += share * changes[client][name].astype(np.float64)
     wanted = added(weights, {name: value.astype(np.float32) for name, value in mean.items()})
     sent = send(down, weights, wanted, left, key)
-    return Agreed(down.decode(weights, sent.blob), sent.blob, sent.left, left_out)
+    return Agreed(down.decode(weights, sent.blob, key), sent.blob, sent.left, left_out)
 
 
 def _read(
-    weights: Weights, replies: Mapping[int, Reply], up: Coding
+    weights: Weights, replies: Mapping[int, Reply], up: Coding, key: Key
 ) -> tuple[dict[int, Weights], dict[int, str]]:
     changes, left_out = {}, {}
     for client in sorted(replies):
+        if not replies[client].blob:
+            left_out[client] = "it says that its change is not finite"
+            continue
         try:
-            changes[client] = less(up.decode(weights, replies[client].blob), weights)
-        except BitstreamError as error:
+            changes[client] = less(up.decode(weights, replies[client].blob, key), weights)
+        except (BitstreamError, UpdateRefused) as error:
             left_out[client] = f"its message cannot be read: {error}"
     return changes, left_out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,16 @@ from torch import nn
 
 Weights = dict[str, np.ndarray]
 """Trainable parameters by name, float32; sorted by name wherever the order counts."""
+
+
+class Key(NamedTuple):
+    """What the randomness of a message comes from: the run's seed, the number of the round from 0
+    on, and whose the message is, 0 for the server.
+    """
+
+    seed: int
+    number: int
+    sender: int
 
 
 def weights_of(model: nn.Module) -> Weights:
@@ -35,6 +46,10 @@ def hash_of(weights: Mapping[str, np.ndarray]) -> str:
         state.update(f"{name}{value.shape}".encode())
         state.update(value.tobytes())
     return state.hexdigest()
+
+
+def n_values(weights: Mapping[str, np.ndarray]) -> int:
+    return sum(value.size for value in weights.values())
 
 
 def added(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> Weights:
