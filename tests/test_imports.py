@@ -40,6 +40,7 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
         "alone",
         "rounds",
         "federated",
+        "flower",
     ),
     "eval": (
         "methods",
@@ -51,6 +52,7 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
         "samples",
         "zoo",
         "sweep",
+        "federated",
     ),
 }
 PACKAGES = ("codec", "training", "eval")

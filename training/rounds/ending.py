@@ -25,8 +25,8 @@ def end_round(
     replies: Mapping[int, Reply],
     recipe: FederatedRecipe,
     score: Callable[[Weights], float],
-) -> State:
-    """The state after a round that these clients took part in.
+) -> tuple[State, bytes]:
+    """The state after a round that these clients took part in, and the message that tells them.
 
     Bytes down are those of the round's own message, to each client that took part, and those that
     a client had missed: it catches up before it learns, by the messages or by the weights in
@@ -77,6 +77,7 @@ def end_round(
         for client in range(recipe.clients.n)
     }
     left = state.left | ({} if agreed.left is None else {SERVER: agreed.left})
-    return replace(
+    ended = replace(
         state, weights=agreed.weights, left=left, lines=[*state.lines, line], behind=behind
     )
+    return ended, agreed.blob

@@ -66,7 +66,7 @@ def one_round(state: State, federation: Federation) -> State:
         sent = answer(recipe, state.weights, after, state.left.get(str(client)), number, client)
         replies[client] = Reply(sent.blob, len(own))
         lefts[client] = sent.left
-    ended = end_round(state, replies, recipe, federation.score)
+    ended, _ = end_round(state, replies, recipe, federation.score)
     ended.lines[-1]["cpu_s"] = time.process_time() - start
     # who was left out keeps what it had: its message counted for nothing
     kept = {
