@@ -17,6 +17,7 @@ pytest.importorskip("flwr")
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import LocalDpMod
+from flwr.supercore.task_identity import TaskIdentity
 
 from training.engine.recipe import plain_values, read_recipe
 from training.federated import run
@@ -75,6 +76,7 @@ def recipe(labelled: Path, tmp_path: Path) -> FederatedRecipe:
 
 def on_flower(recipe: FederatedRecipe, out: Path, lost: int | None = None) -> Near:
     config = {"recipe": recipe.file, "overrides": "", "out": str(out)}
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 0, 1
     grid = Near(client_app.app, config, lost)
     server_app.app(grid, Context(1, 0, {}, RecordDict(), config))  # type: ignore[arg-type]
     return grid

@@ -19,7 +19,7 @@ from training.rounds.client import answer
 from training.rounds.messages import coding_of
 from training.rounds.recipe import FederatedRecipe
 from training.rounds.timing import present
-from training.rounds.weights import Key, Weights, hash_of, weights_of
+from training.rounds.weights import Key, Weights, hash_of
 
 HELD, LEFT, LEFT_BEFORE = "held", "left", "left-before"
 """Records of `Context.state`: agreed weights, what messages left out, and that before the last."""
@@ -64,7 +64,7 @@ def _agreed(content: Any, context: Context, recipe: FederatedRecipe) -> Weights 
     if "arrays" in content:
         return from_record(content["arrays"])
     held = _weights(context, HELD)
-    weights = weights_of(federation_of(recipe).model) if held is None else held
+    weights = federation_of(recipe).start if held is None else held
     coding = coding_of(recipe.updates, recipe.updates.down_rate)
     asked = content["config"]
     try:

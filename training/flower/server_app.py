@@ -12,7 +12,6 @@ from training.flower.strategy import CodedAverage
 from training.flower.task import federation_of, recipe_of, to_record
 from training.rounds.checkpoint import State, last_checkpoint
 from training.rounds.result import write_result
-from training.rounds.weights import weights_of
 
 app = ServerApp()
 
@@ -23,7 +22,7 @@ def main(grid: Grid, context: Context) -> None:
     recipe, out = recipe_of(context.run_config), Path(str(context.run_config["out"]))
     keep_recipe(recipe, out)
     federation = federation_of(recipe)
-    state = last_checkpoint(out / "rounds") or State(weights_of(federation.model))
+    state = last_checkpoint(out / "rounds") or State(federation.start)
     strategy = CodedAverage(recipe, state, federation.score, out)
     while rounds := recipe.rounds - len(strategy.state.lines):
         strategy.start(grid, to_record(strategy.state.weights), num_rounds=rounds)

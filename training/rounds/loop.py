@@ -19,14 +19,22 @@ from training.rounds.ending import end_round
 from training.rounds.recipe import FederatedRecipe
 from training.rounds.server import Reply
 from training.rounds.timing import present
-from training.rounds.weights import Weights, weights_of
+from training.rounds.weights import Weights
 
 
 @dataclass(frozen=True)
 class Federation:
-    """A model, the pictures that clients share with nobody, and those that rounds are scored on."""
+    """What learning together needs.
+
+    Attributes:
+        model: pixel_values -> logits; it holds whichever weights were used last.
+        start: what all begin at.
+        data: the pictures that clients share with nobody, by their indices in `shares`.
+        validation: the pictures that rounds are scored on.
+    """
 
     model: nn.Module
+    start: Weights
     data: Images
     shares: list[list[int]]
     validation: Images
@@ -44,7 +52,7 @@ def run_rounds(federation: Federation, out: Path) -> State:
     ends at the same weights as one that was not.
     """
     folder = out / "rounds"
-    state = last_checkpoint(folder) or State(weights_of(federation.model))
+    state = last_checkpoint(folder) or State(federation.start)
     if state.lines:
         print(f"resuming after round {len(state.lines)}", flush=True)
     write_lines(state, out)

@@ -12,6 +12,7 @@ from training.rounds.loop import Federation
 from training.rounds.network import SmallNet
 from training.rounds.partition import share_out, write_partition
 from training.rounds.recipe import FederatedRecipe
+from training.rounds.weights import weights_of
 
 
 def open_federation(recipe: FederatedRecipe, out: Path | None = None) -> Federation:
@@ -34,7 +35,7 @@ def open_federation(recipe: FederatedRecipe, out: Path | None = None) -> Federat
     torch.manual_seed(recipe.seed)
     model = SmallNet(recipe.widths, len(labels), recipe.image_size)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Federation(model, data, shares, validation, recipe)
+    return Federation(model, weights_of(model), data, shares, validation, recipe)
 
 
 def open_test(recipe: FederatedRecipe) -> Images:
