@@ -7,8 +7,10 @@ would need beside them to be refused where they are foreign, damaged or old.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codec.coding.container import BitstreamError
 from training.rounds.weights import Key, Weights, added, less, n_values
@@ -139,11 +141,11 @@ class Zstandard:
         return added(before, change)
 
 
-def _flat(weights: Mapping[str, np.ndarray]) -> np.ndarray:
+def _flat(weights: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate([weights[name].reshape(-1) for name in sorted(weights)])
 
 
-def _shaped(flat: np.ndarray, like: Mapping[str, np.ndarray]) -> Weights:
+def _shaped(flat: NDArray[Any], like: Mapping[str, NDArray[Any]]) -> Weights:
     """Values in order -> arrays of the shapes of `like`."""
     names = sorted(like)
     ends = np.cumsum([like[name].size for name in names])[:-1]
@@ -151,7 +153,7 @@ def _shaped(flat: np.ndarray, like: Mapping[str, np.ndarray]) -> Weights:
     return {name: part.reshape(like[name].shape) for name, part in parts}
 
 
-def _read(blob: bytes, kind: np.dtype, n: int) -> np.ndarray:
+def _read(blob: bytes, kind: np.dtype[Any], n: int) -> NDArray[Any]:
     if len(blob) != n * kind.itemsize:
         raise BitstreamError(
             f"a message has {len(blob)} bytes in the place of {n * kind.itemsize}: it is about "

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-Weights = dict[str, np.ndarray]
+Weights = dict[str, NDArray[np.float32]]
 """Trainable parameters by name, float32; sorted by name wherever the order counts."""
 
 
@@ -31,14 +32,14 @@ def weights_of(model: nn.Module) -> Weights:
 
 
 @torch.no_grad()
-def set_weights(model: nn.Module, weights: Mapping[str, np.ndarray]) -> None:
+def set_weights(model: nn.Module, weights: Mapping[str, NDArray[Any]]) -> None:
     """Copy weights into the parameters of `model`."""
     parameters = dict(model.named_parameters())
     for name, value in weights.items():
         parameters[name].copy_(torch.from_numpy(value))
 
 
-def hash_of(weights: Mapping[str, np.ndarray]) -> str:
+def hash_of(weights: Mapping[str, NDArray[Any]]) -> str:
     """SHA-256 of all names, shapes and values, in hex."""
     state = hashlib.sha256()
     for name in sorted(weights):
@@ -48,19 +49,19 @@ def hash_of(weights: Mapping[str, np.ndarray]) -> str:
     return state.hexdigest()
 
 
-def n_values(weights: Mapping[str, np.ndarray]) -> int:
+def n_values(weights: Mapping[str, NDArray[Any]]) -> int:
     return sum(value.size for value in weights.values())
 
 
-def added(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> Weights:
+def added(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> Weights:
     return {name: one[name] + other[name] for name in one}
 
 
-def less(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> Weights:
+def less(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> Weights:
     return {name: one[name] - other[name] for name in one}
 
 
-def norm_of(change: Mapping[str, np.ndarray]) -> float:
+def norm_of(change: Mapping[str, NDArray[Any]]) -> float:
     """Euclidean norm of a change; NaN where a value is."""
     squares = (float(np.square(v, dtype=np.float64).sum()) for v in change.values())
     return float(np.sqrt(sum(squares)))
