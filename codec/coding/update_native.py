@@ -28,10 +28,15 @@ class _Models(ctypes.Structure):
 
 
 @functools.lru_cache(maxsize=1)
-def _code() -> Any:
+def library_code() -> Any:
+    """`update_code` of updates.c.
+
+    Raises:
+        ValueError: there is no C here.
+    """
     found = library(SOURCE).update_code
     number, size, pointer = ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p
-    found.argtypes = [number, pointer, pointer, number] + [pointer] * 6 + [size] + [pointer] * 3
+    found.argtypes = [number, pointer, pointer, number] + [pointer] * 5 + [size] + [pointer] * 3
     found.restype = size
     return found
 
@@ -42,7 +47,6 @@ def run(
     steps: NDArray[np.int32],
     symbols: NDArray[np.int32],
     wanted: NDArray[np.int32] | None,
-    known: NDArray[np.uint8],
     prices: NDArray[np.int64],
     payload: bytes = b"",
 ) -> bytes:
@@ -52,7 +56,7 @@ def run(
         ValueError: there is no C here.
         BitstreamError: the payload leads beyond what symbols and steps can be.
     """
-    code, tables = _code(), update_tables()
+    code, tables = library_code(), update_tables()
     models = _Models(*[table.ctypes.data for table in tables])
     room = len(payload) if payload or not writing else symbols.size + 4096
     widest = int(tensors[:, 1].max()) if len(tensors) else 1
@@ -68,7 +72,6 @@ def run(
             steps.ctypes.data,
             symbols.ctypes.data,
             None if wanted is None else wanted.ctypes.data,
-            known.ctypes.data,
             prices.ctypes.data,
             buffer.ctypes.data,
             room,

@@ -15,6 +15,18 @@ from numpy.typing import NDArray
 
 FAR = 2815
 """The greatest logit, in 1/256."""
+N_STEPS = 2048
+
+
+@functools.lru_cache(maxsize=1)
+def steps() -> NDArray[np.float32]:
+    """Steps by their exponent, (N_STEPS,) float32: 2**(exponent / 32 - 44), rounded once."""
+    with localcontext() as context:
+        context.prec = 25
+        octave = [int(Decimal(2) ** (Decimal(k) / 32) * 2**23 + Decimal("0.5")) for k in range(32)]
+    exponents = np.arange(N_STEPS)
+    mantissas = np.array(octave, dtype=np.float32)[exponents % 32]
+    return np.ldexp(mantissas, (exponents // 32 - 67).astype(np.int32)).astype(np.float32)
 
 
 class UpdateTables(NamedTuple):

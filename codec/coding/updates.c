@@ -13,7 +13,7 @@ typedef signed char i8;
 #define FAR 2815     /* the greatest logit, in 1/256 */
 #define INPUTS 8     /* of a mixer, at most */
 #define CEILING 8388607 /* the greatest size of a symbol */
-#define RATE 6        /* of learning, of a mixer */
+#define RATE 14       /* of learning, of a mixer */
 
 struct models {
     const short *stretch; /* (16384): logit of a probability */
@@ -125,14 +125,13 @@ static int number(struct end *e, const struct models *m, int value, u32 *slots, 
 }
 
 #define KINDS 4
-#define SIZES (81 + 128 + 512 + 32 + 1 + 16 + 27 + 32 + 32 + 64)
 
 /* What one kind of tensors has learned: matrices, convolutions, vectors, integers. */
 struct kind {
-    u32 zero_pattern[81], zero_near[128], zero_known[512], zero_above[32], zero_any[1];
-    u32 sign_known[16], sign_pattern[27], sign_last[32], more_near[32], more_any[1], count[64];
-    u32 changed[2], step[64];
-    int zero_weight[4 * 7], sign_weight[5], more_weight[3], count_weight[64];
+    u32 zero_pattern[81], zero_window[8], zero_kernel[32], zero_above[32], zero_any[1];
+    u32 sign_kernel[27], sign_pattern[27], sign_last[27];
+    u32 more_near[8], more_any[1], count[64], changed[1], step[64];
+    int zero_weight[7], sign_weight[5], more_weight[2], count_weight[64];
     int changed_weight[1], step_weight[64];
 };
 
@@ -151,15 +150,15 @@ static void even(int *weights, int n, int each)
 static void begin_kind(struct kind *k)
 {
     u32 *slots = k->zero_pattern;
-    fresh(slots, 81 + 128 + 512 + 32 + 1, 1 << 17);
-    fresh(k->sign_known, 16 + 27 + 32, 1 << 21);
-    fresh(k->more_near, 32 + 1, 1 << 19);
+    fresh(slots, 81 + 8 + 32 + 32 + 1, 1 << 17);
+    fresh(k->sign_kernel, 3 * 27, 1 << 21);
+    fresh(k->more_near, 8 + 1, 1 << 19);
     fresh(k->count, 64, 1 << 20);
-    fresh(k->changed, 2, 1 << 21);
+    fresh(k->changed, 1, 1 << 21);
     fresh(k->step, 64, 1 << 21);
-    even(k->zero_weight, 4 * 7, 65536 * 2 / 7);
+    even(k->zero_weight, 7, 65536 * 2 / 7);
     even(k->sign_weight, 5, 65536 / 3);
-    even(k->more_weight, 3, 65536 / 2);
+    even(k->more_weight, 2, 65536 / 2);
     even(k->count_weight, 64, 65536);
     even(k->changed_weight, 1, 65536);
     even(k->step_weight, 64, 65536);
@@ -174,17 +173,6 @@ static int upto(int value, int most)
     return value > most ? most : value;
 }
 
-/* The number of a running average's octave, 0 to 15. */
-static int octave(int value)
-{
-    int n = 0;
-    while (value > 3 && n < 15) {
-        value >>= 1;
-        n++;
-    }
-    return n;
-}
-
 static int ternary(int value)
 {
     return value < 0 ? 2 : value > 0;
@@ -193,7 +181,7 @@ static int ternary(int value)
 /* The symbols of one tensor. `wanted` holds sizes in 1/1024 of a step, where symbols are chosen at
  * `price` for 1/256 of a bit; it is 0 where they are given. */
 static void code_tensor(struct end *e, const struct models *m, const struct tensor *t,
-                        struct kind *k, int *q, const int *wanted, const u8 *known, i64 price,
+                        struct kind *k, int *q, const int *wanted, i64 price,
                         u32 *rows, u32 *columns)
 {
     i64 width = t->columns, kernel = t->kernel;
@@ -203,12 +191,12 @@ static void code_tensor(struct end *e, const struct models *m, const struct tens
     struct choice zero, sign, more;
     zero.n = 7;
     sign.n = 5;
-    more.n = 3;
+    more.n = 2;
     for (i64 c = 0; c < width; c++)
         last[c] = 0;
     fresh(sign_column, (int)width, 1 << 21);
     for (i64 r = 0; r < t->rows; r++) {
-        int near = 0, agree = 0, window = 0;
+        int agree = 0, window = 0;
         *zero_row = (k->zero_any[0] & ~(u32)1023) | 6;
         *sign_row = (u32)1 << 31;
         const int *up = r ? q + (r - 1) * width : 0;
@@ -225,6 +213,7 @@ static void code_tensor(struct end *e, const struct models *m, const struct tens
                 zero_column[c] = (k->zero_any[0] & ~(u32)1023) | 2;
             }
             int left = c ? q[i - 1] : 0, left2 = c > 1 ? q[i - 2] : 0;
+            int left3 = c > 2 ? q[i - 3] : 0;
             int above = up ? up[c] : 0, above_left = up && c ? up[c - 1] : 0;
             int above_right = up && c + 1 < width ? up[c + 1] : 0;
             int above2 = r > 1 ? q[i - 2 * width] : 0;
@@ -237,21 +226,20 @@ static void code_tensor(struct end *e, const struct models *m, const struct tens
                            27 * upto(nf, 2);
             zero.slot[1] = zero_row;
             zero.slot[2] = zero_column + c;
-            zero.slot[3] = k->zero_near + octave(near >> 4) * 8 + upto(window, 7);
-            zero.slot[4] = k->zero_known + (known[i] & 15) + 16 * (kernel > 1 && kernel < 32 ? c % kernel : 0);
+            zero.slot[3] = k->zero_window + upto(window, 7);
+            zero.slot[4] = k->zero_kernel + (kernel < 32 ? c % kernel : 0);
             zero.slot[5] = k->zero_above + (above != 0) + 2 * (above_left != 0) +
                            4 * (above_right != 0) + 8 * (above2 != 0) + 16 * (left != 0);
             zero.slot[6] = k->zero_any;
-            zero.weight = k->zero_weight + 7 * upto(around, 3);
-            sign.slot[0] = k->sign_known + (known[i] & 15);
+            zero.weight = k->zero_weight;
+            sign.slot[0] = k->sign_kernel + ternary(left) + 3 * ternary(left2) + 9 * ternary(left3);
             sign.slot[1] = sign_row;
             sign.slot[2] = sign_column + c;
             sign.slot[3] = k->sign_pattern + ternary(left) + 3 * ternary(above) + 9 * ternary(far);
             sign.slot[4] = k->sign_last + 3 * (clipped(agree, -4, 4) + 4) + last[c];
             sign.weight = k->sign_weight;
-            more.slot[0] = k->more_near + around + 8 * upto(octave(near >> 4) / 4, 3);
+            more.slot[0] = k->more_near + around;
             more.slot[1] = k->more_any;
-            more.slot[2] = k->more_near + around;
             more.weight = k->more_weight;
 
             weigh(&zero, m);
@@ -280,7 +268,6 @@ static void code_tensor(struct end *e, const struct models *m, const struct tens
             }
             int nonzero = bit_of(e, value != 0, zero.p);
             learn(&zero, m, nonzero, 250);
-            near += (((nonzero << 16) - near) >> 4);
             if (nonzero) {
                 int minus = decide(e, &sign, m, value < 0, 250);
                 int size = value < 0 ? -value : value;
@@ -306,7 +293,7 @@ static void code_tensor(struct end *e, const struct models *m, const struct tens
  * or 0 where it is read; -1 where it leads elsewhere, -2 where the room is too small. Work:
  * `kinds` of KINDS struct kind, `columns` 3 of the widest tensor's, `rows` 2. */
 i64 update_code(int writing, const struct models *m, const struct tensor *tensors, int n_tensors,
-                int *steps, int *symbols, const int *wanted, const u8 *known, const i64 *prices,
+                int *steps, int *symbols, const int *wanted, const i64 *prices,
                 u8 *bytes, i64 n_bytes, struct kind *kinds, u32 *rows, u32 *columns)
 {
     struct end e = {writing, 0, {0, ~(u64)0, bytes, 0}, n_bytes, {0, ~(u64)0, bytes, n_bytes, 8}};
@@ -333,7 +320,7 @@ i64 update_code(int writing, const struct models *m, const struct tensor *tensor
                 before[tensors[t].kind] = steps[t];
             if (!e.failed)
                 code_tensor(&e, m, tensors + t, k, symbols + at, wanted ? wanted + at : 0,
-                            known + at, prices[t], rows, columns);
+                            prices[t], rows, columns);
         } else {
             steps[t] = -1;
             for (i64 i = 0; i < n; i++)
