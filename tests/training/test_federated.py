@@ -16,7 +16,7 @@ import pytest
 
 from codec import BitstreamError
 from training.federated import run
-from training.rounds import loop
+from training.rounds import loop, opening
 from training.rounds.messages import coding_of, left_before, send
 from training.rounds.partition import share_out
 from training.rounds.recipe import Clients, FederatedRecipe, Link, Local, Partition, Updates
@@ -159,6 +159,19 @@ def test_a_round_in_which_all_are_left_out_changes_nothing():
     before, plain = weights(0), coding_of(Updates(), 0)
     end = agree(before, {0: Reply(b"", 1)}, plain, plain, None, 10.0, Key(0, 0, 0))
     assert norm_of(less(end.weights, before)) == 0
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_a_backbone_goes_on_learning(recipe: FederatedRecipe, tiny_backbone: Path, tmp_path: Path):
+    updates = Updates("coded", 50, 20)
+    run(replace(recipe, start=str(tiny_backbone), rounds=2, updates=updates), tmp_path)
+    start = opening.load_backbone(str(tiny_backbone), Path())
+    n_weights = sum(p.numel() for p in start.parameters())
+    assert json.loads((tmp_path / "result.json").read_text())["n_weights"] == n_weights
+    one, other = (line["sha256"] for line in lines_of(tmp_path))
+    assert one != other
+    for line in lines_of(tmp_path):
+        assert all(n <= 4 * n_weights / 50 for n in line["bytes_up"].values())
 
 
 def test_a_straggler_is_left_out_after_the_deadline(recipe: FederatedRecipe, tmp_path: Path):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class Federation:
         start: what all begin at.
         data: the pictures that clients share with nobody, by their indices in `shares`.
         validation: the pictures that rounds are scored on.
+        labels: their names by index.
     """
 
     model: nn.Module
@@ -38,6 +40,7 @@ class Federation:
     data: Images
     shares: list[list[int]]
     validation: Images
+    labels: Mapping[int, str]
     recipe: FederatedRecipe
 
     def score(self, weights: Weights) -> float:

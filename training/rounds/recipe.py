@@ -124,7 +124,8 @@ class FederatedRecipe:
         data: folder or hub name; the clients share `train_split`, each round is scored on
             `validation_split`, the end on `test_split`.
         widths: channels of the stages of `training.rounds.network.SmallNet`.
-        start: a folder whose model learns instead; None for `SmallNet`.
+        start: a classifier that learns instead, with all of its weights: a folder, shipped name or
+            hub id, as `backbone` of a codec's recipe; None for `SmallNet`.
         file: where it was read from.
     """
 

@@ -20,7 +20,7 @@ from training.rounds.weights import hash_of, n_values
 def write_result(federation: Federation, state: State, out: Path) -> float:
     """Write what a run ends in; returns the test accuracy in percent."""
     recipe = federation.recipe
-    test = open_test(recipe)
+    test = open_test(federation)
     score = accuracy(federation.model, state.weights, test, recipe.local.bf16)
     with whole_file(out / "model.safetensors") as file:
         save_file(state.weights, file)
