@@ -45,6 +45,7 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
     "eval": (
         "methods",
         "measuring",
+        "updates",
         "link",
         "studies",
         "report",
