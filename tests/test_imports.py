@@ -38,6 +38,9 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
         "train",
         "calibrate",
         "alone",
+        "rounds",
+        "federated",
+        "flower",
     ),
     "eval": (
         "methods",
@@ -50,6 +53,7 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
         "samples",
         "zoo",
         "sweep",
+        "federated",
     ),
 }
 PACKAGES = ("codec", "training", "eval")
