@@ -18,7 +18,7 @@ INSTALL = $(UV) pip install --quiet --python $(BIN)/python
 READY = true
 endif
 
-.PHONY: help setup demo test test-all versions pythons fuzz faults soak lint docs benchmark arm64 clean
+.PHONY: help setup demo test test-all versions pythons fuzz faults soak flower lint docs benchmark arm64 clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):[^#]*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -80,6 +80,17 @@ faults: $(STAMP) ## kill devices and server until 10,000 requests are answered
 MINUTES ?= 30
 soak: $(STAMP) ## a server at 80% of the most it can do, for 30 minutes or MINUTES=...
 	$(BIN)/python -m eval.link.soak --minutes $(MINUTES)
+
+# Flower pins other packages than .venv holds: it is put in front of those, into build/flower. Python >= 3.11.
+flower: $(STAMP) ## learning together on Flower, in an environment of its own
+	mkdir -p build
+	test -d build/flower || $(BIN)/python -m venv build/flower
+	$(if $(UV),$(UV) pip install --quiet --python build/flower/bin/python,build/flower/bin/python -m pip install --quiet) \
+		"flwr[simulation]==1.42.*" "numpy==$$($(BIN)/python -c 'import numpy; print(numpy.__version__)')"
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+		$$(build/flower/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth
+	PYTHONPATH=. OMP_NUM_THREADS=1 build/flower/bin/python -m pytest -v tests/training/test_flower.py 2>&1 | tee build/flower.log
+	! grep -qE "failed|error|skipped" build/flower.log
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -36,14 +36,19 @@ from training.backbones.blip import BlipRecipe
 from training.backbones.vit import BackboneRecipe
 from training.codecs.recipe import CodecRecipe
 from training.engine.recipe import read_recipe
+from training.rounds.recipe import FederatedRecipe
 
 SAMPLE = ROOT / "pretrained" / "samples" / "cifar10" / "01_cat.png"
-RECIPES = {"training.backbone": BackboneRecipe, "training.blip": BlipRecipe}
+RECIPES = {
+    "training.backbone": BackboneRecipe,
+    "training.blip": BlipRecipe,
+    "training.federated": FederatedRecipe,
+}
 """What recipe a module reads; every other reads that of a codec."""
 VERBS: Any = typer.main.get_command(app)
 OF_OTHERS = {
     *("accelerate", "curl", "apt-get", "cd", "git", "python3.6", "pytest", "sha256sum", "source"),
-    *("tensorboard", "torchrun", "uv"),
+    *("tensorboard", "torchrun", "uv", "flwr", "flower-superlink", "flower-supernode"),
 }
 """Commands of other projects, which are not looked into."""
 PYTHON_OF_OTHERS = {"pip", "pytest", "venv"}

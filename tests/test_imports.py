@@ -21,6 +21,7 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
         "tasks",
         "model",
         "pipeline",
+        "updates",
         "bundle",
         "serve",
         "show",
@@ -37,10 +38,14 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
         "train",
         "calibrate",
         "alone",
+        "rounds",
+        "federated",
+        "flower",
     ),
     "eval": (
         "methods",
         "measuring",
+        "updates",
         "link",
         "studies",
         "report",
@@ -48,6 +53,7 @@ ROOMS = {  # of each package, from the lowest to the highest: a room may import 
         "samples",
         "zoo",
         "sweep",
+        "federated",
     ),
 }
 PACKAGES = ("codec", "training", "eval")

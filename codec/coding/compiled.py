@@ -48,14 +48,17 @@ FLAGS = (
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def library() -> Any:
+def library(more: str = "") -> Any:
     """The compiled C, as ctypes has it.
+
+    Args:
+        more: source of this package that follows coder.c and uses what is in it.
 
     Raises:
         ValueError: there is no compiler, it fails, or there is no place to write; the message says
             why.
     """
-    return _library(SOURCE, FLAGS)
+    return _library(SOURCE + more, FLAGS)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,0 +1,129 @@
+"""Flower's apps come to the same rounds as the plain loop; `make flower` runs this, in an
+environment with Flower.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("flwr")
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.clientapp.mod import LocalDpMod
+from flwr.supercore.task_identity import TaskIdentity
+
+from training.engine.recipe import plain_values, read_recipe
+from training.federated import run
+from training.flower import client_app, server_app
+from training.flower.mod import coded_updates
+from training.rounds.recipe import Clients, FederatedRecipe, Local, Updates
+
+N_CLIENTS = 3
+
+
+class Near:
+    """A grid whose nodes are in this process; the one in `lost` forgets all before round 3."""
+
+    def __init__(self, app: ClientApp, run_config: dict[str, Any], lost: int | None = None) -> None:
+        self.app, self.run_config, self.lost = app, run_config, lost
+        self.states = {node: RecordDict() for node in range(1, N_CLIENTS + 1)}
+        self.rounds = 0
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self.states)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float) -> list[Message]:
+        replies = []
+        messages = list(messages)
+        self.rounds += bool(messages)
+        for message in messages:
+            node = message.metadata.dst_node_id
+            if node == self.lost and self.rounds == 3:
+                self.states[node], self.lost = RecordDict(), None
+            place = {"partition-id": node - 1, "num-partitions": N_CLIENTS}
+            context = Context(1, node, place, self.states[node], self.run_config)
+            try:
+                replies.append(self.app(message, context))
+            except Exception as error:
+                replies.append(Message(Error(code=1, reason=str(error)), reply_to=message))
+        return replies
+
+
+@pytest.fixture
+def recipe(labelled: Path, tmp_path: Path) -> FederatedRecipe:
+    values = FederatedRecipe(
+        name="small",
+        data=str(labelled),
+        train_split="train[:18]",
+        validation_split="train[18:]",
+        test_split="test",
+        rounds=4,
+        widths=(8, 8),
+        clients=Clients(n=N_CLIENTS, absence=0.2),
+        updates=Updates("coded", 20, 10),
+        local=Local(epochs=1, batch_size=3, lr=0.02, bf16=False),
+    )
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(plain_values(values)))
+    return read_recipe(FederatedRecipe, tmp_path / "small.yaml")
+
+
+def on_flower(recipe: FederatedRecipe, out: Path, lost: int | None = None) -> Near:
+    config = {"recipe": recipe.file, "overrides": "", "out": str(out)}
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 0, 1
+    grid = Near(client_app.app, config, lost)
+    server_app.app(grid, Context(1, 0, {}, RecordDict(), config))  # type: ignore[arg-type]
+    return grid
+
+
+def lines_of(out: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["cpu_s"]
+    return lines
+
+
+def test_both_engines_come_to_the_same_rounds(recipe: FederatedRecipe, tmp_path: Path):
+    (tmp_path / "plain").mkdir()
+    run(recipe, tmp_path / "plain")
+    on_flower(recipe, tmp_path / "flower")
+    assert lines_of(tmp_path / "flower") == lines_of(tmp_path / "plain")
+    results = [(tmp_path / name / "result.json").read_text() for name in ("plain", "flower")]
+    assert results[0] == results[1]
+
+
+def test_a_client_that_lost_its_state_is_sent_the_weights(recipe: FederatedRecipe, tmp_path: Path):
+    on_flower(recipe, tmp_path, lost=2)
+    lines = lines_of(tmp_path)
+    assert len(lines) == 4
+    assert 1 in lines[2]["away"]  # it said that it is behind
+    assert lines[3]["left_out"] == {}
+
+
+def test_a_server_goes_on_from_its_last_round(recipe: FederatedRecipe, tmp_path: Path):
+    on_flower(recipe, tmp_path)
+    for name in ("rounds/checkpoint-4.safetensors", "result.json"):
+        (tmp_path / name).unlink()
+    on_flower(recipe, tmp_path)
+    assert [line["round"] for line in lines_of(tmp_path)] == [1, 2, 3, 4]
+    assert (tmp_path / "result.json").is_file()
+
+
+def test_flower_s_own_noise_goes_between_learning_and_coding(
+    recipe: FederatedRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    noisy = ClientApp(mods=[coded_updates, LocalDpMod(0.1, 0.01, 8.0, 1e-5)])
+    noisy.train()(client_app.train)
+    monkeypatch.setattr(client_app, "app", noisy)
+    on_flower(recipe, tmp_path / "noisy")
+    monkeypatch.undo()
+    on_flower(recipe, tmp_path / "plain")
+    noise, plain = lines_of(tmp_path / "noisy"), lines_of(tmp_path / "plain")
+    assert len(noise) == 4
+    assert noise[0]["sha256"] != plain[0]["sha256"]

@@ -1,0 +1,3 @@
+"""Learning together on Flower: the same rounds as `training.federated`, simulated or on real
+machines.
+"""

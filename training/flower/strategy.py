@@ -1,0 +1,116 @@
+"""replies of Flower's nodes -> the next agreed weights and the messages about them: a strategy that
+runs the same rounds as the plain loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from logging import INFO
+from pathlib import Path
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from flwr.supercore import log
+
+from training.flower.task import to_record
+from training.rounds.checkpoint import State, write_checkpoint
+from training.rounds.ending import end_round
+from training.rounds.loop import said, write_lines
+from training.rounds.recipe import FederatedRecipe
+from training.rounds.server import Reply
+from training.rounds.weights import Weights, hash_of
+
+
+class CodedAverage(Strategy):
+    """Mean of the clients' changes, sent as coded updates both ways.
+
+    Args:
+        state: what the run begins at, or goes on from.
+        score: accuracy in percent on the validation split.
+        out: folder of the checkpoints and the log.
+    """
+
+    def __init__(
+        self, recipe: FederatedRecipe, state: State, score: Callable[[Weights], float], out: Path
+    ) -> None:
+        self.recipe, self.state, self.score, self.out = recipe, state, score, out
+        self.began = len(state.lines)
+        # what each node holds: all that were there at the start have the weights of the recipe
+        self.held: dict[int, int] = {}
+        self.blobs: dict[int, bytes] = {}
+        self.not_counted: set[int] = set()
+        self.start_s = 0.0
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """To each node the messages about the rounds that it has not seen, or the whole weights."""
+        number, self.start_s = len(self.state.lines), time.perf_counter()
+        sha256 = hash_of(self.state.weights)
+        while len(nodes := sorted(grid.get_node_ids())) < self.recipe.clients.n and not number:
+            log(INFO, "%s of %s clients are there", len(nodes), self.recipe.clients.n)
+            time.sleep(1)
+        for node in nodes:
+            numbers = range(self.held.get(node, 0), number)
+            told: dict[str, Any] = {
+                "round": number,
+                "sha256": sha256,
+                "counted": node not in self.not_counted,
+            }
+            content = RecordDict()
+            if all(n in self.blobs for n in numbers):
+                told |= {"numbers": list(numbers), "blobs": [self.blobs[n] for n in numbers]}
+            else:
+                content["arrays"] = to_record(self.state.weights)
+            content["config"] = ConfigRecord(told)
+            yield Message(content=content, message_type=MessageType.TRAIN, dst_node_id=node)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """End the round: with the changes of those that learned."""
+        number = len(self.state.lines)
+        learned, node_of = {}, {}
+        for reply in replies:
+            node = reply.metadata.src_node_id
+            if reply.has_error():
+                log(INFO, "node %s failed: %s", node, reply.error.reason)
+                continue
+            answer: Any = reply.content["reply"]
+            if answer["said"] == "learned":
+                client = int(answer["client"])
+                learned[client] = Reply(answer["blob"], int(answer["n-pictures"]))
+                node_of[client] = node
+                self.held[node] = number
+            elif answer["said"] == "behind":
+                log(INFO, "node %s holds other weights, and is sent them whole", node)
+                self.held[node] = -1
+        if not learned:
+            log(INFO, "round %s has no reply, and is asked for again", number + 1)
+            return None, None
+        self.state, told = end_round(self.state, learned, self.recipe, self.score)
+        self.blobs[number] = told
+        line = self.state.lines[-1]
+        line["cpu_s"] = time.perf_counter() - self.start_s
+        self.not_counted = {node_of[c] for c in learned if str(c) in line["left_out"]}
+        write_checkpoint(self.state, self.out / "rounds")
+        write_lines(self.state, self.out)
+        log(INFO, "%s", said(self.state))
+        return to_record(self.state.weights), MetricRecord({"accuracy": line["accuracy"]})
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """None: the server scores the weights itself."""
+        return []
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        return None
+
+    def summary(self) -> None:
+        log(INFO, "\tcoded updates: %s", self.recipe.updates)

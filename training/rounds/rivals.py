@@ -1,0 +1,162 @@
+"""weights before and after -> message -> weights after: what others send, for comparison.
+
+Both ends know names and shapes. These messages hold values alone: nothing is counted for what they
+would need beside them to be refused where they are foreign, damaged or old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.coding.container import BitstreamError
+from training.rounds.weights import Key, Weights, added, less, n_values
+
+BUCKET = 512
+"""Values that share one scale in `Qsgd`."""
+
+
+class Plain:
+    """Values as they are: weights in float32, changes in float16."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = np.dtype(kind)
+
+    def encode(self, before: Weights, after: Weights, key: Key) -> bytes:
+        value = after if self.kind == np.float32 else less(after, before)
+        with np.errstate(over="ignore"):
+            return _flat(value).astype(self.kind).tobytes()
+
+    def decode(self, before: Weights, blob: bytes, key: Key) -> Weights:
+        value = _shaped(_read(blob, self.kind, n_values(before)).astype(np.float32), before)
+        return value if self.kind == np.float32 else added(before, value)
+
+
+class Qsgd:
+    """Stochastic quantisation to `n_bits` with one scale, its largest value, for each 512
+    (Alistarh et al. 2017, arXiv 1610.02132, sec. 5; FedPAQ, arXiv 1909.13014, sends changes so).
+    """
+
+    def __init__(self, n_bits: int) -> None:
+        self.n_bits, self.most = n_bits, (1 << (n_bits - 1)) - 1
+
+    def encode(self, before: Weights, after: Weights, key: Key) -> bytes:
+        change = _flat(less(after, before))
+        n_buckets = -(-len(change) // BUCKET)
+        rows = np.zeros((n_buckets, BUCKET), np.float32)
+        rows.reshape(-1)[: len(change)] = change
+        scale = np.abs(rows).max(1)
+        u = np.random.default_rng(key).random(rows.shape, np.float32)
+        with np.errstate(invalid="ignore"):
+            steps = np.floor(rows / np.where(scale > 0, scale, 1)[:, None] * self.most + u)
+            symbols = steps.reshape(-1)[: len(change)].astype(np.int8)
+        if self.n_bits == 4:
+            symbols = np.append(symbols, np.zeros(len(symbols) % 2, np.int8)) & 15
+            symbols = (symbols[::2] | symbols[1::2] << 4).astype(np.int8)
+        return scale.astype("<f4").tobytes() + symbols.tobytes()
+
+    def decode(self, before: Weights, blob: bytes, key: Key) -> Weights:
+        n = n_values(before)
+        n_buckets, n_bytes = -(-n // BUCKET), -(-n * self.n_bits // 8)
+        scale = _read(blob[: 4 * n_buckets], np.dtype("<f4"), n_buckets)
+        symbols = _read(blob[4 * n_buckets :], np.dtype(np.int8), n_bytes)
+        if self.n_bits == 4:
+            halves = np.stack([symbols & 15, symbols >> 4 & 15], 1).reshape(-1)[:n]
+            symbols = np.where(halves > 7, halves - 16, halves)
+        change = symbols.astype(np.float32) / self.most * np.repeat(scale, BUCKET)[:n]
+        return added(before, _shaped(change.astype(np.float32), before))
+
+
+class TopK:
+    """The largest changes of all tensors alike, in float16, each with the number of values since
+    the last one in 16 bits (Aji, Heafield 2017, arXiv 1704.05021).
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def encode(self, before: Weights, after: Weights, key: Key) -> bytes:
+        change = _flat(less(after, before))
+        n = max(1, int(self.share * len(change)))
+        places = np.sort(np.argpartition(np.abs(change), len(change) - n)[len(change) - n :])
+        # a gap of 65,535 is a step without a value
+        gaps: list[int] = []
+        values: list[float] = []
+        last = -1
+        for place in places.tolist():
+            gap = place - last - 1
+            gaps += [65_535] * (gap // 65_535) + [gap % 65_535]
+            values.append(change[place])
+            last = place
+        with np.errstate(over="ignore"):
+            return np.array(gaps, "<u2").tobytes() + np.array(values, "<f2").tobytes()
+
+    def decode(self, before: Weights, blob: bytes, key: Key) -> Weights:
+        size = n_values(before)
+        n = max(1, int(self.share * size))
+        n_gaps = len(blob) // 2 - n
+        gaps = _read(blob[: 2 * max(n_gaps, 0)], np.dtype("<u2"), max(n_gaps, 0)).astype(np.int64)
+        values = _read(blob[2 * max(n_gaps, 0) :], np.dtype("<f2"), n)
+        ends = gaps < 65_535
+        places = (np.cumsum(np.where(ends, gaps + 1, gaps)) - 1)[ends]
+        if len(places) != n or places[-1] >= size:
+            raise BitstreamError("the places of a message are not those of its values")
+        change = np.zeros(size, np.float32)
+        change[places] = values
+        return added(before, _shaped(change, before))
+
+
+class Zstandard:
+    """Changes over a step, the same multiple of each tensor's root mean square, rounded to int8."""
+
+    def __init__(self, step: float) -> None:
+        self.step = step
+
+    def encode(self, before: Weights, after: Weights, key: Key) -> bytes:
+        import zstandard
+
+        change = less(after, before)
+        steps = [self.step * float(np.sqrt(np.square(change[n]).mean())) for n in sorted(change)]
+        symbols = [
+            np.clip(np.rint(change[name] / (step or 1.0)), -127, 127).astype(np.int8)
+            for name, step in zip(sorted(change), steps, strict=True)
+        ]
+        plain = b"".join(s.tobytes() for s in symbols)
+        return np.array(steps, "<f4").tobytes() + zstandard.compress(plain, 19)
+
+    def decode(self, before: Weights, blob: bytes, key: Key) -> Weights:
+        import zstandard
+
+        n, size = len(before), n_values(before)
+        steps = _read(blob[: 4 * n], np.dtype("<f4"), n)
+        try:
+            plain = zstandard.decompress(blob[4 * n :], max_output_size=size)
+        except zstandard.ZstdError as error:
+            raise BitstreamError(f"a message is not by zstandard: {error}") from error
+        symbols = _shaped(_read(plain, np.dtype(np.int8), size).astype(np.float32), before)
+        change = {name: symbols[name] * s for name, s in zip(sorted(symbols), steps, strict=True)}
+        return added(before, change)
+
+
+def _flat(weights: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate([weights[name].reshape(-1) for name in sorted(weights)])
+
+
+def _shaped(flat: NDArray[Any], like: Mapping[str, NDArray[Any]]) -> Weights:
+    """Values in order -> arrays of the shapes of `like`."""
+    names = sorted(like)
+    ends = np.cumsum([like[name].size for name in names])[:-1]
+    parts = zip(names, np.split(flat, ends), strict=True)
+    return {name: part.reshape(like[name].shape) for name, part in parts}
+
+
+def _read(blob: bytes, kind: np.dtype[Any], n: int) -> NDArray[Any]:
+    if len(blob) != n * kind.itemsize:
+        raise BitstreamError(
+            f"a message has {len(blob)} bytes in the place of {n * kind.itemsize}: it is about "
+            "other weights, or cut short"
+        )
+    return np.frombuffer(blob, kind)
