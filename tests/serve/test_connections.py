@@ -10,14 +10,15 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import pytest
 import uvicorn
+from PIL import Image
 
 from codec.model import FeatureCodec
-from codec.pipeline import Server
+from codec.pipeline import Device, Server
 from codec.serve import running
 from codec.serve.app import create_app
 from codec.serve.models import Served
@@ -42,24 +43,29 @@ class Heard(NamedTuple):
         return str(members["detail"])
 
 
-@pytest.fixture(scope="module")
-def port(tiny_codec: FeatureCodec) -> Iterator[int]:
-    """A server that `codec serve` would run, with short times."""
+@contextlib.contextmanager
+def listening(codec: FeatureCodec) -> Iterator[tuple[uvicorn.Server, int]]:
+    """A server that `codec serve` would run, with short times, and its port."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "HEAD_S", HEAD_S)
         patch.setattr(running, "CONNECTIONS", 100)
-        app = create_app(
-            [Served(Server(tiny_codec))], limits=Limits(body_s=BODY_S, blob_bytes=1000)
-        )
+        app = create_app([Served(Server(codec))], limits=Limits(body_s=BODY_S, blob_bytes=1000))
         server = uvicorn.Server(running.configured(app, "127.0.0.1", 0))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         end = time.monotonic() + 30
         while not server.started and time.monotonic() < end:
             time.sleep(0.01)
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield server, server.servers[0].sockets[0].getsockname()[1]
         server.should_exit = True
         thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def port(tiny_codec: FeatureCodec) -> Iterator[int]:
+    """Where such a server listens."""
+    with listening(tiny_codec) as (_, port):
+        yield port
 
 
 def opened(port: int) -> socket.socket:
@@ -142,7 +148,6 @@ def test_a_body_that_is_too_long_is_refused_before_it_has_come(port: int) -> Non
 
 def test_what_is_no_http_gets_a_problem(port: int) -> None:
     for words in (
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",  # HTTP/2 with prior knowledge
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100) + b"\r\n\r\n",  # TLS
         b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * (1 << 20),  # a giant header
         BEGIN + b"Content-Length: -1\r\n\r\n",
@@ -152,6 +157,8 @@ def test_what_is_no_http_gets_a_problem(port: int) -> None:
     ):
         reply = said(port, words)
         assert (reply.status, bool(reply.problem)) == (400, True), words[:60]
+    prior = said(port, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")  # HTTP/2 with prior knowledge
+    assert (prior.status, bool(prior.problem)) == (404, True)
     alive(port)
 
 
@@ -187,3 +194,25 @@ def test_who_hangs_up_harms_nobody(port: int) -> None:
             with opened(port) as sock:
                 sock.sendall(sent)
     alive(port)
+
+
+def test_a_server_that_is_told_to_end_answers_what_runs_and_closes_the_rest(
+    tiny_codec: FeatureCodec, picture: Callable[..., Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, runs = Served.__call__, threading.Event()
+
+    def slow(served: Served, jobs: list[Any]) -> list[Any]:
+        runs.set()
+        time.sleep(1)
+        return ask(served, jobs)
+
+    monkeypatch.setattr(Served, "__call__", slow)
+    blob = Device(tiny_codec)(picture(1))
+    with listening(tiny_codec) as (server, port), opened(port) as asking, opened(port) as idle:
+        asking.sendall(BEGIN + f"Content-Length: {len(blob)}\r\n\r\n".encode() + blob)
+        assert runs.wait(10)
+        server.should_exit = True  # what SIGTERM does
+        assert heard(asking, time.monotonic()).status == 200
+        assert idle.recv(1000) == b""
+        with pytest.raises(OSError, match=r"refused|reset"):
+            said(port, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
