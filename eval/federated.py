@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.measuring.failing import failed
+from codec.show.console import failed
 from eval.measuring.rounds import draw_rounds, read_run, table
 
 

@@ -15,7 +15,7 @@ from codec.coding.tables import BYTE_TABLES, INVALID, Tables
 from codec.coding.update_tables import FAR, update_tables
 
 RATE, CEILING, KINDS, HALF = 14, 8388607, 4, 1 << 15
-_NONE = Tables(BYTE_TABLES)
+_NONE = Tables(BYTE_TABLES.astype("u4"))
 
 
 class _Choice:

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +109,7 @@ def bytes_at(points: Sequence[Point], relative_mse: float) -> float | None:
     return float(np.exp(np.interp(relative_mse, errors, logs)))
 
 
-def error(change: NDArray[np.float32], decoded: NDArray[np.floating]) -> float:  # type: ignore[type-arg]
+def error(change: NDArray[np.float32], decoded: NDArray[Any]) -> float:
     """Squared error over the squared change."""
     off = change.astype(np.float64) - decoded
     return float((off**2).sum() / np.square(change, dtype=np.float64).sum())
