@@ -51,7 +51,7 @@ class StudentAnalysis(nn.Module):
         self.project = nn.Conv2d(widths[-1], n_channels * fold**2, 1)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        return _latent_of(self.project(self.layers(pixel_values)), self.fold)
+        return latent_of(self.project(self.layers(pixel_values)), self.fold)
 
 
 class BlocksAnalysis(nn.Module):
@@ -76,7 +76,7 @@ class BlocksAnalysis(nn.Module):
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         tokens = self.norm(self.head(pixel_values)[:, self.grid.n_prefix :])
         square = tokens.transpose(1, 2).unflatten(2, (self.grid.side, self.grid.side))
-        return _latent_of(self.project(square), self.fold)
+        return latent_of(self.project(square), self.fold)
 
 
 class Synthesis(nn.Module):
@@ -188,7 +188,7 @@ class _Norm(nn.GroupNorm):
         super().__init__(_parts(width, 16), width)
 
 
-def _latent_of(square: torch.Tensor, fold: int) -> torch.Tensor:
+def latent_of(square: torch.Tensor, fold: int) -> torch.Tensor:
     """(B, C * fold**2, S, S) -> latent (B, (S * fold)**2, C): fold x fold positions of each, row by
     row, with C of its channels each.
     """

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from codec.device.preprocess import Preprocess
 from codec.model.checkpoint import find_backbone
 from codec.model.config import CodecConfig, backbones_of
+from codec.model.mobile_shape import MobileShape
 from codec.tasks import LABELS
 from training.engine.loop import Schedule
 
@@ -43,6 +44,8 @@ class CodecRecipe:
         start_rate_weight: the lambda that these gains are for: they are spread around it. None for
             the geometric mean of `rate_weights`; but where this and `start_quality` are None, and
             `start` has as many qualities, each goes on from its own.
+        encoder_start: file, folder or hub id of a mobile network's weights, whose first stages the
+            encoder starts from (`training.codecs.mobile_start`).
         n_questions: asked of each picture in a step, where the task is to answer questions.
         label_weight: share of the true label, or word, in the target of stage 2; the rest is the
             uncut model's answer. 0 needs no labels.
@@ -69,7 +72,7 @@ class CodecRecipe:
     validation_split: str
     calibration_split: str
     k: int
-    encoder: Literal["student", "blocks"]
+    encoder: Literal["student", "mobile", "blocks"]
     side: int
     n_channels: int
     rate_weights: tuple[float, ...]
@@ -82,6 +85,8 @@ class CodecRecipe:
     start_rate_weight: float | None = None
     student_widths: tuple[int, ...] = ()
     student_depths: tuple[int, ...] = ()
+    mobile: MobileShape | None = None
+    encoder_start: str | None = None
     synthesis_depth: int = 1
     adapter_rank: int = 16
     match_weight: float = 0.3
@@ -112,6 +117,8 @@ class CodecRecipe:
                     f"a batch of {stage.batch_size} is not made of rounds of {len(self.turns())} "
                     "samples: one a turn of each quality"
                 )
+        if self.encoder_start is not None and self.mobile is None:
+            raise ValueError("encoder_start is for a mobile encoder, and `mobile` gives no shape")
         if self.even_from is not None and not 0 <= self.even_from < len(self.rate_weights) - 1:
             raise ValueError(
                 f"even_from is a quality below the finest, {len(self.rate_weights) - 1}, or null, "
@@ -164,6 +171,7 @@ class CodecRecipe:
             preprocess=preprocess,
             student_widths=self.student_widths,
             student_depths=self.student_depths,
+            mobile=self.mobile,
             synthesis_depth=self.synthesis_depth,
             adapter_rank=self.adapter_rank,
         )

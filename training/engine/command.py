@@ -18,13 +18,13 @@ from safetensors import SafetensorError
 
 from codec.files import whole_file
 from training.engine.loop import LossIsNaNError, is_first_process
-from training.engine.recipe import plain_values, read_recipe
+from training.engine.recipe import Kind, plain_values, read_recipe
 
 T = TypeVar("T")
 
 
 def run_command(
-    kind: type[T], run: Callable[[T, Path], Any], doc: str | None, argv: Sequence[str] | None = None
+    kind: Kind[T], run: Callable[[T, Path], Any], doc: str | None, argv: Sequence[str] | None = None
 ) -> int:
     """Read the recipe that the command line names and call `run(recipe, out)`.
 

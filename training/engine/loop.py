@@ -15,6 +15,7 @@ from torch.utils.data import DistributedSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from training.data.images import Keyed, collate
+from training.engine.best import Best
 from training.engine.checkpoints import last_whole_checkpoint
 from training.engine.optim import build_optimizer
 
@@ -178,11 +179,13 @@ def train(
     schedule: Schedule,
     out: Path,
     report: Callable[[str], None] = print,
+    validate: Callable[[], dict[str, float]] | None = None,
 ) -> None:
     """Train `module` in place, resuming from the last whole checkpoint in `out` where there is one.
 
     `module(pixels, labels, keys)` returns a dict with `loss` and scalars to log. `torchrun` and
-    `accelerate launch` work as with any Trainer; logs for TensorBoard lie in `out/runs`.
+    `accelerate launch` work as with any Trainer; logs for TensorBoard lie in `out/runs`. With
+    `validate` the module ends with the weights of its best epoch, as `Best` says.
 
     Raises:
         LossIsNaNError: training stops there; the checkpoint before stays.
@@ -229,7 +232,12 @@ def train(
         callbacks=[_Progress(module, data, sampler)],
     )
     trainer.schedule, trainer.sampler = schedule, sampler
+    best = Best(module, validate, out, report) if validate else None
+    if best:
+        trainer.add_callback(best)
     last = last_whole_checkpoint(out)
     if last:
         report(f"resuming from {last}")
     trainer.train(resume_from_checkpoint=last)
+    if best:
+        best.restore()

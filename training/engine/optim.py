@@ -71,12 +71,16 @@ class MuonAdamW(torch.optim.Optimizer):
         self.param_groups = [group for part in self._parts for group in part.param_groups]
 
 
-def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> MuonAdamW:
+def build_optimizer(model: Any, lr: float, weight_decay: float) -> torch.optim.Optimizer:
     """Muon for every trainable matrix and convolution inside a list of layers (its name holds a
     number), AdamW for the rest.
 
-    Of these the model's `fast_parameters`, where it names some, go `FAST` times as far.
+    Of these the model's `fast_parameters`, where it names some, go `FAST` times as far. A model
+    that has `parameter_groups(lr, weight_decay)` of its own is trained by AdamW on these: weights
+    that were trained by AdamW before.
     """
+    if hasattr(model, "parameter_groups"):
+        return torch.optim.AdamW(model.parameter_groups(lr, weight_decay), betas=(0.9, 0.98))
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     inside = {
         id(p)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,11 @@ T = TypeVar("T")
 RECIPES = Path(__file__).parent.parent / "recipes"
 
 
-def read_recipe(kind: type[T], path: str | Path, overrides: typing.Sequence[str] = ()) -> T:
+Kind = type[T] | Callable[[dict[str, Any]], type[T]]
+"""A recipe's dataclass, or what tells it by the values of a file."""
+
+
+def read_recipe(kind: Kind[T], path: str | Path, overrides: typing.Sequence[str] = ()) -> T:
     """Read the dataclass `kind` from a YAML file, with `key=value` overrides (`stage1.steps=100`)
     put over it.
 
@@ -53,7 +58,8 @@ def read_recipe(kind: type[T], path: str | Path, overrides: typing.Sequence[str]
             if not isinstance(place, dict):
                 raise ValueError(f"override {override!r}: {section!r} is not a section")
         place[last] = _yaml(value, f"override {override!r}")
-    return _build(kind, values | {"file": str(file)}, where="")
+    built = kind if isinstance(kind, type) else kind(values)
+    return typing.cast(T, _build(built, values | {"file": str(file)}, where=""))
 
 
 def plain_values(recipe: Any) -> dict[str, Any]:
