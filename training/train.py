@@ -19,9 +19,10 @@ from training.codecs.building import build, first_of, load_models
 from training.codecs.calibration import calibrate
 from training.codecs.card import write_codec_card
 from training.codecs.freeze import fit_prior, freeze_codec, latents_of, spaced
-from training.codecs.opening import open_objective
+from training.codecs.opening import open_match_data, open_objective
 from training.codecs.recipe import CodecRecipe
 from training.codecs.task import CodecTask
+from training.codecs.validation import Validation
 from training.engine.command import run_command
 from training.engine.loop import is_first_process, train
 
@@ -59,11 +60,17 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
     if recipe.start is not None:
         latents = latents_of(codec, objective.data, spaced(len(objective.data), recipe.count_limit))
         fit_prior(task.prior, codec, latents, START_STEPS, recipe.answer.seed)
+    validation = Validation(task, to_choose_on)
+    for name, value in validation.of_uncut().items():
+        print(f"uncut: {name} {value:.2f}% on {len(validation.places)} held-out images", flush=True)
     if recipe.match.epochs:
         task.set_stage("match")
-        train(task, objective.data, recipe.match, out / "match")
+        pictures = open_match_data(recipe, preprocess, objective.data)
+        if recipe.match.fresh_epochs is not None:  # they come again
+            task.remember(out.parent / "head-tokens", pictures)
+        train(task, pictures, recipe.match, out / "match")
     task.set_stage("answer")
-    train(task, objective.data, recipe.answer, out / "answer")
+    train(task, objective.data, recipe.answer, out / "answer", validate=validation)
     task.to("cpu")
     if not is_first_process():
         return codec
@@ -71,11 +78,11 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
         set_attention(tail, "sdpa")  # as it is when loaded
     with torch.compiler.set_stance("force_eager"):  # from here on batches are of all sizes
         codec = freeze_codec(codec, task.prior, objective, recipe)
-        validation, held_out = (calibrate(codec, some) for some in (to_choose_on, to_measure_on))
+        chosen_on, held_out = (calibrate(codec, some) for some in (to_choose_on, to_measure_on))
         known = bool(to_measure_on.truth())
-    good = [q for q, row in enumerate(validation) if row.drop <= recipe.max_drop]
+    good = [q for q, row in enumerate(chosen_on) if row.drop <= recipe.max_drop]
     codec = codec.with_config(
-        default_quality=min(good, default=len(validation) - 1), calibration=held_out
+        default_quality=min(good, default=len(chosen_on) - 1), calibration=held_out
     )
     codec.save_pretrained(out / "final")
     write_codec_card(codec, recipe, out / "final", known=known)

@@ -1,8 +1,8 @@
 """pixels -> label on the device alone: a classifier of the encoder's cost, which needs no server.
 
-A codec has a reason where this falls short. The network is a convolutional encoder with a linear head
-in the place of the projection to the latent. It sends its label in one byte, or two where there are
-more than 256 labels.
+A codec has a reason where this falls short. The network is a convolutional encoder with a linear
+head in the place of the projection to the latent. It sends its label in one byte, or two where
+there are more than 256 labels.
 """
 
 from __future__ import annotations

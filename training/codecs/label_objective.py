@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +84,12 @@ class LabelObjective:
         """The most probable label of each picture."""
         return {LABELS: models[LABELS](inputs).logits.argmax(-1).tolist()}
 
-    def truth(self) -> Said:
+    def truth(self, places: Sequence[int] | None = None) -> Said:
         """The true labels, where every picture has one."""
-        return {LABELS: self.data.labels} if min(self.data.labels) >= 0 else {}
+        labels = self.data.labels
+        if min(labels) < 0:
+            return {}
+        return {LABELS: labels if places is None else [labels[i] for i in places]}
 
 
 def known_logits(

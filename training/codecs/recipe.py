@@ -30,6 +30,8 @@ class CodecRecipe:
         data: folder or hub name, or `scenes`; `train_split` is fitted on, `validation_split` picks
             the default quality, and `calibration_split`, which picks nothing, says what each
             quality takes and loses.
+        match_on: further pictures for stage 1, which needs neither labels nor words: `DATA:SPLIT`
+            each, beside those of `data`.
         rate_weights: lambda of each quality in nats per bit, largest (smallest blobs) first; their
             number is the number of qualities.
         shares: turns of each quality in a round of samples; none for one each. What takes many
@@ -79,6 +81,7 @@ class CodecRecipe:
     match: Schedule
     answer: Schedule
     task: str = LABELS
+    match_on: tuple[str, ...] = ()
     shares: tuple[int, ...] = ()
     start: str | None = None
     start_quality: int | None = None
