@@ -13,7 +13,7 @@ from transformers import AutoModelForImageClassification, PreTrainedModel
 
 from codec.device.preprocess import Preprocess
 from codec.model.checkpoint import find_backbone
-from codec.model.split import blocks, n_blocks
+from codec.model.split import n_blocks, split
 from codec.model.split_tower import set_attention
 from training.backbones.resizing import resized
 from training.engine.loop import Schedule
@@ -96,8 +96,7 @@ def open_start(recipe: TunedRecipe, image_size: int, labels: list[str]) -> PreTr
     nn.init.zeros_(model.classifier.bias)
     model.requires_grad_(True)
     if recipe.frozen_blocks:
-        model.base_model.embeddings.requires_grad_(False)
-        blocks(model)[: recipe.frozen_blocks].requires_grad_(False)
+        split(model, recipe.frozen_blocks).head.requires_grad_(False)
     return cast(PreTrainedModel, model)
 
 
