@@ -89,12 +89,14 @@ class TuneTask(nn.Module):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Share of right answers on the validation split, in percent."""
-        return {"accuracy": self.accuracy(self.validation, self._unchanged)}
+        """Share of right answers on the validation split, in percent; computed as in training."""
+        device = next(self.parameters()).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.recipe.schedule.bf16):
+            return {"accuracy": self.accuracy(self.validation, self._unchanged)}
 
     @torch.no_grad()
     def accuracy(self, data: Images, tokens: Remembered | None = None) -> float:
-        """Share of right answers in percent, in float32; of tokens that are remembered for the
+        """Share of right answers in percent; of tokens that are remembered for the
         pictures as they are, where they are given.
         """
         self.eval()
