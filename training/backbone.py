@@ -45,6 +45,9 @@ def tune(recipe: TunedRecipe, out: Path) -> float:
     torch.manual_seed(recipe.schedule.seed)
     model = open_start(recipe, preprocess.size, data.label_names)
     task = TuneTask(model, preprocess, recipe, data, validation, out.parent / "frozen-tokens")
+    if task.soft_labels is not None:
+        score = task.soft_labels.accuracy
+        print(f"teacher: {score:.2f}% of the training images, each by a head that did not see it")
     train(task, data, recipe.schedule, out / "vit", validate=task.validate)
     score = task.accuracy(test)
     print(f"backbone: {score:.2f}% on {len(test)} test images", flush=True)

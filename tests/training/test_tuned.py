@@ -77,7 +77,7 @@ def test_a_run_ends_in_a_backbone_whose_frozen_blocks_are_the_starts(
     assert preprocess == start_preprocess(recipe)
     assert list((tmp_path / "frozen-tokens").glob("*/*.npy"))
     card = (tmp_path / "run" / "final" / "README.md").read_text()
-    assert f"started from `{start.name}` and trained" in " ".join(card.split())
+    assert f"started from `{start.name}` and trained by" in " ".join(card.split())
     assert "from scratch" not in card
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from codec.device.preprocess import Preprocess
 from codec.model.networks import digest
 from codec.model.split import blocks, split, token_grid
+from training.backbones.mobile_teacher import SoftLabels
 from training.backbones.tuned import TunedRecipe
 from training.data.augmentation import augment
 from training.data.images import Images, batches, normalise
@@ -19,12 +20,13 @@ from training.data.remembered import Remembered
 
 
 class TuneTask(nn.Module):
-    """Cross-entropy on augmented pictures.
+    """Cross-entropy on augmented pictures, with the labels and, where there is one, the teacher's
+    soft labels.
 
     Args:
         model: the classifier, its first blocks frozen.
         data: what it is fitted to, and `validation`: what epochs are compared on.
-        folder: where the tokens behind the frozen blocks are kept.
+        folder: where the tokens behind the frozen blocks, and the teacher's features, are kept.
     """
 
     def __init__(
@@ -39,6 +41,11 @@ class TuneTask(nn.Module):
         super().__init__()
         self.model, self.preprocess, self.recipe = model, preprocess, recipe
         self.validation = validation
+        self.soft_labels = (
+            SoftLabels(recipe.teacher, data, preprocess, recipe.shift, folder)
+            if recipe.teacher
+            else None
+        )
         # in lists: their parameters are the model's, registered once
         head, tail = split(model, recipe.frozen_blocks)
         self._head, self._tail = [head.eval()], [tail]
@@ -63,6 +70,10 @@ class TuneTask(nn.Module):
         tokens = self._tokens(x, keys) if frozen else self._head[0](x)
         logits = self._tail[0](tokens).logits.float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        if self.soft_labels is not None and self.recipe.teacher is not None:
+            share = self.recipe.teacher.weight
+            taught = F.cross_entropy(logits, self.soft_labels(x, keys))
+            loss = (1 - share) * loss + share * taught
         return {"loss": loss, "train_accuracy": (logits.argmax(1) == labels).float().mean()}
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from codec.device.preprocess import Preprocess
 from codec.model.checkpoint import find_backbone
 from codec.model.split import n_blocks, split
 from codec.model.split_tower import set_attention
+from training.backbones.mobile_teacher import MobileTeacher
 from training.backbones.resizing import resized
 from training.engine.loop import Schedule
 
@@ -35,7 +36,9 @@ class TunedRecipe:
         layer_decay: each trained block's learning rate is so many times that of the next one
             (Bao et al. 2021 (BEiT), arXiv 2106.08254, appendix H).
         head_lr: learning rate of the new classifier.
+        teacher: a pretrained mobile network that gives soft labels; None for the labels alone.
         shift: largest random shift of the pictures, in pixels.
+        label_smoothing: of the labels' share of the target.
         note: a sentence for the model card.
         file: where it was read from.
     """
@@ -52,6 +55,7 @@ class TunedRecipe:
     frozen_blocks: int = 0
     layer_decay: float = 0.75
     head_lr: float = 1e-3
+    teacher: MobileTeacher | None = None
     shift: int = 4
     label_smoothing: float = 0.1
     limit: int | None = None

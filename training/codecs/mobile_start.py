@@ -93,6 +93,9 @@ def _pairs(weights: dict[str, torch.Tensor]) -> Iterator[tuple[str, str]]:
         for conv, norm in parts:
             if f"{block}{conv}.weight" in weights:  # a block that does not expand has no such part
                 yield block + conv, block + norm
+    head = ("conv_head", "bn2") if timm else ("_conv_head", "_bn1")
+    if f"{head[0]}.weight" in weights:
+        yield head
 
 
 def _weights(reference: str) -> dict[str, torch.Tensor]:
