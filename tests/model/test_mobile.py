@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
-from safetensors.torch import save_file
-from torch import nn
 
 from codec.bundle.export import trace
 from codec.bundle.lowering import lower
@@ -17,9 +14,8 @@ from codec.bundle.targets import TARGETS
 from codec.device.preprocess import Preprocess
 from codec.model.mobile import MobileAnalysis, mobile_layers
 from codec.model.mobile_shape import MobileShape, MobileStage
-from training.codecs.mobile_start import EPSILON, start_mobile
-
-STAGES = (MobileStage(8, 1, stride=1, expansion=1), MobileStage(12, 2, kernel=5))
+from tests.tiny_mobile import STAGES, write_network
+from training.codecs.mobile_start import start_mobile
 
 
 @pytest.mark.parametrize("shrink", [1, 2])
@@ -41,68 +37,9 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         MobileShape(8, ())
 
 
-class Block(nn.Module):
-    """timm's inverted residual, with batch normalisations."""
-
-    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, expands: bool) -> None:
-        super().__init__()
-        wide = 6 * n_in if expands else n_in
-        self.stride, self.kernel, self.adds = stride, kernel, stride == 1 and n_in == n_out
-        if expands:
-            self.conv_pw, self.bn1 = nn.Conv2d(n_in, wide, 1, bias=False), norm(wide)
-            self.conv_dw = nn.Conv2d(wide, wide, kernel, stride, groups=wide, bias=False)
-            self.bn2 = norm(wide)
-            self.conv_pwl, self.bn3 = nn.Conv2d(wide, n_out, 1, bias=False), norm(n_out)
-        else:
-            self.conv_dw = nn.Conv2d(wide, wide, kernel, stride, groups=wide, bias=False)
-            self.bn1 = norm(wide)
-            self.conv_pw, self.bn2 = nn.Conv2d(wide, n_out, 1, bias=False), norm(n_out)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if hasattr(self, "conv_pwl"):
-            y = F.relu6(self.bn1(self.conv_pw(x)))
-            y = F.relu6(self.bn2(self.conv_dw(padded(y, self.kernel, self.stride))))
-            y = self.bn3(self.conv_pwl(y))
-        else:
-            y = F.relu6(self.bn1(self.conv_dw(padded(x, self.kernel, self.stride))))
-            y = self.bn2(self.conv_pw(y))
-        return x + y if self.adds else y
-
-
-def padded(x: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
-    before = (kernel - stride) // 2
-    after = kernel - stride - before
-    return F.pad(x, (before, after, before, after))
-
-
-def norm(width: int) -> nn.BatchNorm2d:
-    made = nn.BatchNorm2d(width, eps=EPSILON)
-    for p in (made.weight, made.bias, made.running_mean, made.running_var):
-        nn.init.uniform_(p, 0.5, 1.5)
-    return made
-
-
-class Network(nn.Module):
-    """The first stages of a network as timm has them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv_stem, self.bn1 = nn.Conv2d(3, 8, 3, 2, bias=False), norm(8)
-        first = nn.Sequential(Block(8, 8, 3, 1, expands=False))
-        second = nn.Sequential(Block(8, 12, 5, 2, expands=True), Block(12, 12, 5, 1, expands=True))
-        self.blocks = nn.Sequential(first, second)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu6(self.bn1(self.conv_stem(padded(x, 3, 2))))
-        return self.blocks(x)
-
-
 @pytest.fixture
 def network(tmp_path: Path) -> tuple[Any, Path]:
-    torch.manual_seed(0)
-    made = Network().eval()
-    save_file(made.state_dict(), tmp_path / "model.safetensors")
-    return made, tmp_path
+    return write_network(tmp_path), tmp_path
 
 
 @torch.no_grad()
@@ -126,7 +63,7 @@ def test_weights_of_another_shape_are_refused(network: tuple[Any, Path]) -> None
     )
     with pytest.raises(ValueError, match="has shape"):
         start_mobile(wider, str(network[1]), Preprocess(32))
-    deeper = mobile_layers(MobileShape(8, (*STAGES, MobileStage(16, 1))))
+    deeper = mobile_layers(MobileShape(8, (*STAGES, *STAGES)))
     with pytest.raises(ValueError, match="convolutions; the encoder has"):
         start_mobile(deeper, str(network[1]), Preprocess(32))
 
