@@ -18,7 +18,7 @@ INSTALL = $(UV) pip install --quiet --python $(BIN)/python
 READY = true
 endif
 
-.PHONY: help setup demo test test-all versions fuzz faults lint docs benchmark arm64 clean
+.PHONY: help setup demo test test-all versions pythons fuzz faults lint docs benchmark arm64 clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):[^#]*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -56,6 +56,13 @@ test-all: $(STAMP) ## all tests: also trainings, studies and a wheel; at most 12
 # transformers alone, in folders of their own in front of .venv: 100 MB each, below build/versions.
 versions: $(STAMP) ## shipped and new codecs on several versions of transformers
 	$(BIN)/python -m tests.versions
+
+# Each in environments of its own below build/pythons, which go again: 6 GB at a time, and several GB of downloads.
+# make pythons PYTHONS="/usr/bin/python3.12 python3.13" PYTHONS_TORCH=torch-2.13.0+cpu-cp312-cp312-linux_x86_64.whl
+PYTHONS ?=
+PYTHONS_TORCH ?=
+pythons: $(STAMP) ## the wheel on each Python that is found: the README's lines and commands
+	$(BIN)/python -m tests.pythons $(if $(PYTHONS_TORCH),--torch $(PYTHONS_TORCH)) $(PYTHONS)
 
 # Blobs, checkpoints, bundles and pictures as an adversary makes them, over all decoders, for as long as you like:
 # make fuzz SECONDS=3600 TARGET=blobs. What is a fault is kept in build/fuzz.

@@ -20,7 +20,8 @@ from codec.model import FeatureCodec
 from codec.model.encoding import FeatureEncoder
 from codec.model.hub import Hub
 from codec.model.loading import load_encoder, on_device
-from codec.model.reading import Reader
+from codec.model.opened import check_questions
+from codec.model.reading import ONE, Reader
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS
 from codec.tasks.labels import Label
 
@@ -174,12 +175,12 @@ class Server(Reader):
         as that and `open`.
         """
         self._tails.rest(LABELS)
-        return self.open(blobs).labels(top_k)
+        return self.ask(blobs, lambda opened, _: opened.labels(top_k))
 
     def probabilities(self, blobs: Sequence[bytes]) -> NDArray[np.float32]:
         """Blobs -> probability of each label (B, n_labels) float32."""
         self._tails.rest(LABELS)
-        return self.open(blobs).probabilities()
+        return np.stack(self.ask(blobs, lambda opened, _: opened.probabilities()))
 
     @overload
     def caption(
@@ -196,7 +197,7 @@ class Server(Reader):
         Errors as that and `open`.
         """
         self._tails.rest(CAPTIONS)
-        return self.open(blobs).caption(**limits)
+        return self.ask(blobs, lambda opened, _: opened.caption(**limits))
 
     @overload
     def answer(  # type: ignore[overload-overlap]
@@ -218,4 +219,10 @@ class Server(Reader):
         as that and `open`.
         """
         self._tails.rest(QUESTIONS)
-        return self.open(blobs).answer(questions, **limits)
+        one = isinstance(questions, str) or not isinstance(questions, Sequence)
+        if one or isinstance(blobs, ONE):
+            return self.ask(blobs, lambda opened, _: opened.answer(questions, **limits))
+        many = list(blobs)
+        if many:
+            check_questions(len(many), len(questions))
+        return self.ask(many, lambda opened, some: opened.answer(questions[some], **limits))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.measuring.failing import failed
+from codec.show.console import failed
 from eval.measuring.figure import draw
 from eval.measuring.rows import read_rows
 

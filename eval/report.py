@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.measuring.failing import failed
+from codec.show.console import failed
 from eval.measuring.report import section
 from eval.measuring.rows import by_task, read_rows
 

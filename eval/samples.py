@@ -18,8 +18,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from safetensors import SafetensorError
 
-from codec.show.console import make_table
-from eval.measuring.failing import failed
+from codec.show.console import failed, make_table
 from eval.measuring.samples import show
 from eval.measuring.speaker import load_speaker
 from eval.measuring.transcript import totals, transcribe

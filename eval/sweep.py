@@ -20,9 +20,9 @@ from pathlib import Path
 from rich.console import Console
 
 from codec.coding.container import BitstreamError
+from codec.show.console import complain, failed, one_line
 from codec.tasks import LABELS
 from eval.measuring.evaluators import evaluators_of
-from eval.measuring.failing import failed
 from eval.measuring.opening import fit_pixels, load_codecs, load_uncut, open_images
 from eval.measuring.rows import write_rows
 from eval.measuring.source import source_sizes, with_source_rows
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     try:
         rows = measure(methods, images, evaluators, data, console)
     except (DecodeError, BitstreamError) as error:
-        print(f"eval.sweep: {error}", file=sys.stderr)
+        complain(one_line(error), "eval.sweep")
         return 1
     if SOURCE in baselines:
         rows = with_source_rows(rows, source_sizes(images))
@@ -96,10 +96,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
             f"{row.drop:+.2f} points ({interval(row)})"
         )
     # the answers to all tasks come from the same blobs
-    failed = [row for row in own if row.task == tasks[0] and overspent(row)]
-    for row in failed:
-        print(f"eval.sweep: {overspent_text(row)}", file=sys.stderr)
-    return 1 if failed else 0
+    over = [row for row in own if row.task == tasks[0] and overspent(row)]
+    for row in over:
+        complain(overspent_text(row), "eval.sweep")
+    return 1 if over else 0
 
 
 def _check_writable(out: Path) -> None:

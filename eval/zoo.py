@@ -13,9 +13,9 @@ from typing import NamedTuple
 from codec.files import sha256, whole_file
 from codec.model import checkpoint
 from codec.model.facts import summary
+from codec.show.console import failed
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS
 from eval.measuring.best import best_image, curve, rows_of
-from eval.measuring.failing import failed
 from eval.measuring.rates import Rate, rate_at, value_at
 from eval.measuring.rows import by_task, read_rows
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -266,6 +267,43 @@ def test_parts_of_a_batch_that_are_put_together_look_once(
         end()
     with pytest.raises(ValueError, match="nothing"):
         Opened.together([])
+
+
+def test_many_blobs_are_asked_in_chunks_of_which_only_the_answers_are_held(
+    tiny_blip_codec: FeatureCodec,
+    tiny_codec: FeatureCodec,
+    picture: Picture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("codec.model.chunks.CHUNK", 2)
+    pictures = [picture(seed) for seed in range(5)]
+    blobs, server = Device(tiny_blip_codec)(pictures), Server(tiny_blip_codec)
+    questions = [*ASKED, *ASKED][:5]
+    alone = [server.answer(b, q) for b, q in zip(blobs, questions, strict=True)]
+    held: list[weakref.ref[Opened]] = []
+    make = server._decoded
+
+    def decoded(*arguments: Any) -> Opened:
+        assert not [one for one in held if one() is not None], "an earlier chunk is held"
+        opened = make(*arguments)
+        held.append(weakref.ref(opened))
+        return opened
+
+    monkeypatch.setattr(server, "_decoded", decoded)
+    assert server.answer(blobs, questions) == alone
+    assert len(held) == 3
+    assert server.caption(blobs) == server.open(blobs).caption()
+    with pytest.raises(ValueError, match="5 blobs and 2 questions"):
+        server.answer(blobs, questions[:2])
+    with pytest.raises(BitstreamError, match="blob 5 of 5"):
+        server.caption([*blobs[:4], blobs[4][:-1]])
+
+    classified, classifier = Device(tiny_codec)(pictures), Server(tiny_codec)
+    best = [row[0].label for row in classifier(classified)]
+    assert best == [classifier(blob)[0].label for blob in classified]
+    found = classifier.probabilities(classified)
+    assert found.shape == (5, 4)
+    assert np.allclose(found, classifier.open(classified).probabilities(), atol=1e-6)
 
 
 def test_blobs_that_were_opened_together_are_asked_together(

@@ -20,6 +20,7 @@ from codec.files import sha256, whole_file
 from codec.model import FeatureCodec
 from codec.model.checkpoint import MANIFEST, find_checkpoint
 from codec.model.config import Calibration
+from codec.show.console import failed
 from training.codecs.building import load_models
 from training.codecs.calibration import calibrate
 from training.codecs.card import calibration_text, replace_calibration
@@ -44,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run(find_checkpoint(args.codec), read_recipe(CodecRecipe, args.recipe, args.overrides))
     except (ValueError, OSError, SafetensorError) as error:
-        print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return failed(parser.prog, error)
     return 0
 
 

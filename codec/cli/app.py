@@ -26,7 +26,7 @@ from codec.cli import (
     sending,
     serving,
 )
-from codec.show.console import complain, one_line
+from codec.show.console import failed
 
 
 class _OneLineErrors(TyperGroup):
@@ -40,8 +40,7 @@ class _OneLineErrors(TyperGroup):
         except BrokenPipeError:  # `codec list | head`: typer handles it
             raise
         except (ValueError, OSError) as error:
-            complain(one_line(error))
-            raise typer.Exit(2) from error
+            raise typer.Exit(failed("codec", error)) from error
         except KeyboardInterrupt as stop:
             raise typer.Exit(130) from stop
 

@@ -26,6 +26,12 @@ def serve(
     ] = None,
     device: Annotated[str, typer.Option(help="Where the models run: cpu, cuda.")] = "cpu",
     pictures: Annotated[bool, typer.Option(help="Take pictures too: the uncut model.")] = True,
+    shadow: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of pictures that the codec answers too, to compare."
+        ),
+    ] = 0.0,
 ) -> None:
     """Answer blobs over HTTP, until Ctrl-C. Needs the extra `serve`.
 
@@ -33,14 +39,14 @@ def serve(
     """
     silence_libraries()
     try:
-        import uvicorn
-
         from codec.serve.app import OPEN, create_app
+        from codec.serve.running import run
     except ImportError as error:
         raise ValueError(f"{error.name} is missing: pip install 'task-codec[serve]'") from error
     from codec.pipeline import Server
     from codec.serve.models import Served
     from codec.serve.replies import Replies
+    from codec.serve.settings import Limits
     from codec.serve.tokens import read_tokens
 
     tokens = OPEN if token_file is None else read_tokens(token_file)
@@ -59,8 +65,9 @@ def serve(
     tls: dict[str, Any] = {}
     if tls_cert is not None and tls_key is not None:
         tls = {"ssl_certfile": str(tls_cert), "ssl_keyfile": str(tls_key)}
-    uvicorn.run(
-        create_app(codecs, tokens, replies=None if state is None else Replies(state)),
+    limits, replies = Limits(shadow=shadow), None if state is None else Replies(state)
+    run(
+        create_app(codecs, tokens, limits, replies),
         host=host,
         port=port,
         access_log=False,

@@ -20,7 +20,14 @@ from codec.link.choosing import Choosing, Spent, swept_ways
 from codec.link.encoders import as_picture_file, open_encoder, preprocess_of
 from codec.link.http import Connection, Response
 from codec.link.policy import ALONE, Way
-from codec.link.session import LinkSession, answer_in, question_header, server_ms, value_of
+from codec.link.session import (
+    MAX_ALONE,
+    LinkSession,
+    answer_in,
+    question_header,
+    server_ms,
+    value_of,
+)
 
 ASKED_FOR = "as asked for"
 
@@ -93,7 +100,7 @@ class SplitClient:
             folder = None if own is None else getattr(own, "folder", None)
             found = {} if folder is None else swept_ways(Path(folder), own.config.name, bool(alone))
             ways = found
-        self._alone = alone
+        self._alone, self._n_alone = alone, 0
         self._choosing = {verb: Choosing(some, deadline_ms) for verb, some in ways.items()}
 
     def __call__(
@@ -119,7 +126,7 @@ class SplitClient:
                 or does not reply in time, and the device cannot answer. The message says why.
         """
         asked = [questions] if isinstance(questions, str) else list(questions)
-        headers = question_header(asked)
+        headers = question_header(asked) | self._told()
         if sequence is not None:
             headers["Sequence"] = str(sequence)
         try:
@@ -160,6 +167,7 @@ class SplitClient:
         device_ms = 1000 * (time.perf_counter() - start)
         reply = self.session.ask_short(blob, headers, questions)
         name = f"blob q{blob[0] & 15}"
+        self._n_alone = 0 if reply.status < 400 else self._n_alone
         return _answer(reply, name, len(blob), device_ms, choosing, why)
 
     def _picture(
@@ -175,6 +183,7 @@ class SplitClient:
         file, kind = as_picture_file(image, preprocess_of(self.encoder), name)
         device_ms = 1000 * (time.perf_counter() - start)
         reply = self.session.ask_picture(file, kind, headers, questions)
+        self._n_alone = 0 if reply.status < 400 else self._n_alone
         return _answer(reply, name, len(file), device_ms, choosing, why)
 
     def _by_itself(
@@ -183,10 +192,15 @@ class SplitClient:
         assert self._alone is not None
         start = time.perf_counter()
         answer = self._alone(image)
+        self._n_alone += 1
         device_ms = 1000 * (time.perf_counter() - start)
         if choosing is not None:
             choosing.alone(device_ms)
         return Answer(answer, ALONE, why, provisional, None, 0, 0, 0, {"device": device_ms})
+
+    def _told(self) -> dict[str, str]:
+        """The header that tells the server how often the device has answered by itself since."""
+        return {"Alone": str(min(self._n_alone, MAX_ALONE))} if self._n_alone else {}
 
     def _provisional(self, image: Any, asked: Sequence[str], error: ValueError) -> Answer:
         """The device's own answer where the server has none; without one, the error."""

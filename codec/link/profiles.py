@@ -42,6 +42,13 @@ class Profile:
     messages_a_day: int | None = None
     billed_bytes: int | None = None
 
+    @property
+    def airtime_budget_s(self) -> float | None:
+        """Seconds a day that a device may be on the air; None where nothing limits them."""
+        duty = None if self.duty_cycle is None else self.duty_cycle * DAY_S
+        limits = [one for one in (self.airtime_a_day_s, duty) if one is not None]
+        return min(limits, default=None)
+
     def airtime_s(self, n_bytes: int) -> float | None:
         """Seconds on the air of one message of `n_bytes`; None where the link does not say.
 
@@ -95,9 +102,8 @@ def sending(link: Profile, n_bytes: int) -> Sending:
     limits = []
     if link.messages_a_day is not None:
         limits.append(link.messages_a_day / len(sizes))
-    for allowed in (link.airtime_a_day_s, link.duty_cycle and link.duty_cycle * DAY_S):
-        if allowed is not None and airtime is not None:
-            limits.append(allowed / airtime)
+    if link.airtime_budget_s is not None and airtime is not None:
+        limits.append(link.airtime_budget_s / airtime)
     step = link.billed_bytes
     billed = None if step is None else sum(step * math.ceil(size / step) for size in sizes)
     return Sending(n_bytes, len(sizes), airtime, min(limits, default=None), billed)

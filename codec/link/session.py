@@ -13,6 +13,8 @@ from codec.link.http import Connection, Response
 
 BLOB_TYPE = "application/octet-stream"
 _NO_SESSION = 404
+MAX_ALONE = 1_000_000
+"""The most answers of a device's own that a request may tell the server of, in `Alone`."""
 
 
 class LinkSession:

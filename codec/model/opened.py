@@ -199,14 +199,8 @@ class Opened:
         one = isinstance(questions, str) or not isinstance(questions, Sequence)
         asked: Any = [questions] if one else questions
         ids = [text.question_ids(tail, tokenizer, question) for question in asked]
-        if not ids:
-            raise ValueError("no questions to answer")
-        n_blobs = len(self.tokens)
-        if not (self.single or one) and n_blobs != len(ids):
-            raise ValueError(
-                f"{n_blobs} blobs and {len(ids)} questions: give one question, or one for each blob"
-            )
-        n = max(n_blobs, len(ids))
+        check_questions(len(ids) if self.single or one else len(self), len(ids))
+        n = max(len(self), len(ids))
         states = self.states.expand(n, -1, -1)
         ids *= n // len(ids)
         answers = [
@@ -215,3 +209,16 @@ class Opened:
             for said in text.answer(tail, tokenizer, states[some], ids[some], limits)
         ]
         return answers[0] if self.single and one else answers
+
+
+def check_questions(n_blobs: int, n_questions: int) -> None:
+    """
+    Raises:
+        ValueError: there are no questions, or not as many as blobs.
+    """
+    if not n_questions:
+        raise ValueError("no questions to answer")
+    if n_blobs != n_questions:
+        raise ValueError(
+            f"{n_blobs} blobs and {n_questions} questions: give one question, or one for each blob"
+        )

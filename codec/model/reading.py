@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,12 @@ from codec.coding.blobs import open_blob
 from codec.coding.container import BitstreamError, is_of, restore
 from codec.device.taking import Result, each_of
 from codec.model import checkpoint
+from codec.model.chunks import chunks
 from codec.model.codec import FeatureCodec
 from codec.model.opened import Opened, Tails
+
+ONE = (bytes, bytearray, memoryview)
+"""What is one blob, and not a list of them."""
 
 
 class Reader:
@@ -41,12 +45,37 @@ class Reader:
                 message says what it serves.
             ValueError: no blobs.
         """
-        single = isinstance(blobs, (bytes, bytearray, memoryview))
+        single = isinstance(blobs, ONE)
         many: Any = [blobs] if single else list(blobs)
         if not many:
             raise ValueError("no blobs to decode")
+        return self._decoded(*self._read(many), single)
+
+    def ask(self, blobs: bytes | Sequence[bytes], asked: Callable[[Opened, slice], Any]) -> Any:
+        """What is asked of a blob, or of a list of blobs in one list.
+
+        All of a list are read first, so that a damaged one costs no answer. Then they are decoded
+        and asked in chunks, of which nothing is held but the answers.
+
+        Args:
+            asked: a blob, or some of the list, opened, and their places -> the answer, or a list of
+                answers in order.
+
+        Raises:
+            BitstreamError: as `open`.
+            ValueError: no blobs.
+        """
+        if isinstance(blobs, ONE):
+            return asked(self.open(blobs), slice(1))
+        many = list(blobs)
+        if not many:
+            raise ValueError("no blobs to decode")
         symbols, qualities = self._read(many)
-        return Opened(self._tails, self.codec.decode_symbols(symbols, qualities), qualities, single)
+        return [
+            answer
+            for some in chunks(len(many))
+            for answer in asked(self._decoded(symbols[some], qualities[some]), some)
+        ]
 
     def each(self, blobs: Iterable[bytes]) -> Iterator[Result]:
         """Blobs -> a `Result` for each, in order: the opened blob, or the `BitstreamError` that is
@@ -82,9 +111,14 @@ class Reader:
 
     def _opened(self, read: list[Any]) -> list[Opened]:
         symbols, qualities = (np.stack(some) for some in zip(*read, strict=True))
-        tokens = self.codec.decode_symbols(symbols, qualities)
-        opened = Opened(self._tails, tokens, qualities, single=False)
+        opened = self._decoded(symbols, qualities)
         return [opened[i] for i in range(len(read))]
+
+    def _decoded(
+        self, symbols: NDArray[np.int32], qualities: NDArray[np.int64], single: bool = False
+    ) -> Opened:
+        tokens = self.codec.decode_symbols(symbols, qualities)
+        return Opened(self._tails, tokens, qualities, single)
 
 
 class ServerSession:
@@ -109,7 +143,7 @@ class ServerSession:
         """A shortened blob, or a list of them -> what can be asked of them. Errors as `restore` and
         `Server.open`.
         """
-        if isinstance(shorts, (bytes, bytearray, memoryview)):
+        if isinstance(shorts, ONE):
             return self.server.open(restore(bytes(shorts), self.fingerprint))
         return self.server.open([restore(short, self.fingerprint) for short in shorts])
 
@@ -126,7 +160,7 @@ class ServerSession:
 
 def _one_by_one(blobs: Iterable[bytes]) -> Iterable[bytes]:
     """Blobs to be taken one after another; one blob is one of one."""
-    return [bytes(blobs)] if isinstance(blobs, (bytes, bytearray, memoryview)) else blobs
+    return [bytes(blobs)] if isinstance(blobs, ONE) else blobs
 
 
 def _naming_writer(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -42,7 +44,7 @@ def save_checkpoint(
     unless that ships or is on the hub.
 
     All of it is written beside what is there, then takes its place. Where writing fails, what was
-    there stays.
+    there stays. At the end, what saves left behind that were killed is removed.
 
     Args:
         tensors: the codec's own weights and its prior.
@@ -55,7 +57,7 @@ def save_checkpoint(
     from safetensors.torch import save_file
 
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".saving-", dir=out) as place:
+    with tempfile.TemporaryDirectory(prefix=f"{_saving()}{os.getpid()}-", dir=out) as place:
         new, old = Path(place) / "new", Path(place) / "old"
         new.mkdir()
         old.mkdir()
@@ -74,6 +76,36 @@ def save_checkpoint(
             if file.is_file():
                 _to_disk(file)
         _swap(new, out, old)
+    _remove_left_behind(out)
+
+
+def _saving() -> str:
+    """How the names of temporary folders of this machine's saves begin."""
+    return f".saving-{re.sub(r'[^A-Za-z0-9.]', '_', platform.node())}-"
+
+
+def _remove_left_behind(out: Path) -> None:
+    """Remove the temporary folders in `out` of saves whose process, on this machine, is dead.
+
+    They may hold what the killed save had moved away: they go only when a whole codec is there.
+    """
+    if os.name != "posix":  # elsewhere `os.kill` would end the process that it asks for
+        return
+    for place in out.glob(".saving-*"):
+        pid = re.fullmatch(rf"{re.escape(_saving())}(\d{{1,9}})-\w+", place.name)
+        if pid and not place.is_symlink() and place.is_dir() and not _lives(int(pid[1])):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is such a process; signal 0 asks, and does nothing (POSIX, `kill`)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 def _copy_backbone(source: Path, target: Path) -> None:

@@ -7,16 +7,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 
 import codec
-from codec.serve import asking, keeping, problems, watching
+from codec.serve import asking, keeping, problems, showing, watching
+from codec.serve.counting import Counting
 from codec.serve.models import Served
 from codec.serve.replies import Replies
 from codec.serve.settings import Limits
@@ -55,7 +56,11 @@ def create_app(
     async def running(_app: FastAPI) -> AsyncIterator[None]:
         for queue in state.queues.values():
             queue.start()
+        telling = asyncio.create_task(showing.tell(state.status))
         yield
+        telling.cancel()
+        state.status.events.close()
+        await state.shadow.stop()
         for queue in state.queues.values():
             queue.stop()
         if place is not None:
@@ -71,17 +76,7 @@ def create_app(
     app.state.server = state
     problems.install(app)
 
-    @app.middleware("http")
-    async def counted(
-        request: Request, go_on: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        response = await go_on(request)
-        path: dict[str, Any] = request.path_params
-        name, verb = path.get("codec", ""), path.get("verb", "")
-        if name in state.codecs:  # of other names strangers could make any number
-            state.metrics.replied(name, verb, response.status_code)
-        return response
-
-    for part in (keeping, asking, watching):
+    app.add_middleware(Counting, state=state)
+    for part in (keeping, asking, watching, showing):
         app.include_router(part.router)
     return app

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from codec.coding.container import BitstreamError
+from codec.link.session import MAX_ALONE
 from codec.serve.batching import Done
 from codec.serve.bodies import (
     BLOB_TYPE,
@@ -60,6 +61,9 @@ async def ask(
         str | None, Header(description="Percent-encoded questions, separated by commas")
     ] = None,
     session: Annotated[str | None, Header(description="Its blobs are shortened")] = None,
+    alone: Annotated[
+        int, Header(ge=0, le=MAX_ALONE, description="Answers of the device's own since the last")
+    ] = 0,
 ) -> Response:
     """Answer what is asked of a blob, of a picture, or of a kept blob."""
     served = _serves(state, codec, verb)
@@ -78,8 +82,9 @@ async def ask(
         job = Job(verb, whole, questions=asked, top_k=top_k)
     else:
         job = Job(verb, pixels=await _pixels(served, body), questions=asked, top_k=top_k)
-    done = await state.run(codec, job)
-    state.metrics.done(codec, done)
+    request.state.done = done = await state.run(codec, job)
+    state.answered(served, job, done, body if blob is None else None)
+    state.metrics.alone(codec, alone)
     if keep and job.blob is not None and blob is None:
         blob = state.blobs.put(device, (codec, job.blob), len(job.blob))
     reply = json.dumps(done.value | ({} if blob is None else {"id": blob})).encode()
@@ -106,10 +111,11 @@ async def ask_many(
                 blob = served.checked(base64.b64decode(asked.blobs[place], validate=True))
             except (binascii.Error, BitstreamError) as error:
                 raise ProblemError(400, str(error)) from error
-            done = await state.run(codec, Job(verb, blob, questions=own, top_k=asked.top_k))
+            job = Job(verb, blob, questions=own, top_k=asked.top_k)
+            done = await state.run(codec, job)
         except ProblemError as problem:
             return {"problem": problem.members()}
-        state.metrics.done(codec, done)
+        state.answered(served, job, done, blob)
         value: dict[str, Any] = done.value
         return value
 

@@ -82,6 +82,12 @@ class Batcher:
         """How many jobs wait."""
         return len(self._queue)
 
+    @property
+    def oldest_age_s(self) -> float:
+        """How long the oldest of them has waited; 0 where none waits."""
+        with self._changed:
+            return time.perf_counter() - self._queue[0].since if self._queue else 0.0
+
     async def run(self, job: Any) -> Done:
         """A job -> what became of it.
 

@@ -20,14 +20,21 @@ class ProblemError(Exception):
         status: of HTTP, 4xx or 5xx.
         detail: the reason, without anything of the request's body.
         retry_after_s: when to try again, for 429 and 503.
+        challenge: what would let in, for 401.
         facts: further members of the reply.
     """
 
     def __init__(
-        self, status: int, detail: str, *, retry_after_s: int | None = None, **facts: Any
+        self,
+        status: int,
+        detail: str,
+        *,
+        retry_after_s: int | None = None,
+        challenge: str = "Bearer",
+        **facts: Any,
     ) -> None:
         super().__init__(detail)
-        self.status, self.detail = status, detail
+        self.status, self.detail, self.challenge = status, detail, challenge
         self.retry_after_s, self.facts = retry_after_s, facts
 
     def members(self) -> dict[str, Any]:
@@ -48,7 +55,7 @@ def reply_to(problem: ProblemError) -> JSONResponse:
     if problem.retry_after_s is not None:
         headers["Retry-After"] = str(problem.retry_after_s)
     if problem.status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
+        headers["WWW-Authenticate"] = problem.challenge
     return JSONResponse(problem.members(), problem.status, headers, PROBLEM_TYPE)
 
 

@@ -18,6 +18,13 @@ class Limits:
         request_s: seconds until a reply.
         kept_blobs, kept_bytes, kept_s: of blobs that are kept.
         sessions: that are open.
+        shadow: of the requests with a picture, the share whose picture is also sent through the
+            codec, to see whether it gives the uncut model's answer.
+        listeners: pages that may be told the news at once.
+        devices: that are listed with when they were last seen.
+
+    Raises:
+        ValueError: `shadow` is no share.
     """
 
     blob_bytes: int = 1 << 16
@@ -32,3 +39,10 @@ class Limits:
     kept_bytes: int = 1 << 26
     kept_s: float = 7 * 86_400.0
     sessions: int = 10_000
+    shadow: float = 0.0
+    listeners: int = 16
+    devices: int = 200
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.shadow <= 1.0:
+            raise ValueError(f"shadow is a share from 0 to 1, not {self.shadow:g}")

@@ -11,13 +11,16 @@ from fastapi import Depends, Header, Request
 
 from codec.coding.container import BitstreamError, restore
 from codec.serve.batching import Batcher, Done, QueueFullError
+from codec.serve.comparing import expected_of
 from codec.serve.kept import Kept
 from codec.serve.metrics import Metrics
 from codec.serve.models import Job, Served
 from codec.serve.problems import ProblemError, busy
 from codec.serve.replies import Replies, TooManyDevices
 from codec.serve.settings import Limits
-from codec.serve.tokens import Tokens
+from codec.serve.shadow import Shadow
+from codec.serve.status import Facts, Status
+from codec.serve.tokens import NOBODY, Tokens
 
 
 class Key(NamedTuple):
@@ -38,6 +41,8 @@ class State:
         blobs: kept blobs, as (name of their codec, blob).
         sessions: names of codecs.
         replies: to requests that had a sequence number.
+        status: what the status page shows.
+        shadow: checks of the codecs on pictures that come.
     """
 
     codecs: Mapping[str, Served]
@@ -58,6 +63,13 @@ class State:
         self.sessions: Kept[str] = Kept(limits.sessions, limits.sessions, limits.kept_s)
         for name, queue in self.queues.items():
             self.metrics.watch_queue(name, queue)
+        self._expected = {name: expected_of(served) for name, served in self.codecs.items()}
+        facts = [
+            Facts(**one, agreement=self._expected[one["name"]].agreement)
+            for one in self.fingerprints()
+        ]
+        self.status = Status(self.metrics, facts, limits)
+        self.shadow = Shadow(limits.shadow, self.queues, self.metrics)
 
     def served(self, name: str) -> Served:
         """The codec of a path.
@@ -106,6 +118,21 @@ class State:
         """Keep the reply to a request. Errors as `reply_before`."""
         await asyncio.to_thread(_of_store, lambda: self.replies.store(*key, reply))
 
+    def answered(self, served: Served, job: Job, done: Done, body: bytes | None) -> None:
+        """Count an answer, and perhaps check it.
+
+        Args:
+            body: that came with the request; None for a kept blob.
+        """
+        way = "kept" if body is None else "picture" if job.blob is None else "blob"
+        self.metrics.done(served.name, done, way)
+        if way == "picture" and body is not None:
+            self.shadow.answered(served, job, body, done.value)
+        pictures = self._expected[served.name].picture_bytes
+        n_bytes = pictures.get((job.verb, done.value["quality"]))
+        if way == "blob" and body is not None and n_bytes is not None:
+            self.metrics.compared(served.name, len(body), n_bytes)
+
     async def run(self, name: str, job: Job) -> Done:
         """What became of a job.
 
@@ -152,11 +179,30 @@ def device_of(
     device = state.tokens.device(authorization)
     if device is None:
         raise ProblemError(401, "a bearer token of this server is needed")
+    if device != NOBODY:
+        state.status.devices.seen(device)
     return device
+
+
+def visitor_of(
+    state: Annotated[State, Depends(state_of)],
+    authorization: Annotated[str | None, Header()] = None,
+) -> str:
+    """Who reads the status page.
+
+    Raises:
+        ProblemError: 401, for a browser to ask for a token.
+    """
+    visitor = state.tokens.visitor(authorization)
+    if visitor is None:
+        challenge = 'Basic realm="codec serve: any name, a token as the password", charset="UTF-8"'
+        raise ProblemError(401, "a token of this server is needed", challenge=challenge)
+    return visitor
 
 
 Shared = Annotated[State, Depends(state_of)]
 Caller = Annotated[str, Depends(device_of)]
+Visitor = Annotated[str, Depends(visitor_of)]
 
 
 def names_of(codecs: Sequence[Served]) -> dict[str, Served]:

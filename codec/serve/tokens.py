@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import re
@@ -37,9 +38,24 @@ class Tokens:
         if not self._devices:
             return NOBODY
         scheme, _, token = (header or "").partition(" ")
-        if scheme.lower() != "bearer":
+        return self._whose(token.strip()) if scheme.lower() == "bearer" else None
+
+    def visitor(self, header: str | None) -> str | None:
+        """The device id of an Authorization header that a browser may have made: HTTP Basic (RFC
+        7617) with a token as the password and any name; or as `device`. It is for pages that are
+        only read: a browser adds such a header to what other sites make it send.
+        """
+        scheme, _, coded = (header or "").partition(" ")
+        if not self._devices or scheme.lower() != "basic":
+            return self.device(header)
+        try:
+            pair = base64.b64decode(coded.strip(), validate=True).decode()
+        except ValueError:
             return None
-        digest, found = _digest(token.strip()), None
+        return self._whose(pair.partition(":")[2])
+
+    def _whose(self, token: str) -> str | None:
+        digest, found = _digest(token), None
         for known, device in self._devices:  # all of them, whichever it is
             if hmac.compare_digest(digest, known):
                 found = device

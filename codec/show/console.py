@@ -113,9 +113,20 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, default=str))
 
 
-def complain(reason: str) -> None:
-    """One line on stderr."""
-    typer.echo(f"codec: error: {reason}", err=True)
+def complain(reason: str, prog: str = "codec") -> None:
+    """One line on stderr: which command says it, and what is wrong."""
+    typer.echo(f"{prog}: error: {reason}", err=True)
+
+
+def failed(prog: str, error: BaseException) -> int:
+    """Say in one line why a command ends; return its exit code, 2.
+
+    Args:
+        prog: name of the command, such as `eval.sweep`.
+        error: its message is said; its type where it has none.
+    """
+    complain(one_line(error), prog)
+    return 2
 
 
 def one_line(error: BaseException) -> str:

@@ -17,8 +17,8 @@ from typing import NamedTuple
 from codec.link.frames import SPARED_BYTES
 from codec.link.profiles import Profile, profile, sending
 from codec.model import checkpoint
+from codec.show.console import failed
 from eval.measuring.best import best_image, rows_of
-from eval.measuring.failing import failed
 from eval.measuring.rows import by_task, read_rows
 from eval.methods.method import ALONE
 

@@ -23,7 +23,7 @@ from codec.link.replay import Outcome, Replay, Setting, replay
 from codec.link.traces import SYNTHETIC, Trace, fixed, trace_of, with_outages
 from codec.link.ways import Stages, read_stages, read_sweep, ways_of
 from codec.model import checkpoint
-from eval.measuring.failing import failed
+from codec.show.console import failed
 
 HEADINGS = (
     "link",

@@ -15,7 +15,7 @@ from codec.tasks import QUESTIONS
 from codec.tasks.judge import right
 from eval.measuring.transcript import Transcript
 from training.data.texts import SceneSource, TextImages
-from training.scenes.facts import Span, judge
+from training.scenes.facts import Span, judge_caption
 
 WRONG = "bold red"
 QUESTIONS_SHOWN = 3
@@ -49,7 +49,7 @@ def show(transcript: Transcript, images: TextImages, n: int, console: Console) -
             cells.append(
                 marked(
                     transcript.captions[i],
-                    judge(transcript.captions[i], images.source.scene(i)).wrong,
+                    judge_caption(transcript.captions[i], images.source.scene(i)).wrong,
                 )
             )
         elif transcript.captions:

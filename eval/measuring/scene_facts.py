@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from codec.tasks.captions import check_pairs
-from training.scenes.facts import judge
+from training.scenes.facts import judge_caption
 from training.scenes.layout import Scene
 
 
@@ -32,14 +32,16 @@ class FactScore(NamedTuple):
 
 
 def caption_facts(captions: Sequence[str], scenes: Sequence[Scene]) -> FactScore:
-    """Facts that captions of scenes state, by `training.scenes.facts.judge`, summed over all
+    """Facts that captions of scenes state, by `judge_caption` of `training.scenes`, summed over all
     captions.
 
     Raises:
         ValueError: nothing to score, or unequal counts.
     """
     check_pairs(captions, scenes, "captions", "scenes")
-    verdicts = [judge(caption, scene) for caption, scene in zip(captions, scenes, strict=True)]
+    verdicts = [
+        judge_caption(caption, scene) for caption, scene in zip(captions, scenes, strict=True)
+    ]
     return FactScore(
         sum(verdict.stated for verdict in verdicts),
         sum(verdict.true for verdict in verdicts),

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from codec.coding.container import HEADER_BYTES
 from codec.model import FeatureCodec
+from codec.show.console import failed
 from codec.show.plot import save_figure
-from eval.measuring.failing import failed
 from eval.studies.compare import (
     Compared,
     arguments,

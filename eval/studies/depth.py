@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from codec.show.console import failed
 from codec.show.plot import save_figure
-from eval.measuring.failing import failed
 from eval.studies.compare import (
     Compared,
     arguments,

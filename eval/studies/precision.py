@@ -15,9 +15,8 @@ from rich.console import Console
 from torch import nn
 
 from codec.model import FeatureCodec
-from codec.show.console import add_row, make_table, print_table
+from codec.show.console import add_row, failed, make_table, print_table
 from eval.measuring.evaluators import Evaluator, evaluators_of
-from eval.measuring.failing import failed
 from eval.measuring.opening import fit_pixels, load_uncut, open_images
 from eval.measuring.tally import BATCH_SIZE
 from eval.studies.arithmetic import variants

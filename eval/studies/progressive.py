@@ -18,7 +18,7 @@ import torch
 from rich.progress import track
 
 from codec import FeatureCodec
-from eval.measuring.failing import failed
+from codec.show.console import failed
 from training.data.images import Images, batches, normalise
 
 

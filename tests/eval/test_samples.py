@@ -166,5 +166,8 @@ def test_what_cannot_be_sampled_is_said_in_one_line(
     name = options.pop("name").format(**places)
     assert samples.main([name, *(word for pair in options.items() for word in pair)]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len([line for line in lines if line.startswith("eval.samples: ") and said in line]) == 1
+    assert (
+        len([line for line in lines if line.startswith("eval.samples: error: ") and said in line])
+        == 1
+    )
     assert not any("Traceback" in line for line in lines)

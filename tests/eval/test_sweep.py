@@ -142,7 +142,10 @@ def test_what_is_not_there_is_said_in_one_line(
     } | changed
     assert sweep.main([word for pair in options.items() for word in pair]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len([line for line in lines if line.startswith("eval.sweep: ") and said in line]) == 1
+    assert (
+        len([line for line in lines if line.startswith("eval.sweep: error: ") and said in line])
+        == 1
+    )
     assert not any("Traceback" in line for line in lines)
     assert not out.exists()
 

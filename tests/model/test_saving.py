@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +76,48 @@ def test_saving_over_a_checkpoint_keeps_what_is_not_its_own(saved: Path) -> None
     assert (saved / "README.md").read_text() == "a card"
     assert (saved / "sweep.jsonl").is_file()
     assert not [p for p in saved.iterdir() if p.name.startswith(".")]
+
+
+def test_what_a_killed_save_left_behind_goes_with_the_next_one(saved: Path, tmp_path: Path) -> None:
+    codec, start = FeatureCodec.from_pretrained(saved), saving._saving()
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "file").write_text("")
+    left = saved / f"{start}{ended.pid}-abc"
+    (left / "old" / "backbone").mkdir(parents=True)
+    (left / "old" / "config.json").write_text("{}")
+    others = {
+        saved / f"{start}{os.getpid()}-abc",  # a save that runs
+        saved / f".saving-another_machine-{ended.pid}-abc",
+        saved / ".saving-notes",
+    }
+    for place in others:
+        place.mkdir()
+    link = saved / f"{start}{ended.pid}-link"
+    link.symlink_to(foreign, target_is_directory=True)
+    codec.save_pretrained(saved)
+    assert {p for p in saved.iterdir() if p.name.startswith(".")} == {*others, link}
+    assert (foreign / "file").is_file()
+
+
+def test_a_save_that_fails_keeps_what_a_killed_one_moved_away(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = FeatureCodec.from_pretrained(saved)
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    left = saved / f"{saving._saving()}{ended.pid}-abc"
+    left.mkdir()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(saving, "_swap", full)
+    with pytest.raises(OSError, match="No space left"):
+        codec.save_pretrained(saved)
+    assert left.is_dir()
 
 
 def test_a_saved_manifest_names_the_fingerprint_and_every_file(

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from training.scenes.facts import judge, parse_caption
+from training.scenes.facts import judge_caption, parse_caption
 from training.scenes.layout import COLOURS, KINDS, OPPOSITE, Scene, Thing, draw_scene
 from training.scenes.text import PATTERN_WORDS, RELATION_WORDS, SUFFIX_WORDS, WORDS, captions
 
@@ -93,7 +93,7 @@ def test_any_text_is_parsed_as_far_as_it_states_something(
 ):
     assert phrases(text) == things
     assert relations(text) == how
-    verdict = judge(text, SCENE)
+    verdict = judge_caption(text, SCENE)
     assert verdict.stated == sum(map(len, things)) + len(how)
     assert verdict.true <= verdict.stated
 
@@ -122,7 +122,7 @@ def test_any_text_is_parsed_as_far_as_it_states_something(
     ],
 )
 def test_a_caption_is_judged(text: str, stated: int, true: int, named: int):
-    verdict = judge(text, SCENE)
+    verdict = judge_caption(text, SCENE)
     assert (verdict.stated, verdict.true, verdict.visible, verdict.named) == (
         stated,
         true,
@@ -134,7 +134,7 @@ def test_a_caption_is_judged(text: str, stated: int, true: int, named: int):
 
 def test_wrong_words_are_found_where_they_stand():
     text = "a large red ring to the right of a blue cube"
-    assert [text[start:end] for start, end in judge(text, SCENE).wrong] == [
+    assert [text[start:end] for start, end in judge_caption(text, SCENE).wrong] == [
         "large",
         "to the right of",
     ]
@@ -142,15 +142,15 @@ def test_wrong_words_are_found_where_they_stand():
 
 def test_phrases_stand_for_the_things_that_make_most_facts_true():
     twin = Scene(1, (RING, CUBE, Thing("ring", "green", "large", "plain", 80, 70, 15, 0)))
-    assert judge("a ring right of a cube", twin)[:2] == (3, 3)
+    assert judge_caption("a ring right of a cube", twin)[:2] == (3, 3)
     # there is one cube
-    assert judge("a ring right of a cube and a ring left of a cube", twin)[:2] == (6, 4)
+    assert judge_caption("a ring right of a cube and a ring left of a cube", twin)[:2] == (6, 4)
 
 
 def test_a_relation_needs_a_margin():
     for gap, true in ((4, 2), (6, 3)):
         pair = Scene(1, (RING, Thing("cube", "blue", "large", "plain", RING.x + gap, 20, 15, 0)))
-        assert judge("a ring left of a cube", pair).true == true
+        assert judge_caption("a ring left of a cube", pair).true == true
 
 
 def swapped(caption: str, old: str, new: str) -> str:
@@ -178,8 +178,10 @@ def test_a_caption_with_one_wrong_word_is_not_true(kind: str):
                     )[0]
                     wrong = swapped(caption, word, other)
                     if wrong != caption:
-                        verdict = judge(wrong, scene)
-                        assert verdict.true < verdict.stated == judge(caption, scene).stated, wrong
+                        verdict = judge_caption(wrong, scene)
+                        assert (
+                            verdict.true < verdict.stated == judge_caption(caption, scene).stated
+                        ), wrong
                         changed += 1
     assert changed > 50
 
@@ -197,7 +199,7 @@ def test_a_caption_with_one_relation_turned_round_is_not_true():
                     for words in choices:
                         wrong = swapped(caption, words, table[OPPOSITE[relation]][0])
                         if wrong != caption:
-                            verdict = judge(wrong, scene)
+                            verdict = judge_caption(wrong, scene)
                             assert verdict.true < verdict.stated, wrong
                             changed += 1
     assert changed > 100
@@ -206,7 +208,7 @@ def test_a_caption_with_one_relation_turned_round_is_not_true():
 def test_a_caption_of_another_scene_is_mostly_wrong():
     shares = []
     for scene, other in zip(SCENES, SCENES[1:] + SCENES[:1], strict=True):
-        verdict = judge(captions(other)[0], scene)
+        verdict = judge_caption(captions(other)[0], scene)
         shares.append(verdict.true / verdict.stated)
     assert np.mean(shares) < 0.65
 
@@ -215,7 +217,7 @@ def test_a_caption_of_another_scene_is_mostly_wrong():
 def test_a_very_long_caption_is_judged_at_once(between: str):
     text = between.join(f"a small {colour} thing above a star" for colour in COLOURS * 100)
     start = time.perf_counter()
-    verdict = judge(text, SCENE)
+    verdict = judge_caption(text, SCENE)
     assert time.perf_counter() - start < 2
     assert verdict.stated >= 800 * 4
     assert verdict.named <= verdict.visible == 3

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from training.scenes.facts import judge
+from training.scenes.facts import judge_caption
 from training.scenes.layout import CLEAR, KINDS, OPPOSITE, SIDE, Scene, Thing, draw_scene, holds
 from training.scenes.questions import ANSWERS, QUESTION_KINDS, Question, questions
 from training.scenes.text import N_CAPTIONS, PLURALS, RELATION_WORDS, VOCABULARY, captions
@@ -27,7 +27,7 @@ def test_every_caption_is_true_and_names_every_thing():
         said = captions(scene)
         assert len(said) == N_CAPTIONS
         for caption in said:
-            verdict = judge(caption, scene)
+            verdict = judge_caption(caption, scene)
             assert verdict.true == verdict.stated > 0, (caption, scene)
             assert verdict.named == verdict.visible == len(scene.things), (caption, scene)
 

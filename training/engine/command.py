@@ -7,7 +7,6 @@ recipe alone, and a finished one is not run again.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ import yaml
 from safetensors import SafetensorError
 
 from codec.files import whole_file
+from codec.show.console import failed
 from training.engine.loop import LossIsNaNError, is_first_process
 from training.engine.recipe import Kind, plain_values, read_recipe
 
@@ -56,15 +56,10 @@ def run_command(
             with whole_file(out / "done") as file:
                 file.write_text("")
     except torch.OutOfMemoryError as error:
-        said = " ".join(str(error).split("\n")[0].split())
-        print(f"{parser.prog}: error: a smaller batch_size may help: {said}", file=sys.stderr)
-        return 2
+        first = str(error).split("\n")[0]
+        return failed(parser.prog, MemoryError(f"a smaller batch_size may help: {first}"))
     except (ValueError, OSError, SafetensorError, LossIsNaNError) as error:
-        print(
-            f"{parser.prog}: error: {' '.join(str(error).split()) or type(error).__name__}",
-            file=sys.stderr,
-        )
-        return 2
+        return failed(parser.prog, error)
     return 0
 
 

@@ -12,7 +12,6 @@ same words on every machine. The rules of the generator: docs/scenes.md.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from codec.show.console import failed
 from training.scenes.file import write_parquet
 from training.scenes.layout import SPLITS, Scene, Thing, draw_scene
 from training.scenes.pixels import render
@@ -108,6 +108,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             contact_sheet(list(rows)).save(args.out)
     except (ValueError, OSError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 2
+        return failed(parser.prog, error)
     return 0

@@ -29,7 +29,7 @@ class Judgement(NamedTuple):
     wrong: tuple[Span, ...]
 
 
-def judge(caption: str, scene: Scene) -> Judgement:
+def judge_caption(caption: str, scene: Scene) -> Judgement:
     """Compare what a caption states with the scene.
 
     Each phrase stands for another thing, such that most facts are true. Facts are the attributes of
