@@ -17,7 +17,7 @@ from codec.model.split import share_tower
 from codec.model.split_tower import vision_tower
 from codec.tasks import CAPTIONS, QUESTIONS
 from training.data.texts import TextImages
-from training.engine.loop import Schedule
+from training.engine.schedule import Schedule
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 

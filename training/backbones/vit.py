@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from transformers import ViTConfig, ViTForImageClassification
 
 from training.backbones.vit_init import convolutional_init
-from training.engine.loop import Schedule
+from training.engine.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def freeze_codec(
             for b in samples
         ]
         # as in training: widths are compared
-        with torch.autocast(codec.log_gain.device.type, torch.bfloat16, enabled=recipe.answer.bf16):
+        with recipe.answer.autocast(codec.log_gain.device.type):
             dead_zone = choose_dead_zones(
                 codec,
                 prior,

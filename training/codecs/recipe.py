@@ -16,7 +16,7 @@ from codec.model.checkpoint import find_backbone
 from codec.model.config import CodecConfig, backbones_of
 from codec.model.mobile_shape import MobileShape
 from codec.tasks import LABELS
-from training.engine.loop import Schedule
+from training.engine.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ T = TypeVar("T")
 RECIPES = Path(__file__).parent.parent / "recipes"
 
 
+RENAMED = {"bf16": "precision: bf16, fp16 or fp32"}
+"""Keys that recipes had once, and what says the same now."""
+
 Kind = type[T] | Callable[[dict[str, Any]], type[T]]
 """A recipe's dataclass, or what tells it by the values of a file."""
 
@@ -86,6 +89,8 @@ def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
     if unknown := sorted(set(values) - set(fields)):
+        if now := RENAMED.get(unknown[0]):
+            raise ValueError(f"recipe key {where + unknown[0]!r} is no longer; it is now {now}")
         known = ", ".join(sorted(set(fields) - {"file"}))
         raise ValueError(f"unknown recipe key {where + unknown[0]!r}; known here: {known}")
     made = {}
