@@ -2,7 +2,8 @@
 read and diffed.
 
 The dataclass of a recipe has a field `file`, the file that it was read from: it is no part of what
-is compared, and no key that a file may hold.
+is compared, and no key that a file may hold. Where it has a function `completed`, this adds what
+follows from the values of a file.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def read_recipe(kind: Kind[T], path: str | Path, overrides: typing.Sequence[str]
             if not isinstance(place, dict):
                 raise ValueError(f"override {override!r}: {section!r} is not a section")
         place[last] = _yaml(value, f"override {override!r}")
-    built = kind if isinstance(kind, type) else kind(values)
+    built: Any = kind if isinstance(kind, type) else kind(values)
+    if hasattr(built, "completed"):
+        values = built.completed(values)
     return typing.cast(T, _build(built, values | {"file": str(file)}, where=""))
 
 
