@@ -31,6 +31,7 @@ class Schedule:
         fresh_epochs: crops, flips and noise are new for so many epochs, then come again, so that
             answers that were kept serve; None: always new.
         save_steps: a checkpoint is written this often, and at the end; the last two are kept.
+        log_steps: the loss is logged this often; 0 for never, and no progress bar.
         report_to: loggers by the names that transformers' Trainer knows: tensorboard, wandb,
             mlflow, ...; empty, or `none`, for none.
     """
