@@ -21,6 +21,7 @@ from training.backbones.tuned import TunedRecipe, open_start, start_preprocess
 from training.backbones.vit import BackboneRecipe, build_vit
 from training.backbones.vit_task import BackboneTask, TeacherTask, accuracy
 from training.data.images import Images
+from training.engine.card import shown_name
 from training.engine.command import run_command
 from training.engine.loop import is_first_process, train
 
@@ -52,7 +53,7 @@ def tune(recipe: TunedRecipe, out: Path) -> float:
     score = task.accuracy(test)
     print(f"backbone: {score:.2f}% on {len(test)} test images", flush=True)
     if is_first_process():
-        how = f"started from `{recipe.start}` and trained"
+        how = f"started from `{shown_name(recipe.start)}` and trained"
         what = f"a {type(model).__name__}"
         write_vit(
             model, preprocess, recipe, {"backbone": score}, len(test), out / "final", what, how
