@@ -12,6 +12,7 @@ import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -24,6 +25,9 @@ from codec.serve.settings import Limits
 from codec.serve.state import State, names_of
 from codec.serve.tokens import Tokens
 
+if TYPE_CHECKING:
+    from codec.serve.mqtt import Mqtt
+
 OPEN = Tokens({})
 DEFAULT = Limits()
 
@@ -33,6 +37,7 @@ def create_app(
     tokens: Tokens = OPEN,
     limits: Limits = DEFAULT,
     replies: Replies | None = None,
+    mqtt: Mqtt | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -42,6 +47,7 @@ def create_app(
         limits: what a request may take.
         replies: to requests that may come again; None for a store that ends with the
             application.
+        mqtt: the broker that requests come from too, see `codec.serve.mqtt`.
 
     Raises:
         ValueError: no codecs, or two of one name.
@@ -56,9 +62,15 @@ def create_app(
     async def running(_app: FastAPI) -> AsyncIterator[None]:
         for queue in state.queues.values():
             queue.start()
-        telling = asyncio.create_task(showing.tell(state.status))
+        own = [asyncio.create_task(showing.tell(state.status))]
+        if mqtt is not None:
+            from codec.serve.mqtt import Listener
+
+            own.append(asyncio.create_task(Listener(state, mqtt).run()))
         yield
-        telling.cancel()
+        for task in own:
+            task.cancel()
+        await asyncio.gather(*own, return_exceptions=True)
         state.status.events.close()
         await state.shadow.stop()
         for queue in state.queues.values():

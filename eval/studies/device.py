@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from codec.model.alone import DeviceAlone, load_alone
 from codec.model.cost import device_cost
-from eval.measuring.failing import failed
+from codec.show.console import failed
 from eval.studies.compare import arguments
 from eval.studies.counting import Counted, command_of, count, images_of, kept, trained
 from eval.studies.device_rows import (

@@ -27,6 +27,7 @@ from training.codecs.recipe import CodecRecipe
 from training.data.images import Keyed, normalise
 from training.data.randomness import uniform
 from training.data.remembered import Remembered
+from training.engine.optim import FAST, SLOW
 
 
 class CodecTask(nn.Module):
@@ -50,11 +51,18 @@ class CodecTask(nn.Module):
         self.register_buffer("spread", torch.ones(codec.synthesis.grid.width))
 
     @property
-    def fast_parameters(self) -> list[nn.Parameter]:
-        """Gains and prior: from one rate to another a gain goes from 1 to 70 and takes means and
-        scales of the symbols with it.
+    def rate_factors(self) -> dict[float, list[nn.Parameter]]:
+        """How many times the learning rate some parameters have. Gains and prior are fast: from one
+        rate to another a gain goes from 1 to 70 and takes means and scales of the symbols with it.
+        Stages of an encoder that are pretrained are slow.
         """
-        return [self.codec.log_gain, *self.prior.parameters()]
+        factors: dict[float, list[nn.Parameter]] = {
+            FAST: [self.codec.log_gain, *self.prior.parameters()]
+        }
+        if self.recipe.encoder_start is not None:
+            layers: Any = self.codec.encoder.layers
+            factors[SLOW] = list(layers.parameters())
+        return factors
 
     def _apply(self, *args: Any, **kwargs: Any) -> CodecTask:
         for model in self.objective.uncut.values():
