@@ -21,6 +21,7 @@ from training.backbones.cards import write_blip
 from training.backbones.see import SeeTask
 from training.data.texts import TextImages, open_source
 from training.engine.command import run_command
+from training.engine.compiling import compile_networks
 from training.engine.loop import is_first_process, train
 
 
@@ -47,7 +48,7 @@ def run(recipe: BlipRecipe, out: Path) -> dict[str, float]:
     torch.manual_seed(recipe.schedule.seed)
     models = build_blip(recipe, tokenizer, tasks)
     tower = vision_tower(next(iter(models.values())))
-    tower.compile(dynamic=False)
+    compile_networks([tower], recipe.compile)
     see = SeeTask(tower, data, preprocess) if recipe.see else None
     if see is not None and recipe.see:
         train(see, data, recipe.see, out / "see")

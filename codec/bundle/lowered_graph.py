@@ -16,9 +16,9 @@ from codec.bundle.targets import Target
 from codec.device.engines import LATENT, PIXELS, SYMBOLS
 
 _SAME_FORM = """
-    Add Cast Clip Concat Conv Div Erf Exp Expand Floor Gather Gemm GlobalAveragePool Identity
-    InstanceNormalization LayerNormalization MatMul Max Min Mul Neg Pow Relu Reshape Sigmoid
-    Slice Softmax Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where"""
+    Add AveragePool Cast Clip Concat Conv Div Erf Exp Expand Floor Gather Gemm GlobalAveragePool
+    Identity InstanceNormalization LayerNormalization MatMul Max Min Mul Neg Pow Relu Reshape
+    Sigmoid Slice Softmax Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where"""
 """Operators written alike in opsets 13 and 18, for float32 and with constant axes."""
 
 

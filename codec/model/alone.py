@@ -1,13 +1,14 @@
 """pixels -> label on the device alone: a classifier of the encoder's cost, which needs no server.
 
-A codec has a reason where this falls short. The network is a student encoder with a linear head in
-the place of the projection to the latent. It sends its label in one byte, or two where there are
-more than 256 labels.
+A codec has a reason where this falls short. The network is a convolutional encoder with a linear
+head in the place of the projection to the latent. It sends its label in one byte, or two where
+there are more than 256 labels.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -15,26 +16,49 @@ from torch import nn
 
 from codec.files import whole_file
 from codec.model.checkpoint import check_manifest, shipped_root, write_manifest
+from codec.model.mobile import mobile_layers
+from codec.model.mobile_shape import MobileShape
 from codec.model.transforms import StudentAnalysis
+from codec.model.typed import from_json
 
 CONFIG, WEIGHTS = "config.json", "alone.safetensors"
-SHAPE = ("widths", "depths", "n_labels")
+
+
+@dataclass(frozen=True)
+class AloneShape:
+    """Shape of a classifier for the device alone, as config.json says it.
+
+    Attributes:
+        n_labels: number of labels.
+        widths, depths: of the stages, as `StudentAnalysis` takes them; or none, and
+        mobile: shape of a mobile encoder.
+    """
+
+    n_labels: int
+    widths: tuple[int, ...] = ()
+    depths: tuple[int, ...] = ()
+    mobile: MobileShape | None = None
+
+    def to_json(self) -> str:
+        """The text of config.json."""
+        said = {k: v for k, v in asdict(self).items() if k != "mobile" or v is not None}
+        return json.dumps(said, indent=2, sort_keys=True) + "\n"
 
 
 class DeviceAlone(nn.Module):
-    """The stages of a student, and a linear head on their mean and maximum over all positions:
+    """The stages of an encoder, and a linear head on their mean and maximum over all positions:
     `pixel_values` (B, 3, S, S) float32 -> logits (B, n_labels) float32.
-
-    Args:
-        widths, depths: of the stages, as `StudentAnalysis` takes them.
-        n_labels: number of labels.
     """
 
-    def __init__(self, widths: tuple[int, ...], depths: tuple[int, ...], n_labels: int) -> None:
+    def __init__(self, shape: AloneShape) -> None:
         super().__init__()
-        self.widths, self.depths, self.n_labels = tuple(widths), tuple(depths), n_labels
-        self.layers = StudentAnalysis(self.widths, self.depths, 1).layers
-        self.head = nn.Linear(2 * self.widths[-1], n_labels)
+        self.shape = shape
+        if shape.mobile is not None:
+            self.layers, width = mobile_layers(shape.mobile), shape.mobile.width
+        else:
+            self.layers = StudentAnalysis(shape.widths, shape.depths, 1).layers
+            width = shape.widths[-1]
+        self.head = nn.Linear(2 * width, shape.n_labels)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         features = self.layers(pixel_values)
@@ -48,9 +72,8 @@ def save_alone(model: DeviceAlone, folder: Path) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    shape = {key: getattr(model, key) for key in SHAPE}
     with whole_file(folder / CONFIG) as file:
-        file.write_text(json.dumps(shape, indent=2) + "\n")
+        file.write_text(model.shape.to_json())
     weights = {name: p.detach().half().contiguous() for name, p in model.state_dict().items()}
     with whole_file(folder / WEIGHTS) as file:
         save_file(weights, file)
@@ -77,8 +100,8 @@ def load_alone(folder: Path) -> DeviceAlone:
         raise FileNotFoundError(f"no classifier for the device alone in {folder}")
     check_manifest(folder)
     try:
-        shape = json.loads((folder / CONFIG).read_text())
-        model = DeviceAlone(*(shape[key] for key in SHAPE))
+        shape = from_json(AloneShape, json.loads((folder / CONFIG).read_text()), CONFIG)
+        model = DeviceAlone(shape)
         weights = {name: p.float() for name, p in load_file(folder / WEIGHTS).items()}
         model.load_state_dict(weights)
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

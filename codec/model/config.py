@@ -10,6 +10,7 @@ from typing import Any, Literal
 from codec.coding.container import MAX_QUALITIES
 from codec.coding.dead_zone import thousandths
 from codec.device.preprocess import Preprocess
+from codec.model.mobile_shape import MobileShape
 from codec.model.typed import from_json
 from codec.tasks import LABELS, TASKS
 
@@ -45,8 +46,8 @@ class CodecConfig:
         backbone: where the model that was cut is: a folder inside the checkpoint, a shipped name,
             or a hub id. For several tasks a folder with a model of each, in folders named by task.
         k: the cut is after this many blocks.
-        encoder: `student` (small convolutional encoder) or `blocks` (the backbone's own blocks and
-            a linear map).
+        encoder: `student` (small convolutional encoder), `mobile` (the first stages of a mobile
+            network) or `blocks` (the backbone's own blocks and a linear map).
         side: side of the latent's square, M = side * side positions.
         n_channels: C of the latent.
         fold: analysis and synthesis know the latent's positions fold x fold at a time, as one
@@ -58,6 +59,7 @@ class CodecConfig:
         layers: qualities, rising, whose blobs hold the lower ones of these first
             (`codec.coding.progressive`), so that they can be cut; or none.
         student_widths, student_depths: see `StudentAnalysis`.
+        mobile: shape of a mobile encoder.
         synthesis_depth: transformer blocks of the synthesis.
         adapter_rank: rank of the adapters in the tail, 0 for none.
         preprocess: constants of the pictures' preprocessing.
@@ -67,7 +69,7 @@ class CodecConfig:
     name: str
     backbone: str
     k: int
-    encoder: Literal["student", "blocks"]
+    encoder: Literal["student", "mobile", "blocks"]
     side: int
     n_channels: int
     n_qualities: int
@@ -75,6 +77,7 @@ class CodecConfig:
     preprocess: Preprocess
     student_widths: tuple[int, ...] = ()
     student_depths: tuple[int, ...] = ()
+    mobile: MobileShape | None = None
     synthesis_depth: int = 1
     adapter_rank: int = 0
     dead_zone: tuple[float, ...] = ()
@@ -85,8 +88,12 @@ class CodecConfig:
 
     def __post_init__(self) -> None:
         self._check_sizes()
-        if self.encoder not in ("student", "blocks"):
-            raise ValueError(f"encoder is 'student' or 'blocks', not {self.encoder!r}")
+        if self.encoder not in ("student", "mobile", "blocks"):
+            raise ValueError(f"encoder is 'student', 'mobile' or 'blocks', not {self.encoder!r}")
+        if (self.encoder == "mobile") != (self.mobile is not None):
+            raise ValueError(
+                "the encoder is 'mobile' where a shape `mobile` is given, and only then"
+            )
         if not 1 <= self.n_qualities <= MAX_QUALITIES:
             raise ValueError(f"a codec has 1 to {MAX_QUALITIES} qualities, not {self.n_qualities}")
         if not 0 <= self.default_quality < self.n_qualities:
@@ -179,7 +186,7 @@ class CodecConfig:
         """The text of config.json; what was not there in earlier codecs is said only where it is
         not as in these.
         """
-        later = {"layers": (), "fold": 1}
+        later = {"layers": (), "fold": 1, "mobile": None}
         values = asdict(self) | {"preprocess": self.preprocess.to_dict()}
         said = {k: v for k, v in values.items() if k not in later or v != later[k]}
         return json.dumps(said, indent=2, sort_keys=True) + "\n"

@@ -62,7 +62,7 @@ def _n_device_params(config: CodecConfig, folder: Path) -> int | None:
     n_params = sum(
         math.prod(shape) for name, shape in shapes.items() if name.startswith("encoder.")
     )
-    if config.encoder == "student":
+    if config.encoder != "blocks":
         return n_params
     backbone = (
         Path(checkpoint.find_backbone(config.backbones[config.tasks[0]], folder))

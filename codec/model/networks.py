@@ -19,6 +19,7 @@ from codec.coding.dead_zone import half_steps
 from codec.coding.exact import LIMIT
 from codec.model.chunks import in_chunks
 from codec.model.config import CodecConfig
+from codec.model.mobile import MobileAnalysis
 from codec.model.split import Head, TokenGrid
 from codec.model.split_names import named_weights, our_names
 from codec.model.transforms import BlocksAnalysis, StudentAnalysis
@@ -149,15 +150,20 @@ class EncoderNetworks(nn.Module):
 
 
 def build_encoder(config: CodecConfig, head: Head | None, grid: TokenGrid | None) -> nn.Module:
-    """The network of `config.encoder`. A student needs neither head nor grid; `blocks` is made of
-    the backbone's head, whose tokens have that grid.
+    """The network of `config.encoder`. Convolutional ones need neither head nor grid; `blocks` is
+    made of the backbone's head, whose tokens have that grid.
 
     Raises:
-        ValueError: the latent does not fit the grid, or a student's depths not its widths.
+        ValueError: the latent does not fit the grid or the stages, or a student's depths not its
+            widths.
     """
     if config.encoder == "student":
         return StudentAnalysis(
             config.student_widths, config.student_depths, config.n_channels, config.fold
+        )
+    if config.mobile is not None:
+        return MobileAnalysis(
+            config.mobile, config.preprocess.size, config.side, config.n_channels, config.fold
         )
     assert head is not None
     assert grid is not None

@@ -51,7 +51,7 @@ class StudentAnalysis(nn.Module):
         self.project = nn.Conv2d(widths[-1], n_channels * fold**2, 1)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        return _latent_of(self.project(self.layers(pixel_values)), self.fold)
+        return latent_of(self.project(self.layers(pixel_values)), self.fold)
 
 
 class BlocksAnalysis(nn.Module):
@@ -76,18 +76,20 @@ class BlocksAnalysis(nn.Module):
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         tokens = self.norm(self.head(pixel_values)[:, self.grid.n_prefix :])
         square = tokens.transpose(1, 2).unflatten(2, (self.grid.side, self.grid.side))
-        return _latent_of(self.project(square), self.fold)
+        return latent_of(self.project(square), self.fold)
 
 
 class Synthesis(nn.Module):
     """latent (B, M, C) -> tokens (B, N, D) as they would be after block k.
 
     Each position is unfolded into the tokens it stands for; special tokens start from learned ones;
-    then all attend to all.
+    then all attend to all. Where the grid's side is no multiple of the latent's, each position is
+    unfolded into more tokens than it stands for, and these are brought to the grid by averaging
+    over the areas that overlap.
 
     Args:
         grid: shape of the tokens.
-        side: side of the latent's square; the grid's side is a multiple of it.
+        side: side of the latent's square, at most the grid's.
         n_channels: C of the latent.
         depth: number of transformer blocks.
         n_qualities: rate indices; each adds a learned vector, so that the blocks know how coarse
@@ -105,12 +107,13 @@ class Synthesis(nn.Module):
         fold: int = 1,
     ) -> None:
         super().__init__()
-        self.grid, self.fold, self.side, self.factor = (
-            grid,
-            fold,
-            side // fold,
-            _ratio(grid.side, side // fold),
-        )
+        self.grid, self.fold, self.side = grid, fold, side // fold
+        if not 1 <= self.side <= grid.side:
+            raise ValueError(
+                f"a latent of side {self.side} cannot be unfolded into a token grid of side "
+                f"{grid.side}"
+            )
+        self.factor = -(-grid.side // self.side)
         n_heads = _parts(grid.width, 32)
         self.unfold = nn.Linear(n_channels * fold**2, grid.width * self.factor**2)
         self.prefix = nn.Parameter(torch.zeros(1, grid.n_prefix, grid.width))
@@ -131,7 +134,11 @@ class Synthesis(nn.Module):
             .unflatten(1, (self.side, self.side))
             .unflatten(3, (self.factor, self.factor, -1))
         )
-        x = x.transpose(2, 3).reshape(len(latent), self.grid.side**2, self.grid.width)
+        x = x.transpose(2, 3).flatten(1, 2).flatten(2, 3)  # (B, n, n, D) with n = side * factor
+        if self.side * self.factor != self.grid.side:
+            square = F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), self.grid.side)
+            x = square.permute(0, 2, 3, 1)
+        x = x.flatten(1, 2)
         x = torch.cat([self.prefix.expand(len(latent), -1, -1).to(x.dtype), x], dim=1)
         x = x + self.positions + self.quality(quality)[:, None]
         for layer in self.layers:
@@ -188,7 +195,7 @@ class _Norm(nn.GroupNorm):
         super().__init__(_parts(width, 16), width)
 
 
-def _latent_of(square: torch.Tensor, fold: int) -> torch.Tensor:
+def latent_of(square: torch.Tensor, fold: int) -> torch.Tensor:
     """(B, C * fold**2, S, S) -> latent (B, (S * fold)**2, C): fold x fold positions of each, row by
     row, with C of its channels each.
     """

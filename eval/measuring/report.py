@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from eval.measuring.bd_rate import bd_rate
 from eval.measuring.best import curve
 from eval.measuring.rates import Rate, bytes_of, least, rate_at, times_as_many, value_at
 from eval.measuring.rows import SCORES
@@ -77,6 +78,18 @@ def comparisons(rows: Rows, drop: float) -> Iterator[str]:
         agreement = value_at(curve(own, "agreement"), ours.n_bytes)
         yield f"There {name} agrees with the uncut model in {agreement:.2f}%. For that agreement:"
         yield from _others(groups, "disagreement", 100 - agreement, ours)
+        yield from _savings(name, own, rows)
+
+
+def _savings(name: str, own: Rows, rows: Rows) -> Iterator[str]:
+    """A line with the mean saving against the best picture files of all formats and sizes."""
+    files = [row for row in rows if baseline_of(row["codec"]) in LOSSY]
+    found = bd_rate(curve(own, "score"), curve(files, "score")) if files else None
+    if found:
+        yield (
+            f"BD-rate of {name} against the best picture files: {found.percent:+.1f}% bytes, over "
+            f"the scores that both reach, {found.low:.2f} to {found.high:.2f}."
+        )
 
 
 def _others(

@@ -11,8 +11,9 @@ from torch import nn
 
 from codec.device.preprocess import Preprocess
 from codec.model.alone import DeviceAlone, find_alone, load_alone
+from codec.model.cost import device_cost
 from codec.tasks import LABELS
-from eval.methods.method import ALONE, DecodeError, device_cost
+from eval.methods.method import ALONE, DecodeError
 from training.data.images import normalise
 
 
@@ -33,7 +34,7 @@ class Alone:
         self.alone, self.preprocess = alone, preprocess
         self.cost = device_cost(alone, preprocess.size)
         self.models = {LABELS: _Given()}
-        self.n_bytes = 1 if alone.n_labels <= 256 else 2
+        self.n_bytes = 1 if alone.shape.n_labels <= 256 else 2
 
     def labels(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels (B, 3, S, S) uint8 -> labels (B,) int64."""
@@ -44,7 +45,7 @@ class Alone:
 
     def decode(self, blobs: list[bytes]) -> torch.Tensor:
         labels = torch.tensor([int.from_bytes(blob, "big") for blob in blobs])
-        return F.one_hot(labels, self.alone.n_labels).float()
+        return F.one_hot(labels, self.alone.shape.n_labels).float()
 
     def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float | None:
         if not torch.equal(self.decode(blobs).argmax(1), self.labels(pixels)):
@@ -64,6 +65,8 @@ def alone_methods(
     if place is None:
         return []
     alone = load_alone(place)
-    if alone.n_labels != n_labels:
-        raise ValueError(f"{place} answers {alone.n_labels} labels, the uncut model {n_labels}")
+    if alone.shape.n_labels != n_labels:
+        raise ValueError(
+            f"{place} answers {alone.shape.n_labels} labels, the uncut model {n_labels}"
+        )
     return [Alone(alone, preprocess)]

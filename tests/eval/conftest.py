@@ -22,7 +22,7 @@ from transformers import ViTConfig, ViTForImageClassification
 
 from codec.device.preprocess import Preprocess
 from codec.model import FeatureCodec
-from codec.model.alone import DeviceAlone, save_alone
+from codec.model.alone import AloneShape, DeviceAlone, save_alone
 from codec.model.backbone import load_backbone
 from codec.model.config import CodecConfig
 from codec.model.density import ContextPrior
@@ -111,7 +111,7 @@ def swept(
 ) -> list[dict[str, Any]]:
     out = tmp_path_factory.mktemp("rows") / "rows.jsonl"
     alone = tmp_path_factory.mktemp("alone")
-    save_alone(DeviceAlone((8, 8), (0, 1), 2), alone)
+    save_alone(DeviceAlone(AloneShape(2, (8, 8), (0, 1))), alone)
     code = sweep.main(
         [
             "--codec",

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from codec.model.alone import DeviceAlone, load_alone, save_alone
+from codec.model.alone import AloneShape, DeviceAlone, load_alone, save_alone
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    save_alone(DeviceAlone((8, 16), (1, 0), 5), tmp_path)
+    save_alone(DeviceAlone(AloneShape(5, (8, 16), (1, 0))), tmp_path)
     return tmp_path
 
 
 def test_it_comes_back_with_its_weights_in_float16(folder: Path):
     torch.manual_seed(0)
-    made, loaded = DeviceAlone((8, 16), (1, 0), 5).eval(), load_alone(folder)
+    made, loaded = DeviceAlone(AloneShape(5, (8, 16), (1, 0))).eval(), load_alone(folder)
     x = torch.randn(2, 3, 32, 32)
     assert loaded(x).shape == (2, 5)
     torch.testing.assert_close(loaded(x), made.half().float()(x))

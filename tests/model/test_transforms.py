@@ -150,10 +150,29 @@ def test_tails_that_share_a_tower_share_its_adapters() -> None:
     assert len(found[1]) == len(adapters)
 
 
-@pytest.mark.parametrize("side", [3, 8, 0])
-def test_a_latent_that_does_not_divide_the_grid_is_refused(side: int) -> None:
-    with pytest.raises(ValueError, match="does not divide a token grid of side 4"):
+@pytest.mark.parametrize("side", [8, 0])
+def test_a_latent_of_more_positions_than_tokens_is_refused(side: int) -> None:
+    with pytest.raises(ValueError, match="cannot be unfolded into a token grid of side 4"):
         Synthesis(GRID, side=side, n_channels=3, depth=0, n_qualities=1)
+
+
+def test_the_blocks_analysis_takes_whole_tokens_together() -> None:
+    model = vit()
+    with pytest.raises(ValueError, match="does not divide a token grid of side 4"):
+        BlocksAnalysis(split(model, 2).head, token_grid(model), side=3, n_channels=5)
+
+
+def test_a_latent_whose_side_does_not_divide_the_grid_is_unfolded_over_it() -> None:
+    made = Synthesis(GRID, side=3, n_channels=3, depth=0, n_qualities=1)
+    latent = torch.zeros(1, 9, 3, requires_grad=True)
+    tokens = made(latent, torch.zeros(1, dtype=torch.int64))
+    assert tokens.shape == (1, GRID.n_tokens, GRID.width)
+    seen = torch.autograd.grad(tokens[0, GRID.n_prefix].sum(), latent, retain_graph=True)[0][0]
+    assert seen[0].abs().sum() > 0  # the first token: of the first position, and of no far one
+    assert seen[8].abs().sum() == 0
+    last = torch.autograd.grad(tokens[0, -1].sum(), latent)[0][0]
+    assert last[8].abs().sum() > 0
+    assert last[0].abs().sum() == 0
 
 
 def test_a_student_with_other_depths_than_widths_is_refused() -> None:

@@ -20,16 +20,33 @@ def write_vit(
     scores: dict[str, float],
     n_test: int,
     out: Path,
+    what: str = "a small ViT",
+    how: str = "trained from scratch",
 ) -> None:
-    """Save a backbone in float16 with its image processor's configuration and a model card."""
+    """Save a backbone in float16 with its image processor's configuration and a model card.
+
+    Args:
+        what: it is, and `how` it was trained: parts of sentences in the card.
+    """
     out.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(out)
     model.float()
-    size = {"height": preprocess.size, "width": preprocess.size}
-    processor = {
-        "image_processor_type": "ViTImageProcessor",
+    (out / "preprocessor_config.json").write_text(
+        json.dumps(_processor(preprocess), indent=2) + "\n"
+    )
+    table = score_table("accuracy", recipe.test_split, n_test, scores)
+    _write_card(model, what, how, "backbone", table, recipe, out)
+
+
+def _processor(preprocess: Preprocess) -> dict[str, Any]:
+    """The image processor of transformers that does what a preprocessing does."""
+    side, resize = preprocess.size, preprocess.resize
+    square = {"height": side, "width": side}
+    return {
+        "image_processor_type": "ViTImageProcessor" if resize is None else "BitImageProcessor",
         "do_resize": True,
-        "size": size,
+        "size": square if resize is None else {"shortest_edge": resize},
+        **({} if resize is None else {"do_center_crop": True, "crop_size": square}),
         "resample": preprocess.resample,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
@@ -37,9 +54,6 @@ def write_vit(
         "image_mean": list(preprocess.mean),
         "image_std": list(preprocess.std),
     }
-    (out / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
-    table = score_table("accuracy", recipe.test_split, n_test, scores)
-    _write_card(model, "a small ViT", "backbone", table, recipe, out)
 
 
 def write_blip(
@@ -66,21 +80,26 @@ def write_blip(
         place = out / task if len(models) > 1 else out
         model.half().save_pretrained(place)
         BlipProcessor(pixels, tokenizer).save_pretrained(place)
-        _write_card(model, f"a small BLIP for {task}", "blip", table, recipe, place)
+        what = f"a small BLIP for {task}"
+        _write_card(model, what, "trained from scratch", "blip", table, recipe, place)
     for model in models.values():
         model.float()
 
 
-def _write_card(model: Any, what: str, command: str, table: str, recipe: Any, folder: Path) -> None:
+def _write_card(
+    model: Any, what: str, how: str, command: str, table: str, recipe: Any, folder: Path
+) -> None:
     """Write the model card of a backbone and, last, the manifest of its folder."""
     n_params = sum(p.numel() for p in model.parameters())
-    text = f"""# {recipe.name}: {what}, the backbone of shipped codecs
+    validation = getattr(recipe, "validation_split", None)
+    chosen = f" The epoch that was kept was chosen on `{validation}`." if validation else ""
+    text = f"""# {recipe.name}: {what}
 
-`{type(model).__name__}`, {n_params:,} parameters, float16, trained from scratch by
+`{type(model).__name__}`, {n_params:,} parameters, float16, {how} by
 `{command_line(command, recipe)}`.
 
 {table}
-Trained on `{recipe.train_split}`, seed {recipe.schedule.seed}. {recipe.note}
+Trained on `{recipe.train_split}`, seed {recipe.schedule.seed}.{chosen} {recipe.note}
 """
     (folder / "README.md").write_text(text + recipe_text(recipe))
     write_manifest(folder)

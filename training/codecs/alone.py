@@ -7,8 +7,8 @@ from torch import nn
 
 from codec.device.preprocess import Preprocess
 from codec.model import FeatureCodec
-from codec.model.alone import DeviceAlone
-from codec.model.transforms import StudentAnalysis
+from codec.model.alone import AloneShape, DeviceAlone
+from training.codecs.mobile_start import start_mobile
 from training.codecs.objective import Objective, divergence
 from training.codecs.recipe import CodecRecipe
 from training.data.images import Keyed, batches, normalise
@@ -33,28 +33,32 @@ class AloneTask(nn.Module):
 
 
 def build_alone(recipe: CodecRecipe, n_labels: int) -> DeviceAlone:
-    """The classifier of a recipe's encoder, with the stages of the codec `recipe.start`, where it
-    names one, and a head of random weights.
+    """The classifier of a recipe's encoder, with a head of random weights; its stages are those of
+    the codec `recipe.start` or of the mobile network `recipe.encoder_start`, where it names one.
 
     Raises:
-        ValueError: the recipe's encoder is no student, or that codec's has another shape.
+        ValueError: the recipe's encoder is of the backbone's blocks, or the stages have another
+            shape.
     """
-    if recipe.encoder != "student":
-        raise ValueError("the device alone is measured for student encoders, not for blocks")
+    if recipe.encoder == "blocks":
+        raise ValueError("the device alone is measured for convolutional encoders, not for blocks")
     torch.manual_seed(recipe.answer.seed)
-    alone = DeviceAlone(recipe.student_widths, recipe.student_depths, n_labels)
+    alone = DeviceAlone(
+        AloneShape(n_labels, recipe.student_widths, recipe.student_depths, recipe.mobile)
+    )
     if recipe.start is not None:
         encoder = FeatureCodec.from_pretrained(recipe.start).encoder
-        shape = (recipe.student_widths, recipe.student_depths)
-        if not isinstance(encoder, StudentAnalysis) or not _fits(encoder, alone):
-            raise ValueError(f"start: the encoder of {recipe.start} is no student of {shape}")
-        alone.layers.load_state_dict(encoder.layers.state_dict())
+        layers = getattr(encoder, "layers", nn.Identity())
+        if _shapes(layers) != _shapes(alone.layers):
+            raise ValueError(f"start: the encoder of {recipe.start} has another shape")
+        alone.layers.load_state_dict(layers.state_dict())
+    elif recipe.encoder_start is not None:
+        start_mobile(alone.layers, recipe.encoder_start, recipe.preprocess())
     return alone
 
 
-def _fits(encoder: StudentAnalysis, alone: DeviceAlone) -> bool:
-    own, given = alone.layers.state_dict(), encoder.layers.state_dict()
-    return {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in given.items()}
+def _shapes(layers: nn.Module) -> dict[str, torch.Size]:
+    return {name: p.shape for name, p in layers.state_dict().items()}
 
 
 @torch.inference_mode()

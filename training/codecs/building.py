@@ -11,6 +11,7 @@ from codec.model import FeatureCodec
 from codec.model.backbone import load_backbone
 from codec.model.split import share_tower
 from codec.model.split_tower import set_attention
+from training.codecs.mobile_start import start_mobile
 from training.codecs.recipe import CodecRecipe
 from training.codecs.start import spread_gains, start_from
 
@@ -37,6 +38,8 @@ def build(recipe: CodecRecipe) -> FeatureCodec:
         set_attention(model, "eager")  # its backward takes half the time of sdpa's on a CPU
     torch.manual_seed(recipe.match.seed)
     codec = FeatureCodec(recipe.config(recipe.preprocess()), models)
+    if recipe.encoder_start is not None:
+        start_mobile(codec.encoder.layers, recipe.encoder_start, codec.config.preprocess)
     if recipe.start is None:
         spread_gains(codec.log_gain, recipe.rate_weights)
     elif not start_from(

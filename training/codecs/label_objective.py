@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from codec.model.networks import digest
 from codec.tasks import LABELS
 from training.codecs.objective import Said, divergence
 from training.codecs.recipe import CodecRecipe
-from training.codecs.uncut_logits import UncutLogits
 from training.data.augmentation import augment
 from training.data.images import Images
+from training.data.remembered import Remembered, n_bytes_of
+
+MAX_BYTES = 1 << 30
+"""Where the logits of a whole run would take more than this, they are not kept."""
 
 
 class LabelObjective:
@@ -38,7 +41,7 @@ class LabelObjective:
         uncut: dict[str, nn.Module],
         recipe: CodecRecipe,
         data: Images,
-        known: UncutLogits | None = None,
+        known: Remembered | None = None,
     ) -> None:
         model: Any = uncut[LABELS]
         if may_have_several(model.config):
@@ -47,7 +50,7 @@ class LabelObjective:
                 "it: codecs are trained for models that give each picture one of several labels"
             )
         self.uncut, self.recipe, self.data = uncut, recipe, data
-        self.logits = known or UncutLogits(uncut[LABELS], None, 0, 0, "")
+        self.logits = known or Remembered(_logits_of(model), (), None, 0, "")
         if recipe.label_weight and min(data.labels) < 0:
             raise ValueError(
                 f"label_weight is {recipe.label_weight}, and the images of {recipe.data!r} have no "
@@ -81,21 +84,31 @@ class LabelObjective:
         """The most probable label of each picture."""
         return {LABELS: models[LABELS](inputs).logits.argmax(-1).tolist()}
 
-    def truth(self) -> Said:
+    def truth(self, places: Sequence[int] | None = None) -> Said:
         """The true labels, where every picture has one."""
-        return {LABELS: self.data.labels} if min(self.data.labels) >= 0 else {}
+        labels = self.data.labels
+        if min(labels) < 0:
+            return {}
+        return {LABELS: labels if places is None else [labels[i] for i in places]}
 
 
 def known_logits(
     recipe: CodecRecipe, uncut: nn.Module, preprocess: Preprocess, data: Images, runs: Path
-) -> UncutLogits:
-    """The uncut classifier's logits of a recipe's pictures, shared by the runs in a folder.
+) -> Remembered:
+    """The uncut classifier's logits of a recipe's pictures, shared by the runs in a folder, unless
+    they take more than `MAX_BYTES`.
 
     They are named by the content of all that they depend on: weights, pixels, how these are
     augmented and normalised.
     """
+    model: Any = uncut
+    shape = (int(model.config.num_labels),)
     n_epochs = recipe.match.epochs + recipe.answer.epochs
-    if not UncutLogits.are_kept(uncut, len(data), n_epochs):
-        return UncutLogits(uncut, None, 0, 0, "")
+    if n_bytes_of(shape, len(data), n_epochs) >= MAX_BYTES:
+        return Remembered(_logits_of(uncut), shape, None, len(data), "")
     about = f"{digest(uncut.state_dict())} {data.digest()} {recipe.shift} {preprocess}"
-    return UncutLogits(uncut, runs / "uncut-logits", len(data), n_epochs, about)
+    return Remembered(_logits_of(uncut), shape, runs / "uncut-logits", len(data), about)
+
+
+def _logits_of(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: model(x).logits

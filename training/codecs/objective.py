@@ -9,7 +9,7 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -60,9 +60,9 @@ class Objective(Protocol):
     ) -> Said:
         """What models, or tails, say of pixel values (B, 3, S, S), or tokens (B, N, D)."""
 
-    def truth(self) -> Said:
-        """What is right to say of all pictures of the data set, in order; of a caption all
-        reference captions. A task is left out where that is not known.
+    def truth(self, places: Sequence[int] | None = None) -> Said:
+        """What is right to say of the pictures at these places of the data set, or of all, in
+        order; of a caption all reference captions. A task is left out where that is not known.
         """
 
 

@@ -11,6 +11,7 @@ quality can have several turns in a round (`CodecRecipe.shares`).
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -18,12 +19,15 @@ from torch import nn
 
 from codec.model import FeatureCodec
 from codec.model.density import ContextPrior
+from codec.model.networks import digest
 from codec.model.split import split
 from training.codecs.building import first_of
 from training.codecs.objective import Objective
 from training.codecs.recipe import CodecRecipe
-from training.data.images import normalise
+from training.data.images import Keyed, normalise
 from training.data.randomness import uniform
+from training.data.remembered import Remembered
+from training.engine.optim import FAST, SLOW
 
 
 class CodecTask(nn.Module):
@@ -37,6 +41,7 @@ class CodecTask(nn.Module):
         # in a list: not part of the checkpoint
         self._head = [split(first_of(objective.uncut), recipe.k).head]
         self.adapters = [p for p in codec.tail.parameters() if p.requires_grad]
+        self.tokens_of = Remembered(self._head[0], (), None, 0, "")
         self.stage = "match"
         self.rate_weights: torch.Tensor
         self.turns: torch.Tensor
@@ -46,11 +51,18 @@ class CodecTask(nn.Module):
         self.register_buffer("spread", torch.ones(codec.synthesis.grid.width))
 
     @property
-    def fast_parameters(self) -> list[nn.Parameter]:
-        """Gains and prior: from one rate to another a gain goes from 1 to 70 and takes means and
-        scales of the symbols with it.
+    def rate_factors(self) -> dict[float, list[nn.Parameter]]:
+        """How many times the learning rate some parameters have. Gains and prior are fast: from one
+        rate to another a gain goes from 1 to 70 and takes means and scales of the symbols with it.
+        Stages of an encoder that are pretrained are slow.
         """
-        return [self.codec.log_gain, *self.prior.parameters()]
+        factors: dict[float, list[nn.Parameter]] = {
+            FAST: [self.codec.log_gain, *self.prior.parameters()]
+        }
+        if self.recipe.encoder_start is not None:
+            layers: Any = self.codec.encoder.layers
+            factors[SLOW] = list(layers.parameters())
+        return factors
 
     def _apply(self, *args: Any, **kwargs: Any) -> CodecTask:
         for model in self.objective.uncut.values():
@@ -67,6 +79,15 @@ class CodecTask(nn.Module):
         x = normalise(pixels, self.codec.config.preprocess)
         self.spread.copy_(self._head[0](x).var(dim=(0, 1)) + 1e-6)
         self.prior.recentre(self.codec.encoder(x))
+
+    def remember(self, folder: Path, data: Keyed) -> None:
+        """Keep what stage 1 aims at on disk: the backbone's tokens (B, N, D) behind block k, of
+        the pictures of `data`.
+        """
+        head, grid = self._head[0], self.codec.synthesis.grid
+        about = f"{digest(head.state_dict())} {data.digest()} {self.codec.config.preprocess}"
+        shape = grid.n_tokens, grid.width
+        self.tokens_of = Remembered(head, shape, folder, len(data), f"{about} {self.recipe.shift}")
 
     def set_stage(self, stage: Literal["match", "answer"]) -> None:
         """Only the stage's own parameters want gradients: in `match` the adapters rest."""
@@ -90,16 +111,16 @@ class CodecTask(nn.Module):
         )
         tokens = codec.synthesise(rounded, quality)
         task = (
-            self._match(tokens, x)
+            self._match(tokens, x, keys)
             if self.stage == "match"
             else self._answer(tokens, x, labels, keys)
         )
         return rate_task_loss(bits, task, quality, self.rate_weights)
 
-    def _match(self, tokens: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    def _match(self, tokens: torch.Tensor, x: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """Squared error of the tokens over their variance, per channel: (B,)."""
         with torch.no_grad():
-            target = self._head[0](x).float()
+            target = self.tokens_of(x, keys)
         error = (tokens.float() - target).square() / self.spread
         return self.recipe.match_weight * error.mean(dim=(1, 2))
 

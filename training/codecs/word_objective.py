@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +112,9 @@ class WordObjective:
             said[QUESTIONS] = answers_to(model, self.tokenizer, inputs, ids, limits)
         return said
 
-    def truth(self) -> Said:
+    def truth(self, places: Sequence[int] | None = None) -> Said:
         """The reference captions of each picture, and the right answer to each question."""
-        words = self.data.words
+        words = self.data.words if places is None else [self.data.words[i] for i in places]
         truth: Said = {
             CAPTIONS: [some.captions for some in words],
             QUESTIONS: [answer for some in words for _, answer in some.questions],

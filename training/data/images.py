@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -51,6 +51,13 @@ class Keyed(Dataset[Any]):
 
     def key(self, index: int) -> int:
         return (self.seed << 48) + (self.epoch << 32) + index
+
+    def digest(self) -> str:
+        """SHA-256 of all pixels in order, in hex: what names the pictures, wherever they lie."""
+        state = hashlib.sha256()
+        for index in range(len(self)):
+            state.update(self[index][0].numpy().tobytes())
+        return state.hexdigest()
 
 
 class Images(Keyed):
@@ -103,18 +110,28 @@ class Images(Keyed):
         pixels = self._decode(index) if self._cache is None else self._cache[index]
         return pixels, self.labels[index], self.key(index)
 
-    def digest(self) -> str:
-        """SHA-256 of all pixels in order, in hex: what names the pictures, wherever they lie."""
-        state = hashlib.sha256()
-        for index in range(len(self)):
-            state.update(self[index][0].numpy().tobytes())
-        return state.hexdigest()
-
     @property
     def label_names(self) -> list[str]:
         """Names of the labels by index, as the data set gives them, or else numbers."""
         names = label_names(self.rows, self.label_column)
         return names or [str(index) for index in range(max(self.labels) + 1)]
+
+
+class JoinedImages(Keyed):
+    """Several data sets of pictures, one after the other; they have no labels (-1)."""
+
+    def __init__(self, parts: Sequence[Images], seed: int = 0) -> None:
+        super().__init__(seed)
+        self.parts = tuple(parts)
+        self._ends = np.cumsum([len(part) for part in self.parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        place = index - (int(self._ends[part - 1]) if part else 0)
+        return self.parts[part][place][0], -1, self.key(index)
 
 
 def collate(samples: list[tuple[torch.Tensor, int, int]]) -> Batch:

@@ -9,43 +9,52 @@ from typing import Any
 import torch
 from torch import nn
 
-FAST = 5.0
-"""How many times as far a step takes what is fast: an AdamW's goes as far as its learning rate
-says, however far there is to go.
+FAST, SLOW = 5.0, 0.3
+"""How many times as far a step takes what is fast, or slow: an AdamW's goes as far as its learning
+rate says, however far there is to go. Pretrained weights have little way to go.
 """
+
+Parameters = list[nn.Parameter]
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """`torch.optim.Muon` on the given weights and `torch.optim.AdamW` on the other parameters,
-    `fast` ones at `FAST` times the rate.
+    """`torch.optim.Muon` on the given weights and `torch.optim.AdamW` on the other parameters.
 
     One learning rate serves both (`adjust_lr_fn="match_rms_adamw"`, Liu et al. 2025, arXiv
     2502.16982). A convolution's weight is taken as the matrix (out, in * height * width), through
     an alias that shares its memory. Schedulers see the groups of both.
+
+    Args:
+        matrices, others: what each optimizer has, by how many times the learning rate it goes at.
     """
 
     def __init__(
         self,
-        matrices: list[nn.Parameter],
-        others: list[nn.Parameter],
-        fast: list[nn.Parameter],
+        matrices: dict[float, Parameters],
+        others: dict[float, Parameters],
         lr: float,
         weight_decay: float,
     ) -> None:
         self._parts: list[torch.optim.Optimizer] = []
-        self._aliases = [(nn.Parameter(p.data.view(len(p), -1)), p) for p in matrices]
-        if matrices:
-            flat = [alias for alias, _ in self._aliases]
+        self._aliases: list[tuple[nn.Parameter, nn.Parameter]] = []
+        flat = []
+        for factor, some in matrices.items():
+            aliases = [nn.Parameter(p.data.view(len(p), -1)) for p in some]
+            self._aliases += zip(aliases, some, strict=True)
+            flat.append({"params": aliases, "lr": factor * lr})
+        if flat:
             self._parts.append(
                 torch.optim.Muon(
-                    flat, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+                    flat,  # type: ignore[arg-type]
+                    lr=lr,
+                    weight_decay=weight_decay,
+                    adjust_lr_fn="match_rms_adamw",
                 )
             )
-        groups = [
-            {"params": some, "lr": rate} for some, rate in ((others, lr), (fast, FAST * lr)) if some
-        ]
+        groups = [{"params": some, "lr": factor * lr} for factor, some in others.items()]
         self._parts.append(torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), weight_decay=0.0))
-        super().__init__([*matrices, *others, *fast], {"lr": lr})
+        every = [p for some in (*matrices.values(), *others.values()) for p in some]
+        super().__init__(every, {"lr": lr})
         self.param_groups = [group for part in self._parts for group in part.param_groups]
 
     @torch.no_grad()
@@ -71,20 +80,28 @@ class MuonAdamW(torch.optim.Optimizer):
         self.param_groups = [group for part in self._parts for group in part.param_groups]
 
 
-def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> MuonAdamW:
+def build_optimizer(model: Any, lr: float, weight_decay: float) -> torch.optim.Optimizer:
     """Muon for every trainable matrix and convolution inside a list of layers (its name holds a
     number), AdamW for the rest.
 
-    Of these the model's `fast_parameters`, where it names some, go `FAST` times as far.
+    What the model's `rate_factors` name goes so many times as far. A model that has
+    `parameter_groups(lr, weight_decay)` of its own is trained by AdamW on these: weights that were
+    trained by AdamW before.
     """
+    if hasattr(model, "parameter_groups"):
+        return torch.optim.AdamW(model.parameter_groups(lr, weight_decay), betas=(0.9, 0.98))
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     inside = {
         id(p)
         for name, p in named
         if p.ndim in (2, 4) and any(part.isdigit() for part in name.split("."))
     }
-    fast = {id(p) for p in getattr(model, "fast_parameters", ())}
-    matrices, quick = ([p for _, p in named if id(p) in some] for some in (inside - fast, fast))
-    return MuonAdamW(
-        matrices, [p for _, p in named if id(p) not in inside | fast], quick, lr, weight_decay
-    )
+    given: dict[float, Parameters] = getattr(model, "rate_factors", {})
+    factors = {id(p): factor for factor, some in given.items() for p in some}
+    fast = {key for key, factor in factors.items() if factor == FAST}
+    matrices: dict[float, Parameters] = {}
+    others: dict[float, Parameters] = {}
+    for _, p in sorted(named, key=lambda one: factors.get(id(one[1]), 1.0)):
+        kind = matrices if id(p) in inside - fast else others
+        kind.setdefault(factors.get(id(p), 1.0), []).append(p)
+    return MuonAdamW(matrices, others, lr, weight_decay)

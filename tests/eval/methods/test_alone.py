@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from codec.device.preprocess import Preprocess
-from codec.model.alone import DeviceAlone, save_alone
+from codec.model.alone import AloneShape, DeviceAlone, save_alone
 from eval.methods.alone import Alone, alone_methods
 from eval.methods.method import DecodeError
 from training.data.images import normalise
@@ -25,7 +25,7 @@ def pixels(n: int = 6) -> torch.Tensor:
 @pytest.mark.parametrize(("n_labels", "n_bytes"), [(4, 1), (256, 1), (257, 2)])
 def test_a_blob_is_the_label_in_as_few_bytes_as_labels_take(n_labels: int, n_bytes: int):
     torch.manual_seed(2)
-    model = DeviceAlone((8, 8), (0, 0), n_labels).eval()
+    model = DeviceAlone(AloneShape(n_labels, (8, 8), (0, 0))).eval()
     method, x = Alone(model, PREPROCESS), pixels()
     with torch.inference_mode():
         blobs = method.encode(x)
@@ -38,7 +38,7 @@ def test_a_blob_is_the_label_in_as_few_bytes_as_labels_take(n_labels: int, n_byt
 
 
 def test_another_number_of_labels_than_the_models_is_refused(tmp_path: Path):
-    save_alone(DeviceAlone((8,), (0,), 3), tmp_path)
+    save_alone(DeviceAlone(AloneShape(3, (8,), (0,))), tmp_path)
     with pytest.raises(ValueError, match="answers 3 labels, the uncut model 4"):
         alone_methods("tiny", tmp_path, PREPROCESS, 4)
     assert alone_methods("a codec that none ships for", None, PREPROCESS, 4) == []

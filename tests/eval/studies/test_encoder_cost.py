@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from codec.bundle.targets import TARGETS
-from eval.methods.method import device_cost, multiply_accumulates
+from codec.model.cost import device_cost, multiply_accumulates
 from eval.studies import encoder_cost
 from training.codecs.recipe import CodecRecipe
 from training.engine.recipe import read_recipe
@@ -36,20 +36,20 @@ def test_the_recipe_for_vit_base_keeps_to_3_mb_and_to_a_sixth_of_a_blocks_produc
     }
     assert list(sizes) == list(TARGETS)
     assert max(sizes.values()) <= 3_000_000, sizes
-    theirs = multiply_accumulates(encoder_cost.block(), encoder_cost.TOKENS)
+    theirs = multiply_accumulates(encoder_cost.block(768), (1, 197, 768))
     assert theirs == 197 * 12 * 768**2 + 2 * 197**2 * 768
-    assert device_cost(encoder_cost.student(config), encoder_cost.SIZE).macs <= theirs / 6
+    assert device_cost(encoder_cost.encoder(config), encoder_cost.SIZE).macs <= theirs / 6
 
 
 def test_a_recipe_of_another_size_is_refused() -> None:
-    with pytest.raises(SystemExit, match="not of a student encoder for 224 x 224"):
+    with pytest.raises(SystemExit, match="not of a convolutional encoder for 224 x 224"):
         encoder_cost.main(["vit-tiny-cifar10-codec"])
 
 
 def test_the_student_is_the_recipes_own_folded_as_the_codec_has_it() -> None:
     shape = [*SMALL, "side=14", "fold=2", "n_channels=6"]
     config = encoder_cost.config_of(read_recipe(CodecRecipe, "vit-base-imagenet-codec", shape))
-    student = encoder_cost.student(config)
+    student = encoder_cost.encoder(config)
     assert student.get_parameter("project.weight").shape[0] == 2 * 2 * 6
     pixels = torch.zeros(1, 3, encoder_cost.SIZE, encoder_cost.SIZE)
     assert student(pixels).shape == (1, config.side**2, config.n_channels)

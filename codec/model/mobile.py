@@ -1,0 +1,107 @@
+"""pixels -> latent: a mobile network's first stages as the encoder on a device.
+
+Inverted residuals (Sandler et al. 2018, "MobileNetV2", arXiv 1801.04381, sec. 3) without squeeze
+and excitation, with ReLU6, as in EfficientNet-Lite: the shape that pretrained weights come in.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from codec.model.mobile_shape import MobileShape
+from codec.model.transforms import latent_of
+
+
+class MobileAnalysis(nn.Module):
+    """The first stages of a mobile network: pixel_values (B, 3, S, S) -> latent (B, M, C).
+
+    A convolution over r x r of the last stage's positions ends in the latent's.
+
+    Args:
+        shape: of the stages.
+        size: side S of the pictures.
+        side: of the latent.
+        n_channels: C of the latent.
+        fold: each position is fold x fold of the latent's.
+
+    Raises:
+        ValueError: the stages do not end in a multiple of the latent's positions.
+    """
+
+    def __init__(
+        self, shape: MobileShape, size: int, side: int, n_channels: int, fold: int = 1
+    ) -> None:
+        super().__init__()
+        self.fold = fold
+        self.layers = mobile_layers(shape)
+        made, wanted = shape.side(size), side // fold
+        if made % wanted:
+            raise ValueError(
+                f"the mobile encoder brings {size} pixels to a side of {made}, which is not a "
+                f"multiple of the latent's {wanted}"
+            )
+        ratio = made // wanted
+        self.project = nn.Conv2d(shape.width, n_channels * fold**2, ratio, stride=ratio)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        return latent_of(self.project(self.layers(pixel_values)), self.fold)
+
+
+def mobile_layers(shape: MobileShape) -> nn.Sequential:
+    """The stages as a network: pixel_values (B, 3, S, S) -> features (B, width, s, s)."""
+    layers: list[nn.Module] = [nn.AvgPool2d(shape.shrink)] if shape.shrink > 1 else []
+    layers += [SameConv(3, shape.stem, 3, 2), nn.ReLU6()]
+    widths = [shape.stem, *(stage.width for stage in shape.stages)]
+    for (n_in, n_out), stage in zip(pairwise(widths), shape.stages, strict=True):
+        for i in range(stage.depth):
+            first = i == 0
+            layers.append(
+                InvertedResidual(
+                    n_in if first else n_out,
+                    n_out,
+                    stage.kernel,
+                    stage.stride if first else 1,
+                    stage.expansion,
+                )
+            )
+    return nn.Sequential(*layers)
+
+
+class SameConv(nn.Conv2d):
+    """A convolution whose output has 1/stride of the input's side; with stride 2 it pads one more
+    at the end than at the start, as TensorFlow does.
+    """
+
+    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, groups: int = 1) -> None:
+        padding = kernel // 2 if stride == 1 else 0
+        super().__init__(n_in, n_out, kernel, stride=stride, padding=padding, groups=groups)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.stride[0] > 1:
+            before = (self.kernel_size[0] - self.stride[0]) // 2
+            after = self.kernel_size[0] - self.stride[0] - before
+            x = F.pad(x, (before, after, before, after))
+        return super().forward(x)
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter each channel by itself, project; what came in is added where its shape is
+    that of what goes out.
+    """
+
+    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        wide = n_in * expansion
+        self.adds = stride == 1 and n_in == n_out
+        self.expand = nn.Conv2d(n_in, wide, 1) if expansion > 1 else nn.Identity()
+        self.filter = SameConv(wide, wide, kernel, stride, groups=wide)
+        self.project = nn.Conv2d(wide, n_out, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        wide = x if isinstance(self.expand, nn.Identity) else F.relu6(self.expand(x))
+        branch: torch.Tensor = self.project(F.relu6(self.filter(wide)))
+        return x + branch if self.adds else branch
