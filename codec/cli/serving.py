@@ -32,12 +32,20 @@ def serve(
             min=0, max=1, help="Share of pictures that the codec answers too, to compare."
         ),
     ] = 0.0,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Several copies behind Ray's proxy: the extra `ray`.")
+    ] = False,
+    ray_config: Annotated[
+        Path | None, typer.Option(help="Config of Ray Serve: copies, autoscaling, timeouts.")
+    ] = None,
 ) -> None:
     """Answer blobs over HTTP, until Ctrl-C. Needs the extra `serve`.
 
     Without tokens it listens on this machine alone.
     """
     silence_libraries()
+    if ray_config is not None and not ray:
+        raise ValueError("--ray-config is for --ray")
     try:
         from codec.serve.app import OPEN, create_app
         from codec.serve.running import run
@@ -57,14 +65,21 @@ def serve(
     for file in (tls_cert, tls_key):
         if file is not None and not file.is_file():
             raise FileNotFoundError(f"there is no file {file}")
+    tls: dict[str, Any] = {}
+    if tls_cert is not None and tls_key is not None:
+        tls = {"ssl_certfile": str(tls_cert), "ssl_keyfile": str(tls_key)}
+    if ray:
+        from codec.cli.scaling import serve_copies
+
+        asked = {"device": device, "pictures": pictures, "shadow": shadow}
+        http = {"host": host, "port": port} | tls
+        serve_copies(names, ray_config, http, state, token_file, asked)
+        return
     with progress("loading", len(names)) as step:
         codecs = []
         for name in names:
             codecs.append(Served(Server.from_pretrained(name, device=device), pictures))
             step()
-    tls: dict[str, Any] = {}
-    if tls_cert is not None and tls_key is not None:
-        tls = {"ssl_certfile": str(tls_cert), "ssl_keyfile": str(tls_key)}
     limits, replies = Limits(shadow=shadow), None if state is None else Replies(state)
     run(
         create_app(codecs, tokens, limits, replies),

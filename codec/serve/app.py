@@ -18,6 +18,7 @@ from fastapi import FastAPI
 import codec
 from codec.serve import asking, keeping, problems, showing, watching
 from codec.serve.counting import Counting
+from codec.serve.memory import Memory, OwnMemory
 from codec.serve.models import Served
 from codec.serve.replies import Replies
 from codec.serve.settings import Limits
@@ -33,6 +34,7 @@ def create_app(
     tokens: Tokens = OPEN,
     limits: Limits = DEFAULT,
     replies: Replies | None = None,
+    memory: Memory | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -42,15 +44,18 @@ def create_app(
         limits: what a request may take.
         replies: to requests that may come again; None for a store that ends with the
             application.
+        memory: that several applications share; it has their replies.
 
     Raises:
         ValueError: no codecs, or two of one name.
     """
-    place = tempfile.TemporaryDirectory() if replies is None else None
-    if place is not None:
-        replies = Replies(Path(place.name) / "replies.sqlite")
-    assert replies is not None
-    state = State(names_of(codecs), tokens, limits, replies)
+    own = contextlib.ExitStack()
+    if memory is None:
+        if replies is None:
+            place = own.enter_context(tempfile.TemporaryDirectory())
+            replies = own.enter_context(contextlib.closing(Replies(Path(place) / "replies.sqlite")))
+        memory = OwnMemory(limits, replies)
+    state = State(names_of(codecs), tokens, limits, memory)
 
     @contextlib.asynccontextmanager
     async def running(_app: FastAPI) -> AsyncIterator[None]:
@@ -63,9 +68,7 @@ def create_app(
         await state.shadow.stop()
         for queue in state.queues.values():
             queue.stop()
-        if place is not None:
-            state.replies.close()
-            place.cleanup()
+        own.close()
 
     app = FastAPI(
         title="task-codec",

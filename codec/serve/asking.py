@@ -21,6 +21,7 @@ from codec.serve.bodies import (
     questions_in,
     read_body,
 )
+from codec.serve.memory import remembered
 from codec.serve.models import Job, Served
 from codec.serve.problems import ProblemError
 from codec.serve.replies import MAX_SEQUENCE
@@ -76,9 +77,9 @@ async def ask(
         if (before := await state.reply_before(key)) is not None:
             return Response(before, media_type=JSON_TYPE)
     if blob is not None:
-        job = Job(verb, _kept(state, served, device, blob), questions=asked, top_k=top_k)
+        job = Job(verb, await _kept(state, served, device, blob), questions=asked, top_k=top_k)
     elif content_type(request) == BLOB_TYPE:
-        whole = state.whole_blob(served, body, session, device)
+        whole = await state.whole_blob(served, body, session, device)
         job = Job(verb, whole, questions=asked, top_k=top_k)
     else:
         job = Job(verb, pixels=await _pixels(served, body), questions=asked, top_k=top_k)
@@ -86,10 +87,10 @@ async def ask(
     state.answered(served, job, done, body if blob is None else None)
     state.metrics.alone(codec, alone)
     if keep and job.blob is not None and blob is None:
-        blob = state.blobs.put(device, (codec, job.blob), len(job.blob))
+        blob = await remembered(state.memory.keep_blob(device, codec, job.blob))
     reply = json.dumps(done.value | ({} if blob is None else {"id": blob})).encode()
     if key is not None:
-        await state.keep_reply(key, reply)
+        reply = await state.keep_reply(key, reply)
     return Response(reply, media_type=JSON_TYPE, headers={"Server-Timing": timing(done)})
 
 
@@ -135,8 +136,8 @@ def _serves(state: State, codec: str, verb: str) -> Served:
     return served
 
 
-def _kept(state: State, served: Served, device: str, name: str) -> bytes:
-    found = state.blobs.get(device, name)
+async def _kept(state: State, served: Served, device: str, name: str) -> bytes:
+    found = await remembered(state.memory.kept_blob(device, name))
     if found is None or found[0] != served.name:
         raise ProblemError(404, "no such blob of this codec is kept: it may have been too old")
     return found[1]

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 
 from codec.serve.bodies import BLOB_TYPE, content_type, read_body
+from codec.serve.memory import remembered
 from codec.serve.problems import ProblemError
 from codec.serve.shapes import PROBLEMS, KeptReply, SessionReply, SessionRequest
 from codec.serve.state import Caller, Shared
@@ -23,7 +24,7 @@ async def open_session(asked: SessionRequest, state: Shared, device: Caller) -> 
     """Agree on a codec once: later blobs carry a header of 3 bytes."""
     for name, served in state.codecs.items():
         if served.codec.fingerprint.hex() == asked.fingerprint:
-            session = state.sessions.put(device, name, 1)
+            session = await remembered(state.memory.open_session(device, name))
             return SessionReply(session=session, codec=name, tasks=served.verbs)
     detail = "no codec of this server has that fingerprint"
     raise ProblemError(404, detail, codecs=state.fingerprints())
@@ -42,15 +43,15 @@ async def keep_blob(
     if content_type(request) != BLOB_TYPE:
         raise ProblemError(415, f"the body is {BLOB_TYPE}")
     body = await read_body(request, state.limits.blob_bytes, state.limits.body_s)
-    blob = state.whole_blob(served, body, session, device)
+    blob = await state.whole_blob(served, body, session, device)
     state.metrics.body(codec, "blob", len(body))
-    return KeptReply(id=state.blobs.put(device, (codec, blob), len(blob)))
+    return KeptReply(id=await remembered(state.memory.keep_blob(device, codec, blob)))
 
 
 @router.delete("/{codec}/blobs/{name}", status_code=204)
 async def forget_blob(codec: str, name: str, state: Shared, device: Caller) -> Response:
     """Forget a blob."""
     state.served(codec)
-    if not state.blobs.remove(device, name):
+    if not await remembered(state.memory.forget_blob(device, name)):
         raise ProblemError(404, "no such blob is kept")
     return Response(status_code=204)
