@@ -18,6 +18,7 @@ import codec
 from codec.cli import (
     benching,
     bundles,
+    cells,
     decoding,
     demo,
     encoding,
@@ -89,6 +90,7 @@ for _verb in (
     decoding.decode,
     decoding.truncate,
     linking.link,
+    cells.cell,
     serving.serve,
     sending.send,
     sending.watch,

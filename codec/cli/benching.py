@@ -65,7 +65,7 @@ def bench_link(
         requests, every_s, deadline_ms=deadline_ms, tolerance=tolerance, ms_per_byte=ms_per_byte
     )
     times = Stages() if stages is None else read_stages(stages)
-    folder = _folder(codec)
+    folder = folder_of(codec)
     tasks = read_sweep(folder / SWEEP)
     if task is not None and task not in tasks:
         raise ValueError(f"the sweep of {codec} has no task {task!r}, but {', '.join(tasks)}")
@@ -108,7 +108,12 @@ def shown_of(found: Replay) -> list[Outcome]:
     return best
 
 
-def _folder(codec: str) -> Path:
+def folder_of(codec: str) -> Path:
+    """The folder of a codec that has a sweep.
+
+    Raises:
+        ValueError: there is none.
+    """
     from codec.model import checkpoint
 
     folder = Path(codec)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from codec.model.checkpoint import find_checkpoint
+
+ALONE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's own ports at 127.0.0.1, on Linux too
+    "RAY_USAGE_STATS_ENABLED": "0",  # Ray tells its makers nothing
+}
+"""Variables for a Ray of this machine alone; Ray reads them when it is imported."""
 
 
 def serve_copies(
@@ -32,6 +39,7 @@ def serve_copies(
         ValueError: Ray is missing, or the config is none of this server's.
         OSError: a codec or file is not there, or the server cannot start.
     """
+    os.environ.update(ALONE)
     try:
         from codec.serve.cluster import Arguments
         from codec.serve.deploying import SHIPPED, merged, run

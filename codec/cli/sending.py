@@ -24,7 +24,7 @@ from codec.show.console import (
 
 
 def send(
-    url: Annotated[str, typer.Argument(help="The server, http://host:port.")],
+    url: Annotated[str, typer.Argument(help="The server, http://host:port, or mqtt://user@host.")],
     name: Annotated[str, typer.Argument(help="A bundle's folder, or a codec's name or folder.")],
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, and folders of pictures.")
@@ -35,7 +35,7 @@ def send(
     deadline_ms: Annotated[
         float | None, typer.Option(min=0, help="When an answer has to be there.")
     ] = None,
-    token_file: Annotated[Path | None, typer.Option(help="File with this device's token.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="Its token or password.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a reply.")] = 30.0,
     as_json: Json = False,
 ) -> None:
@@ -75,10 +75,10 @@ def send(
 
 def watch(
     folder: Annotated[Path, typer.Argument(help="Folder that pictures come into.")],
-    server: Annotated[str, typer.Option(help="The server, http://host:port.")],
+    server: Annotated[str, typer.Option(help="The server, http://host:port, or mqtt://user@host.")],
     codec: Annotated[str, typer.Option(help="A bundle's folder, or a codec's name or folder.")],
     ask: Annotated[list[str] | None, typer.Option(help="A question; repeated for more.")] = None,
-    token_file: Annotated[Path | None, typer.Option(help="File with this device's token.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="Its token or password.")] = None,
     once: Annotated[
         bool, typer.Option("--once", help="End when all that is there is answered.")
     ] = False,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from codec.cli.common import silence_libraries
 from codec.show.console import progress
+
+if TYPE_CHECKING:
+    from codec.serve.models import Served
+    from codec.serve.mqtt import Mqtt
 
 
 def serve(
@@ -23,6 +27,19 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     state: Annotated[
         Path | None, typer.Option(help="File that keeps replies, for requests that come again.")
+    ] = None,
+    mqtt: Annotated[
+        str | None, typer.Option(help="A broker to serve too: mqtt://user@host, mqtts:// for TLS.")
+    ] = None,
+    mqtt_password_file: Annotated[
+        Path | None, typer.Option(help="File with the password at the broker.")
+    ] = None,
+    uplink_codec: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[PORT=]NAME[:TASK[:QUESTION]]",
+            help="What LoRaWAN uplinks at the broker are, by FPort; repeated for more.",
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="Where the models run: cpu, cuda.")] = "cpu",
     pictures: Annotated[bool, typer.Option(help="Take pictures too: the uncut model.")] = True,
@@ -39,7 +56,8 @@ def serve(
         Path | None, typer.Option(help="Config of Ray Serve: copies, autoscaling, timeouts.")
     ] = None,
 ) -> None:
-    """Answer blobs over HTTP, until Ctrl-C. Needs the extra `serve`.
+    """Answer blobs over HTTP, and over MQTT where a broker is named, until Ctrl-C. Needs the extra
+    `serve`, and for MQTT `mqtt`.
 
     Without tokens it listens on this machine alone.
     """
@@ -65,10 +83,14 @@ def serve(
     for file in (tls_cert, tls_key):
         if file is not None and not file.is_file():
             raise FileNotFoundError(f"there is no file {file}")
+    if mqtt is None and (uplink_codec or mqtt_password_file):
+        raise ValueError("--uplink-codec and --mqtt-password-file belong to --mqtt")
     tls: dict[str, Any] = {}
     if tls_cert is not None and tls_key is not None:
         tls = {"ssl_certfile": str(tls_cert), "ssl_keyfile": str(tls_key)}
     if ray:
+        if mqtt is not None:
+            raise ValueError("--mqtt is for one server: each copy would answer every message")
         from codec.cli.scaling import serve_copies
 
         asked = {"device": device, "pictures": pictures, "shadow": shadow}
@@ -80,9 +102,12 @@ def serve(
         for name in names:
             codecs.append(Served(Server.from_pretrained(name, device=device), pictures))
             step()
+    listening = None
+    if mqtt is not None:
+        listening = _at_broker(mqtt, mqtt_password_file, uplink_codec or [], codecs, state)
     limits, replies = Limits(shadow=shadow), None if state is None else Replies(state)
     run(
-        create_app(codecs, tokens, limits, replies),
+        create_app(codecs, tokens, limits, replies, listening),
         host=host,
         port=port,
         access_log=False,
@@ -93,6 +118,26 @@ def serve(
         h11_max_incomplete_event_size=1 << 16,
         **tls,
     )
+
+
+def _at_broker(
+    url: str,
+    password_file: Path | None,
+    rules: list[str],
+    codecs: list[Served],
+    state: Path | None,
+) -> Mqtt:
+    """How the server is on its broker."""
+    from codec.link.broker import broker_at
+
+    try:
+        from codec.serve.mqtt import Mqtt
+        from codec.serve.uplinks import rule_in
+    except ImportError as error:
+        raise ValueError(f"{error.name} is missing: pip install 'task-codec[mqtt]'") from error
+    password = None if password_file is None else password_file.read_text().strip()
+    served = {one.name: one for one in codecs}
+    return Mqtt(broker_at(url, password), [rule_in(rule, served) for rule in rules], state)
 
 
 def _is_own(host: str) -> bool:

@@ -17,8 +17,9 @@ from typing import Any
 
 from codec.device.taking import DeviceSession, Taking
 from codec.link.choosing import Choosing, Spent, swept_ways
+from codec.link.connecting import connect
 from codec.link.encoders import as_picture_file, open_encoder, preprocess_of
-from codec.link.http import Connection, Response
+from codec.link.http import Response
 from codec.link.policy import ALONE, Way
 from codec.link.session import (
     MAX_ALONE,
@@ -65,10 +66,10 @@ class SplitClient:
     time.
 
     Args:
-        url: of the server.
+        url: of the server, http:// or https://; or of its broker, mqtt:// or mqtts://.
         codec: a bundle's folder; a codec's name or folder, which takes torch; or an encoder, a
             `Device` or `DeviceEncoder`.
-        token: of this device.
+        token: of this device; over MQTT its password.
         deadline_ms: when an answer has to be there; None for as soon as it can be.
         ways: that there are, by what is asked (classify, caption, answer). None for those of the
             sweep in the codec's folder; where there is none, every picture goes as a blob.
@@ -93,8 +94,9 @@ class SplitClient:
         timeout_s: float = 30.0,
     ) -> None:
         self.encoder = codec if isinstance(codec, Taking) else open_encoder(codec)
-        self._short = DeviceSession(self.encoder)
-        self.session = LinkSession(Connection(url, token, timeout_s), self.encoder.fingerprint)
+        self._connection = connect(url, token, timeout_s)
+        self._encode = DeviceSession(self.encoder) if self._connection.shortens else self.encoder
+        self.session = LinkSession(self._connection, self.encoder.fingerprint)
         if ways is None:
             own: Any = getattr(self.encoder, "codec", None)
             folder = None if own is None else getattr(own, "folder", None)
@@ -150,7 +152,7 @@ class SplitClient:
 
     def close(self) -> None:
         """Close the connection."""
-        self.session.connection.close()
+        self._connection.close()
 
     def _blob(
         self,
@@ -163,9 +165,9 @@ class SplitClient:
         why: str,
     ) -> Answer:
         start = time.perf_counter()
-        blob = self._short(image, quality, max_bytes=max_bytes)
+        blob = self._encode(image, quality, max_bytes=max_bytes)
         device_ms = 1000 * (time.perf_counter() - start)
-        reply = self.session.ask_short(blob, headers, questions)
+        reply = self.session.ask_blob(blob, headers, questions)
         name = f"blob q{blob[0] & 15}"
         self._n_alone = 0 if reply.status < 400 else self._n_alone
         return _answer(reply, name, len(blob), device_ms, choosing, why)

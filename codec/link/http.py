@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import struct
 import threading
 import time
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from codec.link.wire import tcp_bytes
 
 MAX_REPLY_BYTES = 1 << 20
 
@@ -52,6 +53,9 @@ class Connection:
     Raises:
         ValueError: the address is none.
     """
+
+    shortens = True
+    """Blobs go in a session, 3 bytes shorter."""
 
     def __init__(
         self,
@@ -127,13 +131,13 @@ class Connection:
     def _exchange(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str], start: float
     ) -> Response:
-        up, down = (0, 0) if self._http.sock is None else _counted(self._http.sock)
+        up, down = (0, 0) if self._http.sock is None else tcp_bytes(self._http.sock)
         self._http.request(method, path, body, headers)
         wire = self._http.sock
         reply = self._http.getresponse()
         found = _body(reply, self.url)
         latency_ms = 1000 * (time.perf_counter() - start)
-        after = _counted(wire)
+        after = tcp_bytes(wire)
         if after == (0, 0):  # this system does not count: at least what was said
             said = sum(len(name) + len(value) + 4 for name, value in headers.items())
             heard = sum(len(name) + len(value) + 4 for name, value in reply.getheaders())
@@ -165,19 +169,3 @@ def _body(reply: HTTPResponse, url: str) -> bytes:
     if reply.length:
         raise ValueError(f"the reply from {url} broke off")
     return found
-
-
-def _counted(sock: socket.socket | None) -> tuple[int, int]:
-    """Bytes that TCP has sent and received for a socket so far; zeros where the system does not
-    say.
-
-    Linux' struct tcp_info (linux/tcp.h): tcpi_bytes_received is at 128, tcpi_bytes_sent at 200.
-    """
-    option = getattr(socket, "TCP_INFO", None)
-    if sock is None or option is None:
-        return 0, 0
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, option, 208)
-        return struct.unpack_from("<Q", info, 200)[0], struct.unpack_from("<Q", info, 128)[0]
-    except (OSError, struct.error):
-        return 0, 0

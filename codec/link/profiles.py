@@ -5,7 +5,6 @@ them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from codec.link.airtime import LORAWAN_OVERHEAD_BYTES, lora_airtime_s, sigfox_airtime_s
@@ -96,7 +95,7 @@ def sending(link: Profile, n_bytes: int) -> Sending:
     """
     if n_bytes < 1:
         raise ValueError(f"an answer has at least one byte, not {n_bytes}")
-    sizes = list(_sizes(n_bytes, link.max_payload_bytes))
+    sizes = frame_sizes(n_bytes, link.max_payload_bytes)
     airtimes = [link.airtime_s(size) for size in sizes]
     airtime = None if link.airtime_s(0) is None else sum(a for a in airtimes if a is not None)
     limits = []
@@ -109,9 +108,9 @@ def sending(link: Profile, n_bytes: int) -> Sending:
     return Sending(n_bytes, len(sizes), airtime, min(limits, default=None), billed)
 
 
-def _sizes(n_bytes: int, most: int) -> Iterator[int]:
-    for start in range(0, n_bytes, most):
-        yield min(most, n_bytes - start)
+def frame_sizes(n_bytes: int, most: int) -> list[int]:
+    """The messages that `n_bytes` are cut into: full ones of `most` bytes, and a rest."""
+    return [min(most, n_bytes - start) for start in range(0, n_bytes, most)]
 
 
 _REGIONAL = "LoRaWAN Regional Parameters RP002-1.0.4"

@@ -165,10 +165,10 @@ def _run(trace: Trace, one: Measured, stages: Stages, setting: Setting, starts: 
         return _Run(late, nothing, nothing, nothing, nothing > 0)
     up = stages.request_bytes + body_bytes(one, len(starts))
     down = np.full(len(starts), way.n_bytes_down)
-    sent = trace.through_s(starts + way.device_ms / 1000, up)
+    sent = trace.through_s(starts + way.device_ms / 1000, stages.on_link(up))
     answered = sent + (stages.round_trip_ms + way.server_ms) / 1000
     whole = np.isfinite(answered)
-    end = trace.through_s(np.where(whole, answered, 0.0), down)
+    end = trace.through_s(np.where(whole, answered, 0.0), stages.on_link(down))
     latency_s = np.where(whole, end, np.inf) - starts
     failed = latency_s > setting.timeout_s
     latency_s = np.minimum(latency_s, setting.timeout_s)

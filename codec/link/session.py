@@ -6,15 +6,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
-from codec.link.http import Connection, Response
+from codec.link.http import Response
 
 BLOB_TYPE = "application/octet-stream"
 _NO_SESSION = 404
 MAX_ALONE = 1_000_000
 """The most answers of a device's own that a request may tell the server of, in `Alone`."""
+
+
+class Posting(Protocol):
+    """A connection over which requests go, of `codec.link.http` or `codec.link.mqtt`."""
+
+    shortens: bool
+
+    def post(self, path: str, body: bytes, headers: dict[str, str]) -> Response:
+        """Send a request; gives the reply."""
 
 
 class LinkSession:
@@ -26,7 +35,7 @@ class LinkSession:
         fingerprint: 32 bytes, of the device's codec.
     """
 
-    def __init__(self, connection: Connection, fingerprint: bytes) -> None:
+    def __init__(self, connection: Posting, fingerprint: bytes) -> None:
         self.connection, self._fingerprint = connection, fingerprint
         self._opened: dict[str, Any] | None = None
 
@@ -49,11 +58,16 @@ class LinkSession:
         verb = self.verb(questions)
         return f"/v1/{quote(self._open(False)['codec'])}/{verb}"
 
-    def ask_short(self, blob: bytes, headers: dict[str, str], questions: bool) -> Response:
-        """The reply to a shortened blob. Errors as `verb` and `Connection.post`."""
+    def ask_blob(self, blob: bytes, headers: dict[str, str], questions: bool) -> Response:
+        """The reply to a blob; a shortened one where the connection shortens. Errors as `verb` and
+        those of the connection.
+        """
+        own = {"Content-Type": BLOB_TYPE}
+        if not self.connection.shortens:
+            return self.connection.post(self.path(questions), blob, headers | own)
         for again in (False, True):
-            session = {"Session": self._open(again)["session"], "Content-Type": BLOB_TYPE}
-            reply = self.connection.post(self.path(questions), blob, headers | session)
+            session = {"Session": self._open(again)["session"]}
+            reply = self.connection.post(self.path(questions), blob, headers | own | session)
             if reply.status != _NO_SESSION:
                 break
         return reply

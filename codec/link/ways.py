@@ -23,6 +23,8 @@ from codec.link.policy import ALONE, Way
 
 FORMATS = ("webp", "avif")
 MAX_SWEEP_BYTES = 16 << 20
+SEGMENT_BYTES = 1448
+"""Of TCP, over Ethernet."""
 _NUMBERS = ("bytes_mean", "bytes_p50", "bytes_p95", "score", "encode_ms", "decode_ms")
 
 
@@ -37,6 +39,7 @@ class Stages:
         device_slower: how much slower the device is than the machine of the sweep.
         round_trip_ms: of the link, for a replay; a client measures its own.
         request_bytes, reply_bytes: HTTP's and TLS's bytes up, and the whole reply down.
+        packet_bytes: what IP and TCP put around each segment; 20, 20 and 12 for its time stamps.
     """
 
     device_ms: Mapping[str, float] = field(default_factory=dict)
@@ -45,6 +48,11 @@ class Stages:
     round_trip_ms: float = 20.0
     request_bytes: float = 250.0
     reply_bytes: float = 400.0
+    packet_bytes: float = 52.0
+
+    def on_link(self, n_bytes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A message's bytes with those of its packets, (...,): headers and body start one each."""
+        return n_bytes + self.packet_bytes * (np.ceil(n_bytes / SEGMENT_BYTES) + 1)
 
 
 class Measured(NamedTuple):

@@ -12,6 +12,7 @@ import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -25,6 +26,9 @@ from codec.serve.settings import Limits
 from codec.serve.state import State, names_of
 from codec.serve.tokens import Tokens
 
+if TYPE_CHECKING:
+    from codec.serve.mqtt import Mqtt
+
 OPEN = Tokens({})
 DEFAULT = Limits()
 
@@ -34,6 +38,7 @@ def create_app(
     tokens: Tokens = OPEN,
     limits: Limits = DEFAULT,
     replies: Replies | None = None,
+    mqtt: Mqtt | None = None,
     memory: Memory | None = None,
 ) -> FastAPI:
     """The application.
@@ -44,16 +49,19 @@ def create_app(
         limits: what a request may take.
         replies: to requests that may come again; None for a store that ends with the
             application.
+        mqtt: the broker that requests come from too, see `codec.serve.mqtt`.
         memory: that several applications share; it has their replies.
 
     Raises:
         ValueError: no codecs, or two of one name.
     """
-    own = contextlib.ExitStack()
+    opened = contextlib.ExitStack()
     if memory is None:
         if replies is None:
-            place = own.enter_context(tempfile.TemporaryDirectory())
-            replies = own.enter_context(contextlib.closing(Replies(Path(place) / "replies.sqlite")))
+            place = opened.enter_context(tempfile.TemporaryDirectory())
+            replies = opened.enter_context(
+                contextlib.closing(Replies(Path(place) / "replies.sqlite"))
+            )
         memory = OwnMemory(limits, replies)
     state = State(names_of(codecs), tokens, limits, memory)
 
@@ -61,14 +69,20 @@ def create_app(
     async def running(_app: FastAPI) -> AsyncIterator[None]:
         for queue in state.queues.values():
             queue.start()
-        telling = asyncio.create_task(showing.tell(state.status))
+        own = [asyncio.create_task(showing.tell(state.status))]
+        if mqtt is not None:
+            from codec.serve.mqtt import Listener
+
+            own.append(asyncio.create_task(Listener(state, mqtt).run()))
         yield
-        telling.cancel()
+        for task in own:
+            task.cancel()
+        await asyncio.gather(*own, return_exceptions=True)
         state.status.events.close()
         await state.shadow.stop()
         for queue in state.queues.values():
             queue.stop()
-        own.close()
+        opened.close()
 
     app = FastAPI(
         title="task-codec",

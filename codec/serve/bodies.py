@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from urllib.parse import unquote
 
 from fastapi import Request
@@ -20,13 +19,6 @@ def content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def digest_of(request: Request, body: bytes) -> bytes:
-    """SHA-256 of all that decides a reply: the target, what its headers ask, and the body."""
-    headers = [request.headers.get(name, "") for name in ("content-type", "question", "session")]
-    asked = "\0".join([request.url.path, request.url.query, *headers])
-    return hashlib.sha256(asked.encode() + b"\0" + body).digest()
-
-
 async def read_body(request: Request, max_bytes: int, max_s: float) -> bytes:
     """The whole body.
 
@@ -35,7 +27,7 @@ async def read_body(request: Request, max_bytes: int, max_s: float) -> bytes:
     """
     said = request.headers.get("content-length", "")
     if said.isdecimal() and int(said) > max_bytes:
-        raise _too_long(max_bytes)
+        raise too_long(max_bytes)
     try:
         return await asyncio.wait_for(_read(request, max_bytes), max_s)
     except asyncio.TimeoutError as error:
@@ -49,11 +41,12 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     async for part in request.stream():
         body += part
         if len(body) > max_bytes:
-            raise _too_long(max_bytes)
+            raise too_long(max_bytes)
     return bytes(body)
 
 
-def _too_long(max_bytes: int) -> ProblemError:
+def too_long(max_bytes: int) -> ProblemError:
+    """A body is refused for its length."""
     return ProblemError(413, f"the body has more than {max_bytes:,} bytes")
 
 

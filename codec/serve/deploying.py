@@ -6,7 +6,6 @@ A cluster of several machines has its Ray already: there `serve deploy` takes th
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Mapping
@@ -53,7 +52,7 @@ def merged(file: Path, arguments: Arguments, http: Mapping[str, Any]) -> dict[st
 
 
 def run(config: Mapping[str, Any]) -> None:
-    """Serve until Ctrl-C or SIGTERM. Ray's own ports are open to this machine alone.
+    """Serve until Ctrl-C or SIGTERM.
 
     Args:
         config: of `merged`.
@@ -61,7 +60,6 @@ def run(config: Mapping[str, Any]) -> None:
     Raises:
         OSError: the server could not start; the message says why.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers of its use
     ray.init(
         address="local",
         namespace="serve",
@@ -69,7 +67,6 @@ def run(config: Mapping[str, Any]) -> None:
         log_to_driver=False,
         logging_level="warning",
         object_store_memory=SHARED_BYTES,
-        _node_ip_address="127.0.0.1",
     )
     try:
         with tempfile.TemporaryDirectory() as place:

@@ -45,6 +45,11 @@ class Metrics:
         )
         self._uplinks = self._counter("uplinks", "Messages over links with little airtime")
         self._airtime = self._counter("uplink_airtime_seconds", "Their time on the air")
+        self._messages = self._counter(
+            "mqtt_messages", "Messages over MQTT by what became of them", "kind", "outcome"
+        )
+        self._frames = self._counter("uplink_frames", "Frames of devices by their counter", "what")
+        self._joined = self._gauge("mqtt_connected", "Whether the broker is connected")
         self._stage = self._histogram(
             "stage_seconds", "Time of a request by stage", _SECONDS, "stage"
         )
@@ -107,6 +112,20 @@ class Metrics:
         """A message came over a link with little airtime."""
         self._uplinks.inc()
         self._airtime.inc(airtime_s)
+
+    def message(self, kind: str, outcome: str) -> None:
+        """A message came over MQTT: `kind` is request or uplink; `outcome` answered, repeated,
+        refused or failed.
+        """
+        self._messages.labels(kind, outcome).inc()
+
+    def frames(self, what: str, n_frames: int) -> None:
+        """Frames of LoRaWAN devices: placed, missing, late, repeated, restarted."""
+        self._frames.labels(what).inc(n_frames)
+
+    def joined(self, connected: bool) -> None:
+        """The connection to the broker began or ended."""
+        self._joined.set(connected)
 
     def read(self, at_s: float) -> Reading:
         """All numbers as they are now, at `at_s` seconds of the caller's clock."""

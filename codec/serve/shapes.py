@@ -6,10 +6,38 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from codec.link.session import MAX_ALONE
 from codec.serve.models import Verb
+from codec.serve.replies import MAX_SEQUENCE
 
 Base64 = Annotated[str, Field(max_length=1 << 17, description="A blob in base64")]
 Question = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class AskQuery(BaseModel):
+    """What goes with a request for an answer, in the query of its address."""
+
+    keep: bool = Field(default=False, description="Keep the blob; the reply has its id")
+    blob: str | None = Field(default=None, description="Id of a kept blob; no body then")
+    top_k: int = Field(default=5, ge=1, le=1000)
+
+
+class AskHeaders(BaseModel):
+    """What goes with a request for an answer, in headers."""
+
+    sequence: int | None = Field(
+        default=None, ge=0, lt=MAX_SEQUENCE, description="The same again: the same reply"
+    )
+    device: str | None = Field(
+        default=None, pattern=r"^[\w.-]{1,64}$", description="Whose numbers they are"
+    )
+    question: str | None = Field(
+        default=None, description="Percent-encoded questions, separated by commas"
+    )
+    session: str | None = Field(default=None, description="Its blobs are shortened")
+    alone: int = Field(
+        default=0, ge=0, le=MAX_ALONE, description="Answers of the device's own since the last"
+    )
 
 
 class LabelScore(BaseModel):

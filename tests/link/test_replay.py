@@ -10,7 +10,7 @@ from codec.link.replay import Setting, replay
 from codec.link.traces import SYNTHETIC, Trace, fixed, with_outages
 from codec.link.ways import Measured, Stages
 
-STAGES = Stages(round_trip_ms=20)
+STAGES = Stages(round_trip_ms=20, packet_bytes=0)
 BLOB = Measured(Way("blob q1", 290, 400, 40, 5, 90.0), 40, 40)
 PICTURE = Measured(Way("picture:webp q50", 1250, 400, 4, 6, 90.0), 1000, 1000)
 COARSE = Measured(Way("blob q0", 260, 400, 40, 5, 80.0), 10, 10)
@@ -90,3 +90,11 @@ def test_the_policy_learns_of_an_exchange_only_when_it_has_ended() -> None:
     assert quick.policy.ways == {"blob q1": 20}  # all were asked before the first had answered
     slow = replay(fixed(10e6), WAYS, STAGES, Setting(20, every_s=1.0))
     assert slow.policy.ways == {"blob q1": 1, "picture:webp q50": 19}
+
+
+def test_packets_take_time_too() -> None:
+    """A message is at least two packets, its headers and its body, and more of a long one."""
+    around = replay(fixed(1e4), WAYS[:1], Stages(packet_bytes=50), Setting(5)).fixed[0]
+    without = replay(fixed(1e4), WAYS[:1], STAGES, Setting(5)).fixed[0]
+    assert around.latency_ms - without.latency_ms == pytest.approx(20)  # 4 of 50 bytes at 10 KB/s
+    assert Stages(packet_bytes=50).on_link(np.array(3000.0)) == 3000 + 4 * 50
