@@ -6,6 +6,7 @@ A cluster of several machines has its Ray already: there `serve deploy` takes th
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Mapping
@@ -52,7 +53,8 @@ def merged(file: Path, arguments: Arguments, http: Mapping[str, Any]) -> dict[st
 
 
 def run(config: Mapping[str, Any]) -> None:
-    """Serve until Ctrl-C or SIGTERM.
+    """Serve until Ctrl-C or SIGTERM: on the Ray at `RAY_ADDRESS`, whose configured applications
+    these copies replace; without it on a Ray of its own, which ends with it.
 
     Args:
         config: of `merged`.
@@ -60,26 +62,29 @@ def run(config: Mapping[str, Any]) -> None:
     Raises:
         OSError: the server could not start; the message says why.
     """
-    ray.init(
-        address="local",
-        namespace="serve",
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="warning",
-        object_store_memory=SHARED_BYTES,
-    )
+    address = os.environ.get("RAY_ADDRESS", "local")
+    own: dict[str, Any] = {}
+    if address == "local":
+        own = {"include_dashboard": False, "object_store_memory": SHARED_BYTES}
+    try:
+        ray.init(address, namespace="serve", log_to_driver=False, logging_level="error", **own)
+    except Exception as error:  # Ray raises it without a class of its own
+        raise OSError(f"Ray could not start: {error}") from error
+    name = config["applications"][0]["name"]
     try:
         with tempfile.TemporaryDirectory() as place:
             file = Path(place) / "config.yaml"
             file.write_text(yaml.safe_dump(dict(config)))
             cli.main(["run", "--non-blocking", str(file)], standalone_mode=False)
-        _wait(config["applications"][0]["name"])
+        _wait(name)
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
         pass
     finally:
-        serve.shutdown()
+        serve.delete(name)
+        if own:
+            serve.shutdown()
         ray.shutdown()
 
 
