@@ -18,7 +18,7 @@ INSTALL = $(UV) pip install --quiet --python $(BIN)/python
 READY = true
 endif
 
-.PHONY: help setup demo test test-all versions pythons fuzz faults lint docs benchmark arm64 clean
+.PHONY: help setup demo test test-all versions pythons fuzz faults ray lint docs benchmark arm64 clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):[^#]*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -75,6 +75,17 @@ fuzz: $(STAMP) ## attack decoders and loaders, for 10 minutes or SECONDS=...
 faults: $(STAMP) ## kill devices and server until 10,000 requests are answered
 	rm -rf build/faults
 	$(BIN)/python -m tests.link.killing build/faults
+
+# Ray and what it needs, in a folder in front of .venv's packages: 300 MB in build/ray, once. uv or pip takes the lock's versions.
+RAY := ray[serve]==2.60.0
+build/ray/.whole: $(STAMP)
+	rm -rf build/ray && mkdir -p build
+	$(INSTALL) --target build/ray --constraint requirements.lock "$(RAY)"
+	@touch $@
+
+ray: build/ray/.whole ## copies of the server behind Ray's proxy, of which one is killed under load
+	@place=$$(mktemp -d /tmp/rXXXX) && trap 'rm -rf "$$place"' EXIT && OMP_NUM_THREADS=1 PYTHONPATH=build/ray:. \
+		$(BIN)/python -m pytest -v --tb=short --basetemp "$$place/t" tests/serve/test_cluster.py
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .

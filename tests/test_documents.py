@@ -43,7 +43,7 @@ RECIPES = {"training.backbone": BackboneRecipe, "training.blip": BlipRecipe}
 VERBS: Any = typer.main.get_command(app)
 OF_OTHERS = {
     *("accelerate", "curl", "apt-get", "cd", "git", "python3.6", "pytest", "sha256sum", "source"),
-    *("tensorboard", "torchrun", "uv"),
+    *("ray", "serve", "tensorboard", "torchrun", "uv"),
 }
 """Commands of other projects, which are not looked into."""
 PYTHON_OF_OTHERS = {"pip", "pytest", "venv"}
