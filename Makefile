@@ -18,7 +18,7 @@ INSTALL = $(UV) pip install --quiet --python $(BIN)/python
 READY = true
 endif
 
-.PHONY: help setup demo test test-all versions pythons fuzz faults soak flower lint docs benchmark arm64 clean
+.PHONY: help setup demo test test-all versions pythons fuzz faults soak flower ray lint docs benchmark arm64 clean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):[^#]*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -91,6 +91,17 @@ flower: $(STAMP) ## learning together on Flower, in an environment of its own
 		$$(build/flower/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth
 	PYTHONPATH=. OMP_NUM_THREADS=1 build/flower/bin/python -m pytest -v tests/training/test_flower.py 2>&1 | tee build/flower.log
 	! grep -qE "failed|error|skipped" build/flower.log
+
+# Ray and what it needs, in a folder in front of .venv's packages: 300 MB in build/ray, once. uv or pip takes the lock's versions.
+RAY := ray[serve]==2.60.0
+build/ray/.whole: $(STAMP)
+	rm -rf build/ray && mkdir -p build
+	$(INSTALL) --target build/ray --constraint requirements.lock "$(RAY)"
+	@touch $@
+
+ray: build/ray/.whole ## copies of the server behind Ray's proxy, of which one is killed under load
+	@place=$$(mktemp -d /tmp/rXXXX) && trap 'rm -rf "$$place"' EXIT && OMP_NUM_THREADS=1 PYTHONPATH=build/ray:. \
+		$(BIN)/python -m pytest -v --tb=short --basetemp "$$place/t" tests/serve/test_cluster.py
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .

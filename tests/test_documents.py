@@ -48,7 +48,16 @@ RECIPES = {
 VERBS: Any = typer.main.get_command(app)
 OF_OTHERS = {
     *("accelerate", "curl", "apt-get", "cd", "git", "python3.6", "pytest", "sha256sum", "source"),
-    *("tensorboard", "torchrun", "uv", "flwr", "flower-superlink", "flower-supernode"),
+    *(
+        "ray",
+        "serve",
+        "tensorboard",
+        "torchrun",
+        "uv",
+        "flwr",
+        "flower-superlink",
+        "flower-supernode",
+    ),
 }
 """Commands of other projects, which are not looked into."""
 PYTHON_OF_OTHERS = {"pip", "pytest", "venv"}

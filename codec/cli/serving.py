@@ -49,6 +49,12 @@ def serve(
             min=0, max=1, help="Share of pictures that the codec answers too, to compare."
         ),
     ] = 0.0,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Several copies behind Ray's proxy: the extra `ray`.")
+    ] = False,
+    ray_config: Annotated[
+        Path | None, typer.Option(help="Config of Ray Serve: copies, autoscaling, timeouts.")
+    ] = None,
 ) -> None:
     """Answer blobs over HTTP, and over MQTT where a broker is named, until Ctrl-C. Needs the extra
     `serve`, and for MQTT `mqtt`.
@@ -56,6 +62,8 @@ def serve(
     Without tokens it listens on this machine alone.
     """
     silence_libraries()
+    if ray_config is not None and not ray:
+        raise ValueError("--ray-config is for --ray")
     try:
         from codec.serve.app import OPEN, create_app
         from codec.serve.running import run
@@ -77,6 +85,18 @@ def serve(
             raise FileNotFoundError(f"there is no file {file}")
     if mqtt is None and (uplink_codec or mqtt_password_file):
         raise ValueError("--uplink-codec and --mqtt-password-file belong to --mqtt")
+    tls: dict[str, str] = {}
+    if tls_cert is not None and tls_key is not None:
+        tls = {"ssl_certfile": str(tls_cert), "ssl_keyfile": str(tls_key)}
+    if ray:
+        if mqtt is not None:
+            raise ValueError("--mqtt is for one server: each copy would answer every message")
+        from codec.cli.scaling import serve_copies
+
+        asked = {"device": device, "pictures": pictures, "shadow": shadow}
+        http = {"host": host, "port": port} | tls
+        serve_copies(names, ray_config, http, state, token_file, asked)
+        return
     with progress("loading", len(names)) as step:
         codecs = []
         for name in names:
@@ -85,9 +105,6 @@ def serve(
     listening = None
     if mqtt is not None:
         listening = _at_broker(mqtt, mqtt_password_file, uplink_codec or [], codecs, state)
-    tls: dict[str, str] = {}
-    if tls_cert is not None and tls_key is not None:
-        tls = {"ssl_certfile": str(tls_cert), "ssl_keyfile": str(tls_key)}
     limits, replies = Limits(shadow=shadow), None if state is None else Replies(state)
     run(create_app(codecs, tokens, limits, replies, listening), host, port, **tls)
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from codec.serve.batching import Done
 from codec.serve.bodies import BLOB_TYPE, PICTURE_TYPES, questions_in, too_long
+from codec.serve.memory import remembered
 from codec.serve.models import Job, Served, Verb
 from codec.serve.problems import ProblemError
 from codec.serve.shapes import AskHeaders, AskQuery
@@ -98,10 +99,10 @@ async def answer(state: State, asked: Asked, body: bytes) -> Reply:
     state.answered(served, job, done, body if kept is None else None)
     state.metrics.alone(served.name, headers.alone)
     if query.keep and job.blob is not None and kept is None:
-        kept = state.blobs.put(asked.device, (served.name, job.blob), len(job.blob))
+        kept = await remembered(state.memory.keep_blob(asked.device, served.name, job.blob))
     reply = json.dumps(done.value | ({} if kept is None else {"id": kept})).encode()
     if key is not None:
-        await state.keep_reply(key, reply)
+        reply = await state.keep_reply(key, reply)
     return Reply(reply, done)
 
 
@@ -116,12 +117,12 @@ async def _job(
     """What is to be run; errors as `answer`."""
     verb, top_k = asked.verb, asked.query.top_k
     if asked.query.blob is not None:
-        found = state.blobs.get(asked.device, asked.query.blob)
+        found = await remembered(state.memory.kept_blob(asked.device, asked.query.blob))
         if found is None or found[0] != served.name:
             raise ProblemError(404, "no such blob of this codec is kept: it may have been too old")
         return Job(verb, found[1], questions=questions, top_k=top_k)
     if asked.kind == BLOB_TYPE:
-        whole = state.whole_blob(served, body, asked.headers.session, asked.device)
+        whole = await state.whole_blob(served, body, asked.headers.session, asked.device)
         return Job(verb, whole, questions=questions, top_k=top_k)
     return Job(verb, pixels=await _pixels(state, served, body), questions=questions, top_k=top_k)
 

@@ -20,6 +20,7 @@ import codec
 from codec.serve import asking, keeping, problems, showing, watching
 from codec.serve.counting import Counting
 from codec.serve.guarding import Guarding
+from codec.serve.memory import Memory, OwnMemory
 from codec.serve.models import Served
 from codec.serve.replies import Replies
 from codec.serve.settings import Limits
@@ -39,6 +40,7 @@ def create_app(
     limits: Limits = DEFAULT,
     replies: Replies | None = None,
     mqtt: Mqtt | None = None,
+    memory: Memory | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -49,15 +51,20 @@ def create_app(
         replies: to requests that may come again; None for a store that ends with the
             application.
         mqtt: the broker that requests come from too, see `codec.serve.mqtt`.
+        memory: that several applications share; it has their replies.
 
     Raises:
         ValueError: no codecs, or two of one name.
     """
-    place = tempfile.TemporaryDirectory() if replies is None else None
-    if place is not None:
-        replies = Replies(Path(place.name) / "replies.sqlite")
-    assert replies is not None
-    state = State(names_of(codecs), tokens, limits, replies)
+    opened = contextlib.ExitStack()
+    if memory is None:
+        if replies is None:
+            place = opened.enter_context(tempfile.TemporaryDirectory())
+            replies = opened.enter_context(
+                contextlib.closing(Replies(Path(place) / "replies.sqlite"))
+            )
+        memory = OwnMemory(limits, replies)
+    state = State(names_of(codecs), tokens, limits, memory)
 
     @contextlib.asynccontextmanager
     async def running(_app: FastAPI) -> AsyncIterator[None]:
@@ -76,9 +83,7 @@ def create_app(
         await state.shadow.stop()
         for queue in state.queues.values():
             queue.stop()
-        if place is not None:
-            state.replies.close()
-            place.cleanup()
+        opened.close()
 
     app = FastAPI(
         title="task-codec",

@@ -78,6 +78,11 @@ class Batcher:
             self._thread.join()
 
     @property
+    def is_running(self) -> bool:
+        """Whether the worker takes jobs."""
+        return self._thread.is_alive()
+
+    @property
     def n_waiting(self) -> int:
         """How many jobs wait."""
         return len(self._queue)

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Request, Response
 
 from codec.serve.bodies import BLOB_TYPE, JSON_TYPE, content_type, read_body, read_json
+from codec.serve.memory import remembered
 from codec.serve.problems import ProblemError
 from codec.serve.shapes import PROBLEMS, CodecName, KeptReply, SessionReply, SessionRequest, body_of
 from codec.serve.state import Caller, Shared, State
@@ -19,10 +20,10 @@ async def open_session(request: Request, state: Shared, device: Caller) -> Sessi
     """Agree on a codec once: later blobs carry a header of 3 bytes."""
     limits = state.limits
     asked = await read_json(request, SessionRequest, limits.blob_bytes, limits.body_s)
-    return session_for(asked, state, device)
+    return await session_for(asked, state, device)
 
 
-def session_for(asked: SessionRequest, state: State, device: str) -> SessionReply:
+async def session_for(asked: SessionRequest, state: State, device: str) -> SessionReply:
     """A new session of a device, for the codec of a fingerprint.
 
     Raises:
@@ -30,7 +31,7 @@ def session_for(asked: SessionRequest, state: State, device: str) -> SessionRepl
     """
     for name, served in state.codecs.items():
         if served.codec.fingerprint.hex() == asked.fingerprint:
-            session = state.sessions.put(device, name, 1)
+            session = await remembered(state.memory.open_session(device, name))
             return SessionReply(session=session, codec=name, tasks=served.verbs)
     detail = "no codec of this server has that fingerprint"
     raise ProblemError(404, detail, codecs=state.fingerprints())
@@ -49,9 +50,9 @@ async def keep_blob(
     if content_type(request) != BLOB_TYPE:
         raise ProblemError(415, f"the body is {BLOB_TYPE}")
     body = await read_body(request, state.limits.blob_bytes, state.limits.body_s)
-    blob = state.whole_blob(served, body, session, device)
+    blob = await state.whole_blob(served, body, session, device)
     state.metrics.body(codec, "blob", len(body))
-    return KeptReply(id=state.blobs.put(device, (codec, blob), len(blob)))
+    return KeptReply(id=await remembered(state.memory.keep_blob(device, codec, blob)))
 
 
 @router.delete("/{codec}/blobs/{name}", status_code=204)
@@ -63,6 +64,6 @@ async def forget_blob(
 ) -> Response:
     """Forget a blob."""
     state.served(codec)
-    if not state.blobs.remove(device, name):
+    if not await remembered(state.memory.forget_blob(device, name)):
         raise ProblemError(404, "no such blob is kept")
     return Response(status_code=204)

@@ -66,7 +66,7 @@ async def reply_to_message(state: State, message: Message) -> Letter:
         if device != NO_USER:
             state.status.devices.seen(who)
         if (codec, verb) == (SESSIONS, OPEN):
-            opened = session_for(_parsed(SessionRequest, message.body), state, who)
+            opened = await session_for(_parsed(SessionRequest, message.body), state, who)
             return Letter(topic, opened.model_dump_json().encode(), {}, said.correlation)
         if verb not in TASKS:
             raise ProblemError(404, f"what is asked is one of {', '.join(TASKS)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
@@ -13,11 +13,10 @@ from fastapi.security import HTTPBearer
 from codec.coding.container import BitstreamError, restore
 from codec.serve.batching import Batcher, Done, QueueFullError
 from codec.serve.comparing import expected_of
-from codec.serve.kept import Kept
+from codec.serve.memory import Memory, remembered
 from codec.serve.metrics import Metrics
 from codec.serve.models import Job, Served
 from codec.serve.problems import ProblemError, busy
-from codec.serve.replies import KeyReused, Replies, TooManyDevices, TooOld
 from codec.serve.settings import Limits
 from codec.serve.shadow import Shadow
 from codec.serve.status import Facts, Status
@@ -39,9 +38,7 @@ class State:
     Attributes:
         codecs: by name.
         queues: of each codec.
-        blobs: kept blobs, as (name of their codec, blob).
-        sessions: names of codecs.
-        replies: to requests that had a sequence number.
+        memory: replies, kept blobs and sessions.
         status: what the status page shows.
         shadow: checks of the codecs on pictures that come.
         n_bytes_in: of the bodies of all requests that are being answered.
@@ -50,7 +47,7 @@ class State:
     codecs: Mapping[str, Served]
     tokens: Tokens
     limits: Limits
-    replies: Replies
+    memory: Memory
     metrics: Metrics = field(default_factory=Metrics)
     n_bytes_in: int = 0
 
@@ -60,10 +57,6 @@ class State:
             name: Batcher(served, limits.batch, limits.waiting)
             for name, served in self.codecs.items()
         }
-        self.blobs: Kept[tuple[str, bytes]] = Kept(
-            limits.kept_blobs, limits.kept_bytes, limits.kept_s
-        )
-        self.sessions: Kept[str] = Kept(limits.sessions, limits.sessions, limits.kept_s)
         self.decoding = asyncio.Semaphore(limits.decoding)
         for name, queue in self.queues.items():
             self.metrics.watch_queue(name, queue)
@@ -94,14 +87,18 @@ class State:
             for name, served in self.codecs.items()
         ]
 
-    def whole_blob(self, served: Served, body: bytes, session: str | None, device: str) -> bytes:
+    async def whole_blob(
+        self, served: Served, body: bytes, session: str | None, device: str
+    ) -> bytes:
         """The body of a request -> the blob, checked; in a session it is a shortened one.
 
         Raises:
             ProblemError: 400, the body is no blob of the codec; 404, there is no such session.
         """
-        if session is not None and self.sessions.get(device, session) != served.name:
-            raise ProblemError(404, "no such session of this codec: open another one")
+        if session is not None:
+            of = await remembered(self.memory.session(device, session))
+            if of != served.name:
+                raise ProblemError(404, "no such session of this codec: open another one")
         try:
             if session is not None:
                 return restore(body, served.codec.fingerprint)
@@ -110,17 +107,12 @@ class State:
             raise ProblemError(400, str(error)) from error
 
     async def reply_before(self, key: Key) -> bytes | None:
-        """The reply that a request got when it came before.
+        """The reply that a request got when it came before. Errors as `remembered`."""
+        return await remembered(self.memory.reply_before(*key))
 
-        Raises:
-            ProblemError: 409, its number has come with another request, or is too old; 503, the
-                store of replies fails.
-        """
-        return await asyncio.to_thread(_of_store, lambda: self.replies.begin(*key))
-
-    async def keep_reply(self, key: Key, reply: bytes) -> None:
-        """Keep the reply to a request. Errors as `reply_before`."""
-        await asyncio.to_thread(_of_store, lambda: self.replies.store(*key, reply))
+    async def keep_reply(self, key: Key, reply: bytes) -> bytes:
+        """Keep the reply to a request; gives the one to send. Errors as `remembered`."""
+        return await remembered(self.memory.keep_reply(*key, reply))
 
     def answered(self, served: Served, job: Job, done: Done, body: bytes | None) -> None:
         """Count an answer, and perhaps check it.
@@ -151,18 +143,6 @@ class State:
             raise busy(f"no answer within {self.limits.request_s:g} seconds") from error
         except (ValueError, BitstreamError) as error:
             raise ProblemError(400, str(error)) from error
-
-
-def _of_store(work: Callable[[], bytes | None]) -> bytes | None:
-    """What the store of replies gives; its refusals as problems."""
-    try:
-        return work()
-    except TooManyDevices as error:
-        raise busy(str(error)) from error
-    except (KeyReused, TooOld) as error:
-        raise ProblemError(409, str(error)) from error
-    except (OSError, ValueError) as error:  # ValueError: the file is damaged
-        raise busy(f"replies cannot be kept: {error}") from error
 
 
 async def state_of(request: Request) -> State:

@@ -227,7 +227,9 @@ def test_a_damaged_store_of_replies_is_no_fault_of_the_device(
         replies._database.rows("DROP TABLE replies")
         headers = BLOB | {"Sequence": "1"}
         reply = client.post("/v1/tiny/classify", content=blob, headers=headers)
-        assert "kept" in problem(reply, 503)
+        said = problem(reply, 503)
+        assert "cannot be reached" in said
+        assert str(tmp_path) not in said
     replies.close()
 
 

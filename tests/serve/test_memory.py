@@ -1,0 +1,104 @@
+"""What a server remembers, whoever keeps it: its own process, or one that several servers share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from codec.coding.container import shorten
+from codec.model import FeatureCodec
+from codec.pipeline import Device, Server
+from codec.serve.app import create_app
+from codec.serve.memory import OwnMemory
+from codec.serve.models import Served
+from codec.serve.replies import Replies
+from codec.serve.settings import Limits
+
+Picture = Callable[..., Image.Image]
+BLOB = {"Content-Type": "application/octet-stream"}
+DEFAULT = Limits()
+
+
+class Shared(OwnMemory):
+    """A memory in which another server's reply was first, where `first` names one."""
+
+    first: bytes | None = None
+
+    async def keep_reply(self, device: str, sequence: int, digest: bytes, reply: bytes) -> bytes:
+        return await super().keep_reply(device, sequence, digest, self.first or reply)
+
+
+class Away(OwnMemory):
+    """A memory that cannot be reached."""
+
+    async def session(self, device: str, name: str) -> str | None:
+        raise OSError("it does not answer")
+
+
+def test_of_two_runs_of_a_request_the_reply_that_was_kept_first_is_sent(
+    tiny_codec: FeatureCodec, picture: Picture, tmp_path: Path
+) -> None:
+    memory = Shared(DEFAULT, Replies(tmp_path / "replies"))
+    memory.first = b'{"said": "by another server"}'
+    path = f"/v1/{tiny_codec.config.name}/classify"
+    asked = {"content": Device(tiny_codec)(picture(1)), "headers": BLOB | {"Sequence": "1"}}
+    with TestClient(create_app([Served(Server(tiny_codec))], memory=memory)) as client:
+        assert client.post(path, **asked).content == memory.first
+        assert client.post(path, **asked).content == memory.first
+
+
+def test_servers_with_one_memory_know_each_others_replies_blobs_and_sessions(
+    tiny_codec: FeatureCodec, picture: Picture, tmp_path: Path
+) -> None:
+    memory = OwnMemory(DEFAULT, Replies(tmp_path / "replies"))
+    blob, fingerprint = Device(tiny_codec)(picture(1)), tiny_codec.fingerprint
+    path = f"/v1/{tiny_codec.config.name}"
+    apps = [create_app([Served(Server(tiny_codec))], memory=memory) for _ in range(2)]
+    with TestClient(apps[0]) as one, TestClient(apps[1]) as other:
+        headers = BLOB | {"Sequence": "7"}
+        first = one.post(f"{path}/classify?keep=true", content=blob, headers=headers)
+        again = other.post(f"{path}/classify?keep=true", content=blob, headers=headers)
+        assert again.content == first.content
+        assert "Server-Timing" not in again.headers  # nothing was run
+        later = other.post(f"{path}/classify?blob={first.json()['id']}")
+        assert later.json()["labels"] == first.json()["labels"]
+        opened = one.post("/v1/sessions", json={"fingerprint": fingerprint.hex()}).json()
+        session = BLOB | {"Session": opened["session"]}
+        short = shorten(blob, fingerprint)
+        assert other.post(f"{path}/classify", content=short, headers=session).status_code == 200
+        assert other.delete(f"{path}/blobs/{first.json()['id']}").status_code == 204
+        assert one.post(f"{path}/classify?blob={first.json()['id']}").status_code == 404
+
+
+def test_a_memory_that_does_not_answer_is_said_with_when_to_come_again(
+    tiny_codec: FeatureCodec, picture: Picture, tmp_path: Path
+) -> None:
+    memory = Away(DEFAULT, Replies(tmp_path / "replies"))
+    with TestClient(create_app([Served(Server(tiny_codec))], memory=memory)) as client:
+        reply = client.post(
+            f"/v1/{tiny_codec.config.name}/classify",
+            content=b"short",
+            headers=BLOB | {"Session": "any"},
+        )
+        assert reply.status_code == 503
+        assert reply.headers["Retry-After"] == "1"
+        assert "does not answer" in json.loads(reply.content)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [(("--ray-config", "ray.yaml"), "--ray-config is for --ray")],
+)
+def test_a_config_of_ray_without_ray_is_refused(options: tuple[str, ...], reason: str) -> None:
+    from typer.testing import CliRunner
+
+    from codec.cli.app import app as cli
+
+    result = CliRunner().invoke(cli, ["serve", "tiny", *options])
+    assert result.exit_code == 2
+    assert reason in result.stderr
