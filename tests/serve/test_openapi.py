@@ -70,7 +70,7 @@ def _hold(cases: Any) -> None:
 
     @given(case=cases)
     @settings(
-        max_examples=30,
+        max_examples=12,
         deadline=None,
         database=None,
         derandomize=True,
