@@ -7,6 +7,7 @@ A cluster of several machines has its Ray already: there `serve deploy` takes th
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Mapping
@@ -70,6 +71,7 @@ def run(config: Mapping[str, Any]) -> None:
         ray.init(address, namespace="serve", log_to_driver=False, logging_level="error", **own)
     except Exception as error:  # Ray raises it without a class of its own
         raise OSError(f"Ray could not start: {error}") from error
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own prints a trace
     name = config["applications"][0]["name"]
     try:
         with tempfile.TemporaryDirectory() as place:

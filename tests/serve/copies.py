@@ -18,7 +18,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -105,13 +104,13 @@ def served(codec: str, folder: Path, *options: str, **more: str) -> Iterator[str
         yield url
 
 
-def copies(deployment: str, session: Path) -> list[int]:
-    """Process ids of a deployment's copies, of the Ray with this folder alone."""
+def copies(deployment: str, token: str) -> list[int]:
+    """Process ids of a deployment's copies, of the Ray with this token alone."""
     title = f"ray::ServeReplica:codec:{deployment}".encode()
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            if file.read_bytes().startswith(title) and str(session).encode() in (
+            if file.read_bytes().startswith(title) and token.encode() in (
                 file.with_name("environ").read_bytes()
             ):
                 found.append(int(file.parent.name))
@@ -162,7 +161,7 @@ class Devices:
 
 
 def kill_under_load(
-    codec: str, url: str, session: Path, n_requests: int, kills: Sequence[str], n_devices: int = 8
+    codec: str, url: str, token: str, n_requests: int, kills: Sequence[str], n_devices: int = 8
 ) -> dict[str, Any]:
     """Kill a copy of each deployment in turn while devices ask; gives what happened."""
     devices = Devices(url, codec)
@@ -173,7 +172,7 @@ def kill_under_load(
             while devices.n_done < turn * n_requests // (len(kills) + 1):
                 assert any(not life.done() for life in lives), [life.exception() for life in lives]
                 time.sleep(0.02)
-            before = copies(deployment, session)
+            before = copies(deployment, token)
             os.kill(before[0], signal.SIGKILL)
             killed.append(deployment)
         for life in lives:
@@ -192,8 +191,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         with ray_head(folder, 3) as own, served(args.codec, folder, "--ray", **own) as url:
-            assert threading.active_count() == 1
-            print(json.dumps(kill_under_load(args.codec, url, folder, args.requests, args.kill)))
+            token = own["RAY_AUTH_TOKEN"]
+            print(json.dumps(kill_under_load(args.codec, url, token, args.requests, args.kill)))
 
 
 if __name__ == "__main__":

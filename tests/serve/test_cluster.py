@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -21,19 +22,21 @@ from tests.serve.copies import BLOB, Devices, copies, kill_under_load, ray_head,
 ARGUMENTS = Arguments(codecs=["tiny"], state="/replies")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ray")
+class Running(NamedTuple):
+    """Two copies: their address, and the token of their Ray."""
+
+    url: str
+    token: str
 
 
 @pytest.fixture(scope="module")
-def url(tiny_codec_folder: Path, folder: Path) -> Iterator[str]:
-    """Two copies."""
+def two(tiny_codec_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("ray")
     with (
         ray_head(folder, 3) as own,
-        served(str(tiny_codec_folder), folder, "--ray", **own) as found,
+        served(str(tiny_codec_folder), folder, "--ray", **own) as url,
     ):
-        yield found
+        yield Running(url, own["RAY_AUTH_TOKEN"])
 
 
 def test_what_a_command_says_takes_the_place_of_what_the_config_says() -> None:
@@ -62,13 +65,13 @@ def test_an_argument_that_there_is_not_is_refused() -> None:
 
 @pytest.mark.long
 def test_all_copies_know_what_one_was_told(
-    url: str, folder: Path, tiny_codec: FeatureCodec, tiny_codec_folder: Path
+    two: Running, tiny_codec: FeatureCodec, tiny_codec_folder: Path
 ) -> None:
-    assert len(copies("server", folder)) == 2
-    assert len(copies("memory", folder)) == 1
-    blob = Devices(url, str(tiny_codec_folder)).blobs[0]
+    assert len(copies("server", two.token)) == 2
+    assert len(copies("memory", two.token)) == 1
+    blob = Devices(two.url, str(tiny_codec_folder)).blobs[0]
     fingerprint, path = tiny_codec.fingerprint, f"/v1/{tiny_codec.config.name}"
-    wire = Connection(url, timeout_s=60)
+    wire = Connection(two.url, timeout_s=60)
     kept = wire.post(f"{path}/blobs", blob, BLOB)
     opened = wire.post(
         "/v1/sessions",
@@ -91,9 +94,9 @@ def test_all_copies_know_what_one_was_told(
 
 @pytest.mark.long
 def test_no_request_is_lost_or_answered_twice_while_a_copy_and_the_memory_are_killed(
-    url: str, folder: Path, tiny_codec_folder: Path
+    two: Running, tiny_codec_folder: Path
 ) -> None:
-    happened = kill_under_load(str(tiny_codec_folder), url, folder, 240, ["server", "memory"])
+    happened = kill_under_load(str(tiny_codec_folder), *two, 240, ["server", "memory"])
     print(happened)
     assert happened["n_requests"] == 240
     assert happened["killed"] == ["server", "memory"]
