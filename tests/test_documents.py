@@ -32,15 +32,15 @@ from tests.documents import (
     links,
     run_block,
 )
+from training.backbone import kind_of
 from training.backbones.blip import BlipRecipe
-from training.backbones.vit import BackboneRecipe
 from training.codecs.recipe import CodecRecipe
 from training.engine.recipe import read_recipe
 from training.rounds.recipe import FederatedRecipe
 
 SAMPLE = ROOT / "pretrained" / "samples" / "cifar10" / "01_cat.png"
 RECIPES = {
-    "training.backbone": BackboneRecipe,
+    "training.backbone": kind_of,
     "training.blip": BlipRecipe,
     "training.federated": FederatedRecipe,
 }
