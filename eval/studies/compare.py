@@ -106,12 +106,13 @@ def _curves(counted: Counted, weights: NDArray[np.float64]) -> list[list[tuple[f
 
 
 def arguments(
-    prog: str, doc: str | None, overrides: str, drop: float, shipped: Path
+    prog: str, doc: str | None, overrides: str, drop: float, shipped: Path | None
 ) -> argparse.ArgumentParser:
-    """The command line that comparisons share; `shipped` is their file of rows, `overrides` says
-    what the recipe's are put over.
+    """The command line that comparisons share; `shipped` is their file of rows, where one ships,
+    `overrides` says what the recipe's are put over.
     """
     name = prog.rpartition(".")[2]
+    own = f"{name}.jsonl"
     parser = argparse.ArgumentParser(
         prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -140,8 +141,9 @@ def arguments(
     parser.add_argument(
         "--rows",
         type=Path,
-        default=shipped,
-        help="file of JSON lines, written with --train; default: the shipped one",
+        default=shipped or Path(own),
+        help="file of JSON lines, written with --train; default: "
+        + ("the shipped one" if shipped else own),
     )
     parser.add_argument(
         "--out",

@@ -1,10 +1,10 @@
 """python -m eval.studies.device: score against the device's work, of a codec and of the device
 alone: from which cost down the split pays.
 
-Without arguments it prints the shipped measurements and draws them. `--train RECIPE key=value ...`
-makes them anew: for each of `SIZES` of the recipe's kind of encoder it trains the codec and the
-classifier for the device alone, with the overrides over the recipe, from the same start, on the
-same data, as long; and measures real blobs.
+It prints and draws measurements. `--train RECIPE key=value ...` makes them first: for each of
+`SIZES` of the recipe's kind of encoder it trains the codec and the classifier for the device alone,
+with the overrides over the recipe, from the same start, on the same data, as long; and measures
+real blobs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from training.codecs.recipe import CodecRecipe
 from training.data.images import Images, batches, normalise
 from training.engine.recipe import read_recipe
 
-SHIPPED = Path(__file__).parent.parent.parent / "docs" / "device.jsonl"
 LITE0 = (
     "mobile.stages=[{width: 16, depth: 1, stride: 1, expansion: 1}, {width: 24, depth: 2}, "
     "{width: 40, depth: 2, kernel: 5}, {width: 80, depth: 3}, "
@@ -105,7 +104,7 @@ def right_alone(classifier: DeviceAlone, images: Images) -> NDArray[np.float64]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = arguments("eval.studies.device", __doc__, "every training", 1.0, SHIPPED)
+    parser = arguments("eval.studies.device", __doc__, "every training", 1.0, None)
     args = parser.parse_intermixed_args(argv)
     try:
         if args.train:

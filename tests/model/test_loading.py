@@ -57,8 +57,11 @@ def change_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], Non
         ({"side": 4.0}, "side of config.json is of type int, not 4.0"),
         ({"k": True}, "k of config.json is of type int, not True"),
         ({"name": None}, "name of config.json is of type str, not None"),
-        ({"encoder": ["student"]}, r"encoder of config.json is one of 'student', 'blocks', not \["),
-        ({"encoder": "teacher"}, "is one of 'student', 'blocks', not 'teacher'"),
+        (
+            {"encoder": ["student"]},
+            r"encoder of config.json is one of 'student', 'mobile', 'blocks', not \[",
+        ),
+        ({"encoder": "teacher"}, "is one of 'student', 'mobile', 'blocks', not 'teacher'"),
         ({"preprocess": 32}, "preprocess of config.json is a JSON object, not 32"),
         ({"preprocess": {"size": "32"}}, "size of preprocess of config.json is of type int"),
         ({"preprocess": {"size": 32, "mean": [0.5]}}, "mean of preprocess .* has 3 values, not 1"),
