@@ -67,8 +67,8 @@ def ended(command: Sequence[str], log: Path, **more: str) -> Iterator[subprocess
 
 @contextlib.contextmanager
 def ray_head(folder: Path, n_cpus: int) -> Iterator[dict[str, str]]:
-    """A Ray at loopback; gives the variables that lead to it. With ports that are named it waits
-    for none of its parts, so it starts on a busy machine too.
+    """A Ray at loopback; gives the variables that lead to it. On a machine that is very busy it may
+    not start: its parts wait for one another for 15 seconds.
     """
     ports = free_ports(len(PORTS))
     own = ALONE | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
