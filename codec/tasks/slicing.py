@@ -7,6 +7,7 @@ the classes, and the last tenth is the others.
 
 from __future__ import annotations
 
+import functools
 import logging
 from itertools import pairwise
 from typing import Any
@@ -35,24 +36,28 @@ def load_split(data: str, split: str) -> Any:
         name: datasets.load_dataset(data, split=name)
         for name in dict.fromkeys(part.partition("[")[0].strip() for part in parts)
     }
-    if not any(map(is_sorted, wholes.values())):
+    grouped = [name for name, rows in wholes.items() if is_sorted(rows)]
+    if not grouped:
         return datasets.load_dataset(data, split=split)
     orders: dict[str, Any] = {name: range(len(rows)) for name, rows in wholes.items()}
-    for name, rows in wholes.items():
-        if is_sorted(rows):
-            orders[name] = np.random.default_rng(SEED).permutation(len(rows))
-            logging.getLogger(__name__).warning(
-                "the labels of split %r of %s are sorted: slices are taken from a fixed shuffle of "
-                "it",
-                name,
-                data,
-            )
+    for name in grouped:
+        orders[name] = np.random.default_rng(SEED).permutation(len(wholes[name]))
+        _say_once(name, data)
     sizes = {name: len(rows) for name, rows in wholes.items()}
     found = [
         wholes[place.splitname].select(orders[place.splitname][place.from_ : place.to])
         for place in datasets.ReadInstruction.from_spec(split).to_absolute(sizes)
     ]
     return found[0] if len(found) == 1 else datasets.concatenate_datasets(found)
+
+
+@functools.cache
+def _say_once(split: str, data: str) -> None:
+    logging.getLogger(__name__).warning(
+        "the labels of split %r of %s are sorted: slices are taken from a fixed shuffle of it",
+        split,
+        data,
+    )
 
 
 def is_sorted(rows: Any) -> bool:
@@ -64,5 +69,7 @@ def is_sorted(rows: Any) -> bool:
     if column is None:
         return False
     labels = list(rows[column])
+    if not all(isinstance(label, (int, str)) for label in labels):
+        return False  # whoever reads them says what is wrong
     changes = sum(a != b for a, b in pairwise(labels))
     return 0 < changes == len(set(labels)) - 1 and changes < len(labels) - 1
