@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from codec.model.mobile_shape import MobileShape, MobileStage
-from training.codecs.mobile_start import EPSILON
+from training.backbones.mobile_start import EPSILON
 
 STAGES = (MobileStage(8, 1, stride=1, expansion=1), MobileStage(12, 2, kernel=5))
 SHAPE = MobileShape(8, STAGES)

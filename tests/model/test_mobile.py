@@ -15,7 +15,7 @@ from codec.device.preprocess import Preprocess
 from codec.model.mobile import MobileAnalysis, mobile_layers
 from codec.model.mobile_shape import MobileShape, MobileStage
 from tests.tiny_mobile import STAGES, write_network
-from training.codecs.mobile_start import start_mobile
+from training.backbones.mobile_start import start_mobile
 
 
 @pytest.mark.parametrize("shrink", [1, 2])

@@ -19,7 +19,7 @@ from codec.device.preprocess import Preprocess
 from codec.model.mobile import mobile_layers
 from codec.model.mobile_shape import MobileShape
 from codec.model.networks import digest
-from training.codecs.mobile_start import start_mobile
+from training.backbones.mobile_start import start_mobile
 from training.data.images import Images, batches, normalise
 from training.data.remembered import Remembered
 
@@ -32,7 +32,7 @@ class MobileTeacher:
     """A mobile network as a teacher.
 
     Attributes:
-        start: its weights, as `training.codecs.mobile_start` takes them.
+        start: its weights, as `training.backbones.mobile_start` takes them.
         shape: all its stages.
         width: channels of the convolution behind them, whose mean the head sees.
         weight: share of its answers in the target; the rest is the label.

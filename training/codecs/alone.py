@@ -8,7 +8,7 @@ from torch import nn
 from codec.device.preprocess import Preprocess
 from codec.model import FeatureCodec
 from codec.model.alone import AloneShape, DeviceAlone
-from training.codecs.mobile_start import start_mobile
+from training.backbones.mobile_start import start_mobile
 from training.codecs.objective import Objective, divergence
 from training.codecs.recipe import CodecRecipe
 from training.data.images import Keyed, batches, normalise

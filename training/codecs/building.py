@@ -11,7 +11,7 @@ from codec.model import FeatureCodec
 from codec.model.backbone import load_backbone
 from codec.model.split import share_tower
 from codec.model.split_tower import set_attention
-from training.codecs.mobile_start import start_mobile
+from training.backbones.mobile_start import start_mobile
 from training.codecs.recipe import CodecRecipe
 from training.codecs.start import spread_gains, start_from
 

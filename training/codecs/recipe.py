@@ -50,7 +50,7 @@ class CodecRecipe:
             the geometric mean of `rate_weights`; but where this and `start_quality` are None, and
             `start` has as many qualities, each goes on from its own.
         encoder_start: file, folder or hub id of a mobile network's weights, whose first stages the
-            encoder starts from (`training.codecs.mobile_start`).
+            encoder starts from (`training.backbones.mobile_start`).
         n_questions: asked of each picture in a step, where the task is to answer questions.
         label_weight: share of the true label, or word, in the target of stage 2; the rest is the
             uncut model's answer. 0 needs no labels.
