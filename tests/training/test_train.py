@@ -204,7 +204,7 @@ def test_a_new_prior_knows_the_latents_of_the_start_before_the_encoder_hears_of_
     run(without, tmp_path / "first")
     bits = []
 
-    def listen(task: CodecTask, data: Images, *_: Any) -> None:
+    def listen(task: CodecTask, data: Images, *_: Any, **_options: Any) -> None:
         pixels = torch.stack([data[i][0] for i in range(40)])
         with torch.no_grad():
             bits.append(
