@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from training.data.texts import set_names
 from training.engine.recipe import plain_values
 
 
@@ -24,7 +25,7 @@ def score_table(what: str, split: str, n_images: int, scores: dict[str, float]) 
 def recipe_text(recipe: Any) -> str:
     """A recipe as the last section of a card."""
     values = plain_values(recipe)
-    for key in ("data", "backbone", "start"):
+    for key in ("data", "backbone", "start", "encoder_start"):
         if values.get(key) is not None:
             values[key] = shown_name(values[key])
     shown = yaml.safe_dump(
@@ -37,7 +38,10 @@ def recipe_text(recipe: Any) -> str:
 
 def shown_name(reference: str) -> str:
     """A hub id, a shipped name or a folder among the runs as it is, another folder by its last
-    part: a card holds nobody's paths.
+    part: a card holds nobody's paths. Several names, that commas separate, one by one.
     """
+    names = set_names(reference)
+    if len(names) > 1:
+        return ", ".join(map(shown_name, names))
     place = Path(reference)
-    return place.name if place.is_dir() and place.parts[0] != "runs" else reference
+    return place.name if place.exists() and place.parts[0] != "runs" else reference
