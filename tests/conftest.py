@@ -348,10 +348,12 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_recipe(tiny_backbone: Path) -> Callable[..., CodecRecipe]:
     """Function (data, **changes) -> the recipe of a small codec that trains in seconds."""
     from training.codecs.recipe import CodecRecipe
-    from training.engine.loop import Schedule
+    from training.engine.schedule import Schedule
 
     def make(data: Path, **changes: Any) -> CodecRecipe:
-        schedule = Schedule(epochs=2, batch_size=8, lr=2e-3, bf16=False, save_steps=5, log_steps=1)
+        schedule = Schedule(
+            epochs=2, batch_size=8, lr=2e-3, precision="fp32", save_steps=5, log_steps=1
+        )
         values: dict[str, Any] = {
             "name": "small",
             "backbone": str(tiny_backbone),

@@ -17,12 +17,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from codec import BitstreamError, FeatureCodec
 from codec.coding.container import HEADER_BYTES, unpack
 from codec.model.checkpoint import shipped_names, shipped_root
+from codec.model.cost import device_cost
 from codec.model.split import n_blocks, split
 from codec.pipeline import Device, Server
 from codec.show import demo, demo_words
 from codec.tasks import CAPTIONS, LABELS
 from eval.measuring.rows import read_rows
-from eval.methods.method import device_cost
 from tests import recorded
 from tests.make_golden import answers_of, sent_pictures
 from training.data.augmentation import augment

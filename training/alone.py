@@ -23,6 +23,7 @@ from training.codecs.recipe import CodecRecipe
 from training.data.images import Images
 from training.engine.card import command_line, recipe_text, score_table
 from training.engine.command import run_command
+from training.engine.compiling import compile_networks
 from training.engine.loop import is_first_process, train
 
 
@@ -41,7 +42,7 @@ def run(recipe: CodecRecipe, out: Path) -> DeviceAlone:
     alone = build_alone(recipe, int(classifier.config.num_labels))
     objective = open_objective(recipe, uncut, preprocess, recipe.train_split, out.parent)
     task = AloneTask(alone, preprocess, objective)
-    uncut[LABELS].compile(dynamic=False)
+    compile_networks([uncut[LABELS]], recipe.compile)
     train(task, objective.data, recipe.answer, out / "answer")
     task.to("cpu")
     if not is_first_process():

@@ -21,6 +21,7 @@ from training.backbones.tuned import TunedRecipe, open_start, start_preprocess
 from training.backbones.vit import BackboneRecipe, build_vit
 from training.backbones.vit_task import BackboneTask, TeacherTask, accuracy
 from training.data.images import Images
+from training.data.lacking import warn_of_lacking
 from training.engine.card import shown_name
 from training.engine.command import run_command
 from training.engine.loop import is_first_process, train
@@ -95,13 +96,14 @@ def labelled(
     labels: dict[int, str] | None = None,
 ) -> Images:
     """A split of the recipe's pictures, all of which have a label: of `labels`, or else the data's
-    own.
+    own. Classes that it lacks are warned of.
     """
     data = Images(
         recipe.data, split, preprocess, recipe.limit, recipe.schedule.seed, model_labels=labels
     )
     if min(data.labels) < 0:
         raise ValueError(f"the pictures of {recipe.data!r} have no labels")
+    warn_of_lacking(data.labels, labels or dict(enumerate(data.label_names)), f"split {split!r}")
     return data
 
 

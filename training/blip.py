@@ -28,6 +28,7 @@ from training.data.images import SomeImages
 from training.data.texts import TextImages, open_source
 from training.engine.card import shown_name
 from training.engine.command import run_command
+from training.engine.compiling import compile_networks
 from training.engine.loop import is_first_process, train
 from training.engine.words import truth_of
 
@@ -108,7 +109,7 @@ def train_small(recipe: BlipRecipe, out: Path) -> dict[str, float]:
     torch.manual_seed(recipe.schedule.seed)
     models = build_blip(recipe, tokenizer, tasks)
     tower = vision_tower(next(iter(models.values())))
-    tower.compile(dynamic=False)
+    compile_networks([tower], recipe.compile)
     see = SeeTask(tower, data, preprocess) if recipe.see else None
     if see is not None and recipe.see:
         train(see, data, recipe.see, out / "see")

@@ -25,12 +25,12 @@ from codec.coding.integer_prior import IntegerPrior
 from codec.model import saving
 from codec.model.adapters import add_adapters
 from codec.model.backbone import load_backbone, load_tokenizer, models_of
-from codec.model.checkpoint import WEIGHTS
 from codec.model.chunks import in_chunks
 from codec.model.config import CodecConfig
 from codec.model.encoding import FeatureEncoder
 from codec.model.freezing import prior_to_tensors
 from codec.model.hub import NO_HUB, Hub
+from codec.model.hub_card import write_hub_card
 from codec.model.loading import load_whole, on_device
 from codec.model.networks import build_encoder, digest_of, fingerprint_of, stored
 from codec.model.split import share_tower, split, token_grid
@@ -228,20 +228,21 @@ class FeatureCodec(FeatureEncoder):
             Path(folder), self.config, tensors, self.fingerprint, loaded_from=self.folder
         )
 
-    def push_to_hub(self, repo_id: str, **settings: Any) -> str:
-        """Upload what `save_pretrained` writes to the hub, with the model card of the folder that
-        the codec was loaded from. Returns the commit's URL.
+    def push_to_hub(
+        self, repo_id: str, card: Mapping[str, Any] | None = None, **settings: Any
+    ) -> str:
+        """Upload what `save_pretrained` writes to the hub, with a model card (`hub_card`). Returns
+        the commit's URL.
 
         Args:
             repo_id: "owner/name"; made where there is none.
+            card: fields of the card's YAML, such as `{"license": "mit", "datasets": ["a/b"]}`.
             settings: `private` and other settings of the repository, as in `HfApi.create_repo`;
                 `commit_message` and others, as in `HfApi.upload_folder`; `token`.
         """
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
-            card = self.folder / saving.CARD
-            if card.is_file() and (self.folder / WEIGHTS).is_file():
-                (Path(folder) / saving.CARD).write_bytes(card.read_bytes())
+            write_hub_card(Path(folder), self.folder, repo_id, card)
             return saving.upload(repo_id, Path(folder), **settings)
 
     def _make_fingerprint(self, prior: IntegerPrior) -> bytes:

@@ -26,7 +26,6 @@ from codec.model.checkpoint import (
 )
 from codec.model.config import CodecConfig
 
-CARD = "README.md"
 PARTS = (CONFIG, WEIGHTS, MANIFEST, "backbone")
 """What a codec's folder is made of; whatever else is in it (a model card) stays."""
 REPOSITORY = ("private", "visibility", "resource_group_id", "region")

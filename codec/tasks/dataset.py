@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codec.tasks.label_columns import find_label, label_indices
+from codec.tasks.slicing import load_split
 
 CAPTION_COLUMNS = ("captions", "caption", "sentences")
 QUESTION_COLUMNS = ("questions", "question")
@@ -43,7 +44,8 @@ def load_rows(data: str, split: str, limit: int | None = None) -> Any:
 
     Args:
         data: folder, parquet files or hub name, whatever `datasets.load_dataset` takes.
-        split: name of the split, slices allowed (`train[:45000]`).
+        split: name of the split, slices allowed (`train[:45000]`); of one that is sorted by label
+            they are slices of a fixed shuffle (`codec.tasks.slicing`).
 
     Raises:
         ValueError: the package datasets is not there, or there is no such data or split, or it has
@@ -58,7 +60,7 @@ def load_rows(data: str, split: str, limit: int | None = None) -> Any:
     if Path(data).exists():  # bars are for downloads
         datasets.disable_progress_bars()
     try:
-        rows = datasets.load_dataset(data, split=split)
+        rows = load_split(data, split)
     except MemoryError:
         raise
     except Exception as error:  # its readers raise whatever a bad file leads them to

@@ -10,10 +10,11 @@ from codec.device.preprocess import Preprocess
 from codec.model import FeatureCodec
 from codec.model.backbone import load_backbone, load_tokenizer, task_of
 from codec.model.checkpoint import find_backbone, shipped_root
+from codec.model.cost import Cost
 from codec.model.split import share_tower
 from codec.tasks import CAPTIONS, QUESTIONS
 from eval.methods.coded import Coded, merged_tails
-from eval.methods.method import Cost, Method
+from eval.methods.method import Method
 from eval.methods.uncut import Uncut
 
 

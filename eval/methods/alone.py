@@ -11,8 +11,9 @@ from torch import nn
 
 from codec.device.preprocess import Preprocess
 from codec.model.alone import DeviceAlone, find_alone, load_alone
+from codec.model.cost import device_cost
 from codec.tasks import LABELS
-from eval.methods.method import ALONE, DecodeError, device_cost
+from eval.methods.method import ALONE, DecodeError
 from training.data.images import normalise
 
 

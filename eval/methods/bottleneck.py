@@ -19,9 +19,10 @@ from codec.device.preprocess import Preprocess
 from codec.model.adapters import add_adapters
 from codec.model.backbone import load_backbone, task_of
 from codec.model.config import CodecConfig
+from codec.model.cost import Cost, device_cost
 from codec.model.split import split, token_grid
 from eval.methods.factorised import fit_factorised_prior
-from eval.methods.method import BOTTLENECK, Cost, DecodeError, device_cost
+from eval.methods.method import BOTTLENECK, DecodeError
 from training.codecs.recipe import CodecRecipe
 from training.codecs.start import spread_gains
 from training.data.images import normalise

@@ -10,7 +10,8 @@ from torch import nn
 
 from codec.model import FeatureCodec
 from codec.model.adapters import merged
-from eval.methods.method import Cost, DecodeError
+from codec.model.cost import Cost
+from eval.methods.method import DecodeError
 from training.data.images import normalise
 
 

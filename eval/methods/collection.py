@@ -9,9 +9,10 @@ from rich.console import Console
 from torch import nn
 
 from codec.model import FeatureCodec
+from codec.model.cost import device_cost
 from eval.methods.coded import Coded, merged_tails
 from eval.methods.factorised import factorised_methods
-from eval.methods.method import BASELINES, FACTORISED, Method, device_cost
+from eval.methods.method import BASELINES, FACTORISED, Method
 from eval.methods.pictures import picture_methods
 from eval.methods.tokens import token_methods
 from eval.methods.uncut import Uncut

@@ -16,7 +16,8 @@ from torch import nn
 
 from codec.coding.container import pack, unpack
 from codec.model import FeatureCodec
-from eval.methods.method import FACTORISED, Cost, DecodeError
+from codec.model.cost import Cost
+from eval.methods.method import FACTORISED, DecodeError
 from training.data.images import normalise
 
 FIT_BATCH = 64

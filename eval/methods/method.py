@@ -5,12 +5,12 @@ what it costs the device, and the names that rows have.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+
+from codec.model.cost import Cost
 
 UNCUT = "uncut"
 """`codec` of the row that holds the uncut model's own score."""
@@ -49,13 +49,6 @@ class DecodeError(Exception):
     """Something that was encoded did not decode to what it was made of."""
 
 
-class Cost(NamedTuple):
-    """Parameters and multiply-accumulates of the network that runs on the device, for one image."""
-
-    params: int
-    macs: int
-
-
 class Method(Protocol):
     """The uncut model, a codec or a baseline at one quality: what is measured.
 
@@ -83,22 +76,3 @@ class Method(Protocol):
     def decode(self, blobs: list[bytes]) -> torch.Tensor: ...
 
     def check(self, pixels: torch.Tensor, blobs: list[bytes]) -> float | None: ...
-
-
-@torch.no_grad()
-def device_cost(network: nn.Module, size: int) -> Cost:
-    """Cost of `network` on one image (1, 3, size, size)."""
-    return Cost(
-        sum(p.numel() for p in network.parameters()),
-        multiply_accumulates(network, (1, 3, size, size)),
-    )
-
-
-def multiply_accumulates(network: nn.Module, shape: tuple[int, ...]) -> int:
-    """Half the FLOPs of a network's convolutions and matrix products, on an input of `shape`."""
-    with (
-        sdpa_kernel(SDPBackend.MATH),
-        FlopCounterMode(display=False) as counter,
-    ):  # the MATH backend is made of countable products
-        network(torch.zeros(shape))
-    return counter.get_total_flops() // 2

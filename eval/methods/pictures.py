@@ -18,7 +18,8 @@ from PIL import Image
 from torch import nn
 
 from codec.device.preprocess import Preprocess
-from eval.methods.method import Cost, DecodeError
+from codec.model.cost import Cost
+from eval.methods.method import DecodeError
 from training.data.images import normalise
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from codec.device.preprocess import Preprocess
+from codec.model.cost import Cost, device_cost
 from codec.model.split import split, token_grid
-from eval.methods.method import Cost, device_cost
 from training.data.images import normalise
 
 ZSTD_LEVEL = 19

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from codec.device.preprocess import Preprocess
-from eval.methods.method import UNCUT, Cost
+from codec.model.cost import Cost
+from eval.methods.method import UNCUT
 from training.data.images import normalise
 
 

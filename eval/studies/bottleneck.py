@@ -30,6 +30,7 @@ from training.codecs.task import rate_task_loss
 from training.data.images import normalise
 from training.data.randomness import uniform
 from training.engine.command import run_command
+from training.engine.compiling import compile_networks
 from training.engine.loop import is_first_process, train
 
 RATE_STRIDE = 4
@@ -93,8 +94,7 @@ def run(recipe: CodecRecipe, out: Path) -> LinearBottleneck:
     bottleneck.start_from_components(normalise(some, preprocess))
     schedule = replace(recipe.answer, epochs=recipe.match.epochs + recipe.answer.epochs)
     task = BottleneckTask(bottleneck, recipe, preprocess, objective)
-    for module in (bottleneck.head, bottleneck.tail, uncut[LABELS]):
-        module.compile(dynamic=False)
+    compile_networks([bottleneck.head, bottleneck.tail, uncut[LABELS]], recipe.compile)
     train(task, data, schedule, out / "train")
     task.to("cpu")
     if is_first_process():

@@ -16,9 +16,9 @@ from rich.progress import track
 
 from codec.files import whole_file
 from codec.model import FeatureCodec
+from codec.model.cost import device_cost
 from codec.tasks import LABELS
 from codec.tasks.judge import right
-from eval.methods.method import device_cost
 from training.codecs.recipe import CodecRecipe
 from training.data.images import Images, batches, normalise
 from training.engine.recipe import read_recipe

@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from codec.model.alone import DeviceAlone, load_alone
+from codec.model.cost import device_cost
 from codec.show.console import failed
-from eval.methods.method import device_cost
 from eval.studies.compare import arguments
 from eval.studies.counting import Counted, command_of, count, images_of, kept, trained
 from eval.studies.device_rows import (

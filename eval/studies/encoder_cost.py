@@ -22,10 +22,10 @@ from codec.bundle.export import check_installed, trace
 from codec.bundle.targets import TARGETS
 from codec.device.preprocess import Preprocess
 from codec.model.config import CodecConfig
+from codec.model.cost import device_cost, multiply_accumulates
 from codec.model.networks import build_encoder
 from codec.model.split import blocks
 from codec.show.console import add_row, make_table, print_table
-from eval.methods.method import device_cost, multiply_accumulates
 from training.codecs.recipe import CodecRecipe
 from training.engine.recipe import read_recipe
 

@@ -169,6 +169,7 @@ class Hub:
         bound = self._bound(REAL.upload_folder, given)
         folder = Path(bound.pop("folder_path"))
         Hub.calls["upload_folder"] = bound | {"files": set(content(folder))}
+        Hub.calls["card"] = {"text": (folder / "README.md").read_text()}
         Hub.calls["codec"] = {"fingerprint": FeatureCodec.from_pretrained(folder).fingerprint}
         return "commit"
 
@@ -208,6 +209,7 @@ def test_pushing_a_codec_without_folder_takes_no_card_of_another(
     shutil.copytree(saved / "backbone", tmp_path / "backbone")
     monkeypatch.chdir(tmp_path)
     fresh.push_to_hub("me/mine", repo_type="model", revision="r")
-    assert "README.md" not in Hub.calls["upload_folder"]["files"]
+    assert "of something else" not in Hub.calls["card"]["text"]
+    assert "# fresh: a task-oriented codec" in Hub.calls["card"]["text"]
     assert Hub.calls["create_repo"]["repo_type"] == Hub.calls["upload_folder"]["repo_type"]
     assert Hub.calls["upload_folder"]["revision"] == "r"

@@ -18,7 +18,7 @@ from training.backbones.vit import BackboneRecipe, TeacherRecipe, build_vit
 from training.backbones.vit_task import BackboneTask, accuracy
 from training.data.images import Images
 from training.engine.checkpoints import last_whole_checkpoint
-from training.engine.loop import Schedule
+from training.engine.schedule import Schedule
 
 LABELS = ("cat", "dog", "ship", "truck")
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -26,7 +26,9 @@ pytestmark = pytest.mark.usefixtures("uncompiled")
 
 @pytest.fixture
 def recipe(pictures: Path) -> BackboneRecipe:
-    schedule = Schedule(epochs=8, batch_size=8, lr=3e-3, bf16=False, save_steps=20, log_steps=1)
+    schedule = Schedule(
+        epochs=8, batch_size=8, lr=3e-3, precision="fp32", save_steps=20, log_steps=1
+    )
     return BackboneRecipe(
         name="small",
         data=str(pictures),

@@ -25,7 +25,7 @@ from training.blip import run
 from training.data.images import batches
 from training.data.texts import RowSource, TextImages, Words, open_source
 from training.engine.checkpoints import last_whole_checkpoint
-from training.engine.loop import Schedule
+from training.engine.schedule import Schedule
 from training.engine.words import TextBatch, next_word
 from training.scenes.dataset import main
 from training.scenes.layout import KINDS, Scene, Thing
@@ -49,7 +49,7 @@ def recipe(**changes: Any) -> BlipRecipe:
         "n_text_layers": 1,
         "n_text_heads": 2,
         "n_questions": 3,
-        "schedule": Schedule(epochs=1, batch_size=4, bf16=False, log_steps=1),
+        "schedule": Schedule(epochs=1, batch_size=4, precision="fp32", log_steps=1),
     }
     return BlipRecipe(**(values | changes))
 
@@ -171,7 +171,7 @@ def test_a_run_leaves_a_captioner_and_an_answerer_with_one_tower(tmp_path: Path)
 
 @pytest.mark.long
 def test_questions_alone_are_learned_from_a_folder(asked_folder: Path, tmp_path: Path) -> None:
-    schedule = Schedule(epochs=80, batch_size=16, lr=1e-2, bf16=False, log_steps=10)
+    schedule = Schedule(epochs=80, batch_size=16, lr=1e-2, precision="fp32", log_steps=10)
     changes = {
         "data": str(asked_folder),
         "train_split": "train",
@@ -343,7 +343,7 @@ def test_a_noun_is_held_against_the_marks_of_what_it_names(data: TextImages) -> 
 
 @pytest.mark.long
 def test_a_tower_learns_to_see_before_its_models_learn_to_speak(tmp_path: Path) -> None:
-    see = Schedule(epochs=12, batch_size=4, lr=3e-3, bf16=False, log_steps=1)
+    see = Schedule(epochs=12, batch_size=4, lr=3e-3, precision="fp32", log_steps=1)
     run(recipe(see=see), tmp_path)
     last = last_whole_checkpoint(tmp_path / "see")
     assert last

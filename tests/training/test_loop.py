@@ -12,7 +12,8 @@ from safetensors import safe_open
 from codec.device.preprocess import Preprocess
 from training.data.images import Images
 from training.engine.checkpoints import last_whole_checkpoint
-from training.engine.loop import LossIsNaNError, Schedule, train
+from training.engine.loop import LossIsNaNError, train
+from training.engine.schedule import Schedule
 
 
 class Exploding(torch.nn.Module):
@@ -35,7 +36,7 @@ def test_a_checkpoint_cut_short_is_passed_over(pictures: Path, tmp_path: Path) -
     train(
         Exploding(),
         data,
-        Schedule(epochs=1, batch_size=8, bf16=False, save_steps=3, log_steps=1),
+        Schedule(epochs=1, batch_size=8, precision="fp32", save_steps=3, log_steps=1),
         tmp_path,
     )
     newest = last_whole_checkpoint(tmp_path)
@@ -54,7 +55,7 @@ def test_a_nan_loss_stops_and_leaves_the_checkpoint_before_it(
     pictures: Path, tmp_path: Path
 ) -> None:
     data = Images(str(pictures), "train", Preprocess(32))
-    schedule = Schedule(epochs=2, batch_size=4, bf16=False, save_steps=3, log_steps=1)
+    schedule = Schedule(epochs=2, batch_size=4, precision="fp32", save_steps=3, log_steps=1)
     with pytest.raises(LossIsNaNError, match="at step 7"):
         train(Exploding(), data, schedule, tmp_path)
     last = last_whole_checkpoint(tmp_path)
@@ -65,7 +66,7 @@ def test_a_nan_loss_between_two_lines_of_the_log_is_never_saved(
     pictures: Path, tmp_path: Path
 ) -> None:
     data = Images(str(pictures), "train", Preprocess(32))
-    schedule = Schedule(epochs=2, batch_size=4, bf16=False, save_steps=8, log_steps=100)
+    schedule = Schedule(epochs=2, batch_size=4, precision="fp32", save_steps=8, log_steps=100)
     with pytest.raises(LossIsNaNError, match="at step 7"):
         train(Exploding(), data, schedule, tmp_path)
     assert last_whole_checkpoint(tmp_path) is None
@@ -86,7 +87,7 @@ class Steep(torch.nn.Module):
 
 def test_weights_that_are_not_finite_are_never_saved(pictures: Path, tmp_path: Path) -> None:
     data = Images(str(pictures), "train", Preprocess(32))
-    schedule = Schedule(epochs=1, batch_size=4, bf16=False, save_steps=1)
+    schedule = Schedule(epochs=1, batch_size=4, precision="fp32", save_steps=1)
     with pytest.raises(LossIsNaNError, match="weights weight are not finite at step 1"):
         train(Steep(), data, schedule, tmp_path)
     assert last_whole_checkpoint(tmp_path) is None
@@ -96,7 +97,7 @@ def test_a_damaged_state_of_the_randomness_does_not_stop_a_resume(
     pictures: Path, tmp_path: Path
 ) -> None:
     data, said = Images(str(pictures), "train", Preprocess(32)), list[str]()
-    schedule = Schedule(epochs=1, batch_size=8, bf16=False, save_steps=3)
+    schedule = Schedule(epochs=1, batch_size=8, precision="fp32", save_steps=3)
     train(Tied(), data, schedule, tmp_path)
     file = tmp_path / "checkpoint-6" / "rng_state.pth"
     content = bytearray(file.read_bytes())
@@ -123,7 +124,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(
         train(
             Exploding(),
             data,
-            Schedule(epochs=1, batch_size=8, bf16=False, save_steps=2, log_steps=1),
+            Schedule(epochs=1, batch_size=8, precision="fp32", save_steps=2, log_steps=1),
             tmp_path,
         )
     assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
@@ -150,7 +151,7 @@ def test_weights_with_two_names_are_kept_and_training_resumes_from_them(
     train(
         Tied(),
         data,
-        Schedule(epochs=1, batch_size=8, bf16=False, save_steps=3),
+        Schedule(epochs=1, batch_size=8, precision="fp32", save_steps=3),
         tmp_path,
         said.append,
     )
@@ -161,7 +162,7 @@ def test_weights_with_two_names_are_kept_and_training_resumes_from_them(
     train(
         resumed,
         data,
-        Schedule(epochs=1, batch_size=8, bf16=False, save_steps=3),
+        Schedule(epochs=1, batch_size=8, precision="fp32", save_steps=3),
         tmp_path,
         said.append,
     )
@@ -189,7 +190,12 @@ def test_crops_come_again_after_the_fresh_epochs_in_another_order(
     pictures: Path, tmp_path: Path, fresh: int | None, rounds: list[int]
 ) -> None:
     data, module = Images(str(pictures), "train", Preprocess(32)), Watching()
-    train(module, data, Schedule(epochs=4, batch_size=8, bf16=False, fresh_epochs=fresh), tmp_path)
+    train(
+        module,
+        data,
+        Schedule(epochs=4, batch_size=8, precision="fp32", fresh_epochs=fresh),
+        tmp_path,
+    )
     epochs = torch.cat(module.keys).view(4, -1)
     assert [set((row >> 32).tolist()) for row in epochs] == [{i} for i in rounds]
     assert not torch.equal(epochs[0] & 0xFFFFFFFF, epochs[2] & 0xFFFFFFFF)

@@ -37,7 +37,7 @@ from training.codecs.building import load_models
 from training.codecs.opening import open_match_data, open_objective
 from training.codecs.recipe import CodecRecipe
 from training.data.texts import TextImages, open_source
-from training.engine.loop import Schedule
+from training.engine.schedule import Schedule
 from training.engine.recipe import read_recipe
 from training.engine.words import texts_of
 
@@ -97,7 +97,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def recipe(start: Path, sets: str) -> SpeakRecipe:
-    schedule = Schedule(epochs=2, batch_size=8, lr=1e-2, bf16=False, log_steps=1)
+    schedule = Schedule(epochs=2, batch_size=8, lr=1e-2, precision="fp32", log_steps=1)
     return SpeakRecipe(
         name="speaking",
         start=str(start),

@@ -23,8 +23,8 @@ from training.backbones.resizing import resized
 from training.backbones.tuned import TunedRecipe, open_start, start_preprocess
 from training.backbones.vit import BackboneRecipe
 from training.data.images import Images, normalise
-from training.engine.loop import Schedule
 from training.engine.recipe import read_recipe
+from training.engine.schedule import Schedule
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def recipe(start: Path, labelled: Path) -> TunedRecipe:
-    schedule = Schedule(epochs=2, batch_size=8, lr=3e-3, bf16=False, fresh_epochs=1, log_steps=1)
+    schedule = Schedule(
+        epochs=2, batch_size=8, lr=3e-3, precision="fp32", fresh_epochs=1, log_steps=1
+    )
     return TunedRecipe(
         name="tuned",
         start=str(start),

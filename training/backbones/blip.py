@@ -19,7 +19,7 @@ from codec.model.split import share_tower
 from codec.model.split_tower import vision_tower
 from codec.tasks import CAPTIONS, QUESTIONS
 from training.data.texts import TextImages
-from training.engine.loop import Schedule
+from training.engine.schedule import Schedule
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -40,6 +40,7 @@ class BlipRecipe:
             (`training.backbones.see`); only scenes tell. None for no such stage.
         mark_weight: in the second stage, weight of what patches say, in nats a picture, and what
             nouns say, in nats a noun, against captions and answers, in nats a word.
+        compile: whether torch.compile makes the vision tower faster, after minutes of its own.
         note: a sentence for the model card.
         file: where it was read from.
     """
@@ -65,6 +66,7 @@ class BlipRecipe:
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     limit: int | None = None
+    compile: bool = True
     note: str = ""
     file: str = field(default="", compare=False)
 

@@ -92,13 +92,15 @@ def _write_card(
 ) -> None:
     """Write the model card of a backbone and, last, the manifest of its folder."""
     n_params = sum(p.numel() for p in model.parameters())
-    text = f"""# {recipe.name}: {what}, the backbone of shipped codecs
+    validation = getattr(recipe, "validation_split", None)
+    chosen = f" The epoch that was kept was chosen on `{validation}`." if validation else ""
+    text = f"""# {recipe.name}: {what}
 
 `{type(model).__name__}`, {n_params:,} parameters, float16, {how} by
 `{command_line(command, recipe)}`.
 
 {table}
-Trained on `{recipe.train_split}`, seed {recipe.schedule.seed}. {recipe.note}
+Trained on `{recipe.train_split}`, seed {recipe.schedule.seed}.{chosen} {recipe.note}
 """
     (folder / "README.md").write_text(text + recipe_text(recipe))
     write_manifest(folder)

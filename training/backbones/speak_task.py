@@ -110,8 +110,7 @@ class SpeakTask(nn.Module):
         """The score on the held-out pictures, in percent; computed as in training."""
         self.eval()
         device = next(self.parameters()).device.type
-        bf16 = self.recipe.schedules[self.task].bf16
-        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+        with self.recipe.schedules[self.task].autocast(device):
             found = spoken_score(self.task, self.model, self.tokenizer, self.held_out)
         self.train()
         return {SCORE_NAMES.get(self.task, "answers right"): found}

@@ -102,7 +102,7 @@ class TuneTask(nn.Module):
     def validate(self) -> dict[str, float]:
         """Share of right answers on the validation split, in percent; computed as in training."""
         device = next(self.parameters()).device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.recipe.schedule.bf16):
+        with self.recipe.schedule.autocast(device):
             return {"accuracy": self.accuracy(self.validation, self._unchanged)}
 
     @torch.no_grad()

@@ -25,7 +25,7 @@ from codec.model.split_tower import set_attention
 from training.backbones.converted import converted
 from training.backbones.mobile_teacher import MobileTeacher
 from training.backbones.resizing import resized
-from training.engine.loop import Schedule
+from training.engine.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from transformers import ViTConfig, ViTForImageClassification
 
 from training.backbones.vit_init import convolutional_init
-from training.engine.loop import Schedule
+from training.engine.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class BackboneRecipe:
             more than half.
         window_until: end of that part, as a share of the steps.
         shift: largest random shift of the pictures, in pixels.
+        compile: whether torch.compile makes the ViT faster, after minutes of its own.
         note: a sentence for the model card.
         file: where it was read from.
     """
@@ -53,6 +54,7 @@ class BackboneRecipe:
     shift: int = 4
     label_smoothing: float = 0.1
     limit: int | None = None
+    compile: bool = True
     note: str = ""
     file: str = field(default="", compare=False)
 

@@ -11,6 +11,7 @@ from codec.model.split import split
 from training.backbones.vit import BackboneRecipe
 from training.data.augmentation import augment
 from training.data.images import Images, batches, normalise
+from training.engine.compiling import compile_networks
 
 
 class TeacherTask(nn.Module):
@@ -47,8 +48,7 @@ class BackboneTask(nn.Module):
         self._teacher = [teacher.eval().requires_grad_(False)] if teacher is not None else []
         # in a list: their parameters are the model's, registered once
         self._split = [*split(model, 0)]
-        for part in self._split:
-            part.compile(dynamic=False)
+        compile_networks(self._split, recipe.compile)
         self.progress = 0.0
 
     def on_progress(self, progress: float) -> None:

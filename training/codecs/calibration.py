@@ -9,6 +9,9 @@ from codec.model import FeatureCodec
 from codec.model.config import Calibration
 from training.codecs.objective import Objective, Said, agreement, scores
 from training.data.images import batches, normalise
+from training.engine.tracked import tracked
+
+BATCH = 500
 
 
 @torch.inference_mode()
@@ -23,7 +26,13 @@ def calibrate(codec: FeatureCodec, objective: Objective) -> tuple[Calibration, .
     n_bytes = np.zeros(codec.config.n_qualities)
     uncut: Said = {}
     own: list[Said] = [{} for _ in codec.qualities]
-    for pixels, labels in batches(objective.data):
+    n_batches = -(-len(objective.data) // BATCH)
+    for pixels, labels in tracked(
+        batches(objective.data, BATCH),
+        f"calibrating on {len(objective.data):,} pictures",
+        n_batches,
+        "batches",
+    ):
         x = normalise(pixels, codec.config.preprocess).to(codec.log_gain.device)
         _add(uncut, objective.said(objective.uncut, x, labels))
         latent = codec.latent(x)

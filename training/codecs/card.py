@@ -18,6 +18,9 @@ _HEAD = """| quality | bytes, mean | drop against the uncut model, points | agre
 def write_codec_card(codec: FeatureCodec, recipe: CodecRecipe, out: Path, known: bool) -> None:
     """Write the model card of a codec, with its calibration; `known` as in `calibration_text`."""
     c = codec.config
+    chosen = "the default quality"
+    if recipe.answer.epochs:
+        chosen = f"the epoch that was kept, and {chosen}"
     n_device = sum(p.numel() for p in codec.encoder.parameters())
     text = f"""# {c.name}: a task-oriented codec
 
@@ -26,7 +29,7 @@ parameters on the device; latent {c.side} x {c.side} x {c.n_channels}; {c.n_qual
 default {c.default_quality}. {recipe.note}
 Trained by `{command_line("train", recipe)}` with the recipe below.
 
-The default quality was chosen on `{recipe.validation_split}`.
+Chosen on `{recipe.validation_split}`: {chosen}.
 """
     calibration = calibration_text(recipe, c.calibration, known)
     (out / "README.md").write_text(text + calibration + recipe_text(recipe))

@@ -17,6 +17,7 @@ from codec.model.freezing import freeze
 from training.codecs.objective import Objective
 from training.codecs.recipe import CodecRecipe
 from training.data.images import Keyed, collate, normalise
+from training.engine.tracked import tracked
 
 DEAD_ZONES = (0.0, 0.04, 0.08, 0.12, 0.16, 0.2)
 """What each quality's dead zone is chosen from, in steps of the quantiser."""
@@ -51,7 +52,7 @@ def freeze_codec(
             for b in samples
         ]
         # as in training: widths are compared
-        with torch.autocast(codec.log_gain.device.type, torch.bfloat16, enabled=recipe.answer.bf16):
+        with recipe.answer.autocast(codec.log_gain.device.type):
             dead_zone = choose_dead_zones(
                 codec,
                 prior,
@@ -67,7 +68,8 @@ def freeze_codec(
         fit_prior(prior, codec, together, recipe.prior_steps, recipe.answer.seed)
 
     def sample() -> Iterator[tuple[int, NDArray[np.int32]]]:
-        for latent in together.split(batch_size):
+        parts = together.split(batch_size)
+        for latent in tracked(parts, "reading symbols for the tables", len(parts), "batches"):
             for q in codec.qualities:
                 yield q, codec.quantise(latent, q)
 
@@ -84,8 +86,8 @@ def latents_of(
     codec: FeatureCodec, data: Keyed, indices: NDArray[np.int64], batch_size: int = 500
 ) -> torch.Tensor:
     """Latents (n, M, C) of the pictures at indices (n,) of a data set."""
-    latents = []
-    for some in np.split(indices, range(batch_size, len(indices), batch_size)):
+    latents, parts = [], np.split(indices, range(batch_size, len(indices), batch_size))
+    for some in tracked(parts, "encoding training pictures", len(parts), "batches"):
         pixels = torch.stack([data[i][0] for i in some])
         latents.append(
             codec.latent(normalise(pixels.to(codec.log_gain.device), codec.config.preprocess))
@@ -112,7 +114,7 @@ def fit_prior(
     log_gain, at_first = codec.log_gain.detach(), torch.ones(codec.config.n_qualities)
     optimizer = torch.optim.Adam(prior.parameters(), lr=lr)
     decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / n_steps)
-    for step in range(n_steps):
+    for step in tracked(range(n_steps), "fitting the prior", n_steps, "steps"):
         chosen = latents[torch.randint(len(latents), (len(quality),), generator=generator)]
         with torch.no_grad():
             symbols = codec.round(codec.scale(chosen, quality), quality)
@@ -139,8 +141,8 @@ def choose_dead_zones(
     latents (n, M, C) and their targets.
     """
     n_qualities, best = codec.config.n_qualities, []
-    for q, rate_weight in enumerate(rate_weights):
-        losses = []
+    for q in tracked(codec.qualities, "choosing dead zones", n_qualities, "qualities"):
+        rate_weight, losses = rate_weights[q], list[float]()
         for width in DEAD_ZONES:
             half = torch.from_numpy(half_steps((width,) * n_qualities, n_qualities))
             loss = 0.0

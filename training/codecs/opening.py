@@ -14,6 +14,7 @@ from training.codecs.objective import Objective
 from training.codecs.recipe import CodecRecipe
 from training.codecs.word_objective import WordObjective, known_states
 from training.data.images import Images, JoinedImages, Keyed
+from training.data.lacking import warn_of_lacking
 from training.data.texts import TextImages, open_source
 
 
@@ -44,7 +45,8 @@ def open_objective(
     runs: Path | None = None,
 ) -> Objective:
     """A split of a recipe's data and what is asked of it; the uncut classifier's logits, or the
-    vision states of uncut captioners and answerers, are remembered in a folder of `runs`.
+    vision states of uncut captioners and answerers, are remembered in a folder of `runs`. Classes
+    that the split lacks are warned of.
 
     Raises:
         ValueError: no such data or split, or without the words or labels that the recipe needs.
@@ -54,6 +56,7 @@ def open_objective(
         model: Any = uncut[LABELS]
         labels = model.config.id2label
         images = Images(recipe.data, split, preprocess, recipe.limit, seed, labels)
+        warn_of_lacking(images.labels, labels, f"split {split!r}")
         known = known_logits(recipe, model, preprocess, images, runs) if runs else None
         return LabelObjective(uncut, recipe, images, known)
     data = TextImages(open_source(recipe.data, split, recipe.limit), preprocess, seed)

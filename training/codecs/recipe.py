@@ -6,17 +6,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 
 from codec.device.preprocess import Preprocess
+from codec.model.backbone import load_backbone
 from codec.model.checkpoint import find_backbone
 from codec.model.config import CodecConfig, backbones_of
 from codec.model.mobile_shape import MobileShape
+from codec.model.split import n_blocks, token_grid
 from codec.tasks import LABELS
-from training.engine.loop import Schedule
+from training.codecs.shapes import DERIVED, BackboneFacts, derived
+from training.engine.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ class CodecRecipe:
             uncut model's answer. 0 needs no labels.
         fold: as in `CodecConfig`.
         layers: qualities whose blobs hold the lower ones of these first, as in `CodecConfig`.
+        device_macs: budget of the encoder in multiply-accumulates for one picture; null for a 20th
+            of the backbone's. A recipe with this key may leave out `k`, `encoder`, `side`,
+            `n_channels`, `student_widths`, `student_depths`, `synthesis_depth`, `rate_weights` and
+            `shift`: they follow from it and the backbone (`training.codecs.shapes`).
+        compile: whether torch.compile makes the networks faster, after minutes of its own.
         max_drop: the default quality is the smallest one whose drop on the validation split is at
             most this, in points.
         note: a sentence for the model card.
@@ -103,6 +111,8 @@ class CodecRecipe:
     prior_steps: int = 2000
     count_limit: int = 20000
     dead_zone_limit: int = 2000
+    device_macs: int | None = None
+    compile: bool = True
     even_from: int | None = None
     limit: int | None = None
     note: str = ""
@@ -135,13 +145,26 @@ class CodecRecipe:
 
     def preprocess(self) -> Preprocess:
         """The preprocessing of the backbone's pictures."""
-        first = next(iter(self.backbones.values()))
-        place = Path(find_backbone(first, Path()))
-        if place.is_dir():
-            return Preprocess.from_processor(place)
-        from huggingface_hub import hf_hub_download
+        return preprocess_of(self.backbones)
 
-        return Preprocess.from_processor(hf_hub_download(first, "preprocessor_config.json"))
+    @staticmethod
+    def completed(values: dict[str, Any]) -> dict[str, Any]:
+        """A file's values, with what follows from `device_macs` where they have that key.
+
+        Raises:
+            FileNotFoundError, ValueError: no such backbone, or no student of that budget.
+        """
+        lacking = [key for key in DERIVED if key not in values]
+        if not lacking or not {"device_macs", "backbone"} <= values.keys():
+            return values
+        budget = values["device_macs"]
+        if budget is not None and (type(budget) is not int or budget < 1):
+            raise ValueError(f"recipe key 'device_macs' is a whole number or null, not {budget!r}")
+        found = backbones_of(str(values.get("task", LABELS)), str(values["backbone"]))
+        size = preprocess_of(found).size
+        model = load_backbone(next(iter(found.values())), Path())
+        grid = token_grid(model, size)
+        return derived(BackboneFacts(size, grid.side, grid.width, n_blocks(model)), values)
 
     def turns(self) -> torch.Tensor:
         """The quality of each sample in a round, int64."""
@@ -178,3 +201,14 @@ class CodecRecipe:
             synthesis_depth=self.synthesis_depth,
             adapter_rank=self.adapter_rank,
         )
+
+
+def preprocess_of(backbones: dict[str, str]) -> Preprocess:
+    """The preprocessing of the pictures of models that share a tower, by task."""
+    first = next(iter(backbones.values()))
+    place = Path(find_backbone(first, Path()))
+    if place.is_dir():
+        return Preprocess.from_processor(place)
+    from huggingface_hub import hf_hub_download
+
+    return Preprocess.from_processor(hf_hub_download(first, "preprocessor_config.json"))

@@ -24,9 +24,14 @@ T = TypeVar("T")
 
 
 def run_command(
-    kind: Kind[T], run: Callable[[T, Path], Any], doc: str | None, argv: Sequence[str] | None = None
+    kind: Kind[T],
+    run: Callable[[T, Path], Any],
+    doc: str | None,
+    argv: Sequence[str] | None = None,
+    rehearse: Callable[[T], Any] | None = None,
 ) -> int:
-    """Read the recipe that the command line names and call `run(recipe, out)`.
+    """Read the recipe that the command line names and call `run(recipe, out)`; or, with
+    `--dry-run`, which is there where it can be done, `rehearse(recipe)`, which has no folder.
 
     Returns:
         The exit code: 0, or 2 after one line on stderr, where recipe, data or backbone are wrong,
@@ -43,9 +48,16 @@ def run_command(
         help="put over the recipe; dots step into sections, values are YAML",
     )
     parser.add_argument("--out", type=Path, help="default: runs/<the recipe's file name>")
+    if rehearse is not None:
+        parser.add_argument(
+            "--dry-run", action="store_true", help="say what would be trained; write nothing"
+        )
     args = parser.parse_intermixed_args(argv)  # overrides may stand behind --out too
     try:
         recipe: Any = read_recipe(kind, args.recipe, args.overrides)
+        if rehearse is not None and args.dry_run:
+            rehearse(recipe)
+            return 0
         out = args.out or Path("runs") / Path(args.recipe).stem
         keep_recipe(recipe, out)
         if (out / "done").is_file():

@@ -5,7 +5,6 @@ its loss.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,54 +17,7 @@ from training.data.images import Keyed, collate
 from training.engine.best import Best
 from training.engine.checkpoints import last_whole_checkpoint
 from training.engine.optim import build_optimizer
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """One stage of training.
-
-    Attributes:
-        epochs: passes over the training split; fractions allowed.
-        batch_size: images per step and process.
-        lr: peak learning rate, reached after `warmup` of the steps, then held until `decay` of the
-            steps are left, then linear to 0.
-        fresh_epochs: crops, flips and noise are new for so many epochs, then come again, so that
-            answers that were kept serve; None: always new.
-        save_steps: a checkpoint is written this often, and at the end; the last two are kept.
-    """
-
-    epochs: float
-    batch_size: int = 256
-    lr: float = 2e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.05
-    decay: float = 0.6
-    bf16: bool = True
-    seed: int = 0
-    fresh_epochs: int | None = None
-    save_steps: int = 200
-    log_steps: int = 50
-    num_workers: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (
-            ("epochs", 0),
-            ("batch_size", 1),
-            ("lr", 0),
-            ("weight_decay", 0),
-            ("save_steps", 1),
-            ("log_steps", 0),
-            ("num_workers", 0),
-        ):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name} is {least} or more, not {getattr(self, name)}")
-        for name in ("warmup", "decay"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(
-                    f"{name} is a share of the steps, in (0, 1], not {vars(self)[name]}"
-                )
-        if self.fresh_epochs is not None and self.fresh_epochs < 1:
-            raise ValueError(f"fresh_epochs is 1 or more, or null, not {self.fresh_epochs}")
+from training.engine.schedule import Schedule
 
 
 class LossIsNaNError(RuntimeError):
@@ -189,11 +141,15 @@ def train(
 
     Raises:
         LossIsNaNError: training stops there; the checkpoint before stays.
-        ValueError: the data do not make one batch.
+        ValueError: the data do not make one batch, a logger is not installed, or this machine does
+            not have the precision.
     """
     torch.manual_seed(schedule.seed)
     if not schedule.epochs:
         return
+    schedule.check_loggers()
+    if schedule.precision == "fp16" and not torch.cuda.is_available():
+        raise ValueError("precision fp16 takes a GPU, and there is none; bf16 and fp32 do without")
     arguments = TrainingArguments(
         output_dir=str(out),
         num_train_epochs=schedule.epochs,
@@ -201,15 +157,18 @@ def train(
         dataloader_drop_last=True,
         dataloader_num_workers=schedule.num_workers,
         max_grad_norm=1.0,
-        bf16=schedule.bf16,
+        gradient_accumulation_steps=schedule.accumulate,
+        bf16=schedule.precision == "bf16",
+        fp16=schedule.precision == "fp16",
         use_cpu=not torch.cuda.is_available(),
         seed=schedule.seed,
         data_seed=schedule.seed,
-        logging_steps=schedule.log_steps,
+        logging_strategy="steps" if schedule.log_steps else "no",
+        logging_steps=schedule.log_steps or 1,
         logging_nan_inf_filter=False,
         save_steps=schedule.save_steps,
         save_total_limit=2,
-        report_to="tensorboard",
+        report_to=schedule.loggers,
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
         disable_tqdm=None if schedule.log_steps else True,

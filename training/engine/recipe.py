@@ -2,7 +2,8 @@
 read and diffed.
 
 The dataclass of a recipe has a field `file`, the file that it was read from: it is no part of what
-is compared, and no key that a file may hold.
+is compared, and no key that a file may hold. Where it has a function `completed`, this adds what
+follows from the values of a file.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ T = TypeVar("T")
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
+
+RENAMED = {"bf16": "precision: bf16, fp16 or fp32"}
+"""Keys that recipes had once, and what says the same now."""
 
 Kind = type[T] | Callable[[dict[str, Any]], type[T]]
 """A recipe's dataclass, or what tells it by the values of a file."""
@@ -58,7 +62,9 @@ def read_recipe(kind: Kind[T], path: str | Path, overrides: typing.Sequence[str]
             if not isinstance(place, dict):
                 raise ValueError(f"override {override!r}: {section!r} is not a section")
         place[last] = _yaml(value, f"override {override!r}")
-    built = kind if isinstance(kind, type) else kind(values)
+    built: Any = kind if isinstance(kind, type) else kind(values)
+    if hasattr(built, "completed"):
+        values = built.completed(values)
     return typing.cast(T, _build(built, values | {"file": str(file)}, where=""))
 
 
@@ -86,6 +92,8 @@ def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
     if unknown := sorted(set(values) - set(fields)):
+        if now := RENAMED.get(unknown[0]):
+            raise ValueError(f"recipe key {where + unknown[0]!r} is no longer; it is now {now}")
         known = ", ".join(sorted(set(fields) - {"file"}))
         raise ValueError(f"unknown recipe key {where + unknown[0]!r}; known here: {known}")
     made = {}

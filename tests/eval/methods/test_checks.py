@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from codec.model import FeatureCodec
+from codec.model.cost import Cost
 from eval.measuring.opening import load_uncut
 from eval.methods.coded import Coded
-from eval.methods.method import Cost, DecodeError
+from eval.methods.method import DecodeError
 from eval.methods.pictures import PictureCodec
 from tests.eval.conftest import TinyEval
 

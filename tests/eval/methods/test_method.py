@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from codec.model import FeatureCodec
+from codec.model.cost import device_cost
 from codec.model.split import split
-from eval.methods.method import BASELINES, BOTTLENECK, UNCUT, baseline_of, device_cost
+from eval.methods.method import BASELINES, BOTTLENECK, UNCUT, baseline_of
 from tests.eval.conftest import TinyEval
 
 

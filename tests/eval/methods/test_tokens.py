@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from codec.model import FeatureCodec
+from codec.model.cost import Cost
 from eval.measuring.opening import load_uncut
-from eval.methods.method import Cost
 from eval.methods.tokens import QuantisedTokens
 from tests.eval.conftest import TinyEval
 

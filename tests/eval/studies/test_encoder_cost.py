@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from codec.bundle.targets import TARGETS
-from eval.methods.method import device_cost, multiply_accumulates
+from codec.model.cost import device_cost, multiply_accumulates
 from eval.studies import encoder_cost
 from training.codecs.recipe import CodecRecipe
 from training.engine.recipe import read_recipe
