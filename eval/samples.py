@@ -11,7 +11,6 @@ is not there.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +18,7 @@ from rich.console import Console
 from safetensors import SafetensorError
 
 from codec.show.console import failed, make_table
+from eval.measuring.opening import data_name
 from eval.measuring.samples import show
 from eval.measuring.speaker import load_speaker
 from eval.measuring.transcript import totals, transcribe
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         images = TextImages(open_source(args.data, args.split), speaker.preprocess)
         transcript = transcribe(speaker, images)
         table = make_table(
-            f"{speaker.name}; {os.path.basename(os.path.abspath(args.data))}:{args.split}",
+            f"{speaker.name}; {data_name(args.data, args.split)}",
             ">",
             "of",
         )

@@ -23,7 +23,7 @@ from codec.coding.container import BitstreamError
 from codec.show.console import complain, failed, one_line
 from codec.tasks import LABELS
 from eval.measuring.evaluators import evaluators_of
-from eval.measuring.opening import fit_pixels, load_codecs, load_uncut, open_images
+from eval.measuring.opening import data_name, fit_pixels, load_codecs, load_uncut, open_images
 from eval.measuring.rows import write_rows
 from eval.measuring.source import source_sizes, with_source_rows
 from eval.measuring.table import interval, overspent, overspent_text, table_of
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.bottleneck is not None and fit is not None:
         with console.status("fitting the bottleneck's prior"):
             methods += bottleneck_methods(args.bottleneck, fit, config)
-    data = f"{Path(args.data).resolve().name}:{args.split}"
+    data = data_name(args.data, args.split)
     try:
         rows = measure(methods, images, evaluators, data, console)
     except (DecodeError, BitstreamError) as error:

@@ -39,7 +39,7 @@ def run(recipe: BackboneRecipe | TunedRecipe, out: Path) -> float:
 
 def tune(recipe: TunedRecipe, out: Path) -> float:
     """Fit a pretrained model; the epoch that is kept is chosen on the validation split."""
-    preprocess = start_preprocess(recipe)
+    preprocess = start_preprocess(recipe.start, recipe.image_size)
     data = labelled(recipe, recipe.train_split, preprocess)
     labels = dict(enumerate(data.label_names))
     validation = labelled(recipe, recipe.validation_split, preprocess, labels)

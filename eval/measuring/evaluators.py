@@ -84,16 +84,24 @@ class CaptionEvaluator:
     references.
 
     The margin is as in `bootstrap_margin`.
+
+    Args:
+        references: of each picture; some may have none, not all.
     """
 
     task = CAPTIONS
 
     def __init__(self, references: Sequence[Sequence[str]], model: Any, tokenizer: Any) -> None:
-        self.counts, self.tokenizer = BleuCounter(references), tokenizer
+        self.has_some = [bool(texts) for texts in references]
+        self.counts = BleuCounter([texts for texts in references if texts])
+        self.tokenizer = tokenizer
         self.limits = generate.checked_limits(model, None, 1, generate.CAPTION_TOKENS)
 
     def answer(self, model: Any, inputs: torch.Tensor, places: range) -> list[Any]:
-        return list(generate.caption(model, self.tokenizer, inputs, self.limits))
+        rows = [row for row, place in enumerate(places) if self.has_some[place]]
+        if not rows:
+            return []
+        return list(generate.caption(model, self.tokenizer, inputs[rows], self.limits))
 
     def score(self, answers: Sequence[Any], uncut: Sequence[Any]) -> Scored:
         own, other = self.counts(answers), self.counts(uncut)

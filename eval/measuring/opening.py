@@ -5,6 +5,7 @@ or a study begins with.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from codec.model import FeatureCodec
 from codec.model.split import share_tower
 from codec.tasks import LABELS
 from training.data.images import Images
-from training.data.texts import TextImages, open_source
+from training.data.texts import TextImages, open_source, set_names
 
 FIT_LIMIT = 2000
 """Images compressai's priors are fitted to."""
@@ -67,6 +68,13 @@ def open_images(
     if tasks == (LABELS,):
         return Images(data, split, preprocess, limit, model_labels=model_labels)
     return TextImages(open_source(data, split, limit), preprocess)
+
+
+def data_name(data: str, split: str) -> str:
+    """What tables call a split: the last part of a folder's path; of several data sets each one's,
+    "flickr8k, daquar:test".
+    """
+    return f"{', '.join(Path(name).resolve().name for name in set_names(data))}:{split}"
 
 
 def fit_pixels(

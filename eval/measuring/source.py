@@ -11,14 +11,21 @@ import numpy as np
 from eval.measuring.rows import Row
 from eval.methods.method import SOURCE, UNCUT
 from training.data.images import Images
-from training.data.texts import RowSource, TextImages
+from training.data.texts import JoinedSource, RowSource, Source, TextImages
 
 
 def source_sizes(images: Images | TextImages) -> list[int] | None:
     """Bytes of each picture's file as the data set holds it; None for pictures that are drawn."""
+    holder = images if isinstance(images, Images) else images.source
+    return _sizes(holder)
+
+
+def _sizes(holder: Images | Source) -> list[int] | None:
     import datasets
 
-    holder = images if isinstance(images, Images) else images.source
+    if isinstance(holder, JoinedSource):
+        parts = [_sizes(part) for part in holder.parts]
+        return None if None in parts else [size for part in parts for size in part or ()]
     if not isinstance(holder, (Images, RowSource)):
         return None
     name = holder.image_column

@@ -24,7 +24,7 @@ from training.scenes.questions import QUESTION_KINDS, questions
 
 class Transcript(NamedTuple):
     """What was said of all pictures: captions (n,) or none, the answers to each picture's questions
-    or none, and bytes of blobs (n,).
+    or none, and bytes of blobs (n,). A picture without reference captions has the caption "".
     """
 
     captions: list[str]
@@ -67,7 +67,9 @@ def transcribe(speaker: Speaker, images: TextImages) -> Transcript:
         if QUESTIONS in given
         else []
     )
-    return Transcript(given.get(CAPTIONS, []), grouped, n_bytes)
+    captions = iter(given.get(CAPTIONS, []))
+    said = [next(captions) if words.captions else "" for words in images.words]
+    return Transcript(said if CAPTIONS in given else [], grouped, n_bytes)
 
 
 def totals(transcript: Transcript, images: TextImages) -> Iterator[Total]:
@@ -84,12 +86,16 @@ def totals(transcript: Transcript, images: TextImages) -> Iterator[Total]:
     )
     yield Total("bytes sent for a picture", float(np.mean(transcript.n_bytes)), n)
     if transcript.captions:
-        references = [words.captions for words in images.words]
-        yield from (
-            Total(f"BLEU-{order}, %", value, n)
-            for order, value in enumerate(bleu(transcript.captions, references), 1)
+        pairs = zip(transcript.captions, images.words, strict=True)
+        captions, references = zip(
+            *((said, words.captions) for said, words in pairs if words.captions), strict=True
         )
-        yield Total("CIDEr-D x 100", cider_d(transcript.captions, references), n)
+        of = f"{len(captions):,} pictures"
+        yield from (
+            Total(f"BLEU-{order}, %", value, of)
+            for order, value in enumerate(bleu(captions, references), 1)
+        )
+        yield Total("CIDEr-D x 100", cider_d(captions, references), of)
     if transcript.captions and scenes is not None:
         facts = caption_facts(transcript.captions, scenes)
         yield Total("stated facts that are true, %", facts.true, f"{facts.n_stated:,} facts")

@@ -80,7 +80,7 @@ def test_a_run_ends_in_a_backbone_whose_frozen_blocks_are_the_starts(
         assert all(torch.allclose(own[n], first[n], atol=1e-3) for n in own) == same
     preprocess = Preprocess.from_processor(tmp_path / "run" / "final")
     assert (preprocess.size, preprocess.resize) == (32, 37)  # 64 of 56 pixels, at 32
-    assert preprocess == start_preprocess(recipe)
+    assert preprocess == start_preprocess(recipe.start, recipe.image_size)
     assert list((tmp_path / "frozen-tokens").glob("*/*.npy"))
     card = (tmp_path / "run" / "final" / "README.md").read_text()
     assert f"started from `{start.name}`" in card
@@ -136,7 +136,7 @@ def test_blocks_nearer_to_the_pictures_learn_more_slowly(
 ) -> None:
     from training.backbones.tune_task import TuneTask
 
-    preprocess = start_preprocess(recipe)
+    preprocess = start_preprocess(recipe.start, recipe.image_size)
     data = Images(recipe.data, "train", preprocess)
     model: Any = open_start(recipe, 32, data.label_names)
     task = TuneTask(model, preprocess, recipe, data, data, tmp_path)

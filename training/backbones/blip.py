@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers import (
     BlipConfig,
     BlipForConditionalGeneration,
     BlipForQuestionAnswering,
+    BlipVisionModel,
 )
 
 from codec.model.split import share_tower
@@ -33,6 +35,7 @@ class BlipRecipe:
             answerer's encoder and its decoder.
         n_questions: asked of each picture in a step.
         max_words: longest text in tokens.
+        dropout: in the text parts.
         see: a first stage in which patches learn to say what thing has its centre there
             (`training.backbones.see`); only scenes tell. None for no such stage.
         mark_weight: in the second stage, weight of what patches say, in nats a picture, and what
@@ -57,6 +60,7 @@ class BlipRecipe:
     schedule: Schedule
     n_questions: int = 4
     max_words: int = 64
+    dropout: float = 0.0
     see: Schedule | None = None
     mark_weight: float = 0.05
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -67,23 +71,89 @@ class BlipRecipe:
     file: str = field(default="", compare=False)
 
 
-def make_tokenizer(data: TextImages) -> Any:
-    """A WordPiece tokenizer whose pieces are the words of a data set."""
+@dataclass(frozen=True)
+class SpeakRecipe:
+    """Everything a BLIP depends on whose vision tower is pretrained, and stays as it is.
+
+    Attributes:
+        start: folder or hub id of a DINOv2 of transformers, with a classifier or without.
+        data: folder or hub name, or several that commas separate; `train_split` is fitted on, the
+            best epoch is chosen on `validation_split`, and `test_split` is read once, at the end.
+        text_size, n_text_layers, n_text_heads: as in `BlipRecipe`.
+        captions, questions: how the captioner is trained, on the pictures with captions, and the
+            question answerer, on those with questions; None for no such model.
+        image_size: side in pixels; None for that of the start's image processor.
+        patch_size: of the tokens; None for that of the start.
+        least_count: words that the training texts have less often are not in the vocabulary.
+        n_questions: asked of each picture in a step.
+        max_words: longest text in tokens.
+        token_share: share of a picture's patch tokens that a step of training sees, drawn anew each
+            time: the pictures themselves come always the same.
+        dropout, label_smoothing: of the text parts.
+        note: a sentence for the model card.
+        file: where it was read from.
+    """
+
+    name: str
+    start: str
+    data: str
+    train_split: str
+    validation_split: str
+    test_split: str
+    text_size: int
+    n_text_layers: int
+    n_text_heads: int
+    captions: Schedule | None = None
+    questions: Schedule | None = None
+    image_size: int | None = None
+    patch_size: int | None = None
+    least_count: int = 1
+    n_questions: int = 4
+    max_words: int = 64
+    token_share: float = 1.0
+    dropout: float = 0.1
+    label_smoothing: float = 0.1
+    limit: int | None = None
+    note: str = ""
+    file: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.token_share <= 1:
+            raise ValueError(f"token_share is in (0, 1], not {self.token_share}")
+        if not self.schedules:
+            raise ValueError("the recipe has neither a section captions nor a section questions")
+
+    @property
+    def schedule(self) -> Schedule:
+        """That of the first model; its seed is the run's."""
+        return next(iter(self.schedules.values()))
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """How the model of each task is trained."""
+        named = ((CAPTIONS, self.captions), (QUESTIONS, self.questions))
+        return {task: schedule for task, schedule in named if schedule is not None}
+
+
+def make_tokenizer(data: TextImages, least_count: int = 1) -> Any:
+    """A WordPiece tokenizer whose pieces are the words of a data set that are in it so often."""
     texts = [
         text
         for words in data.words
         for text in (*words.captions, *(t for pair in words.questions for t in pair))
     ]
-    found = sorted(
-        {piece for text in set(texts) for piece in re.findall(r"\w+|[^\w\s]", text.lower())}
-    )
+    counts: Counter[str] = Counter()
+    for text, count in Counter(texts).items():
+        for piece in re.findall(r"\w+|[^\w\s]", text.lower()):
+            counts[piece] += count
+    found = sorted(piece for piece, count in counts.items() if count >= least_count)
     vocabulary = {word: i for i, word in enumerate([*SPECIAL, *found, "[DEC]", "[ENC]"])}
     return BertTokenizer(vocab=vocabulary, bos_token="[DEC]", additional_special_tokens=["[ENC]"])
 
 
-def build_blip(recipe: BlipRecipe, tokenizer: Any, tasks: tuple[str, ...]) -> dict[str, Any]:
-    """The untrained models of a recipe by task, with one vision tower."""
-    vision = {
+def vision_sizes(recipe: BlipRecipe) -> dict[str, Any]:
+    """The configuration of the vision tower of a recipe from scratch."""
+    return {
         "hidden_size": recipe.hidden_size,
         "num_hidden_layers": recipe.n_layers,
         "num_attention_heads": recipe.n_heads,
@@ -92,6 +162,20 @@ def build_blip(recipe: BlipRecipe, tokenizer: Any, tasks: tuple[str, ...]) -> di
         "patch_size": recipe.patch_size,
         "initializer_range": 0.02,
     }
+
+
+def build_blip(
+    recipe: BlipRecipe | SpeakRecipe,
+    tokenizer: Any,
+    tasks: tuple[str, ...],
+    tower: BlipVisionModel | None = None,
+) -> dict[str, Any]:
+    """The models of a recipe by task, with one vision tower, which has the weights of `tower`; all
+    other weights are untrained.
+    """
+    vision = vision_sizes(recipe) if isinstance(recipe, BlipRecipe) else {}
+    if tower is not None:
+        vision = tower.config.to_dict()
     text = {
         "hidden_size": recipe.text_size,
         "num_hidden_layers": recipe.n_text_layers,
@@ -103,8 +187,8 @@ def build_blip(recipe: BlipRecipe, tokenizer: Any, tasks: tuple[str, ...]) -> di
         "eos_token_id": tokenizer.sep_token_id,
         "sep_token_id": tokenizer.sep_token_id,
         "pad_token_id": tokenizer.pad_token_id,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
+        "hidden_dropout_prob": recipe.dropout,
+        "attention_probs_dropout_prob": recipe.dropout,
     }
     kinds: dict[str, Any] = {
         CAPTIONS: BlipForConditionalGeneration,
@@ -114,8 +198,8 @@ def build_blip(recipe: BlipRecipe, tokenizer: Any, tasks: tuple[str, ...]) -> di
     models = {}
     for task in tasks:
         models[task] = kinds[task](make_config(text_config=text, vision_config=vision))
-    first = next(iter(models.values()))
+    weights = (tower or vision_tower(next(iter(models.values())))).state_dict()
     for model in models.values():
-        vision_tower(model).load_state_dict(vision_tower(first).state_dict())
+        vision_tower(model).load_state_dict(weights)
     share_tower(list(models.values()))
     return models

@@ -8,10 +8,8 @@ import torch
 from torch import nn
 
 from codec.device.preprocess import Preprocess
-from codec.model.asking import answers_to
 from codec.model.split_tower import vision_states, vision_tower
 from codec.tasks import CAPTIONS, QUESTIONS, TASKS
-from codec.tasks.generate import ANSWER_TOKENS, question_ids
 from codec.tasks.judge import score
 from training.backbones.blip import BlipRecipe
 from training.backbones.see import NameTask, SeeTask
@@ -21,8 +19,10 @@ from training.engine.words import (
     context_of,
     next_word,
     next_word_logits,
+    said_of,
     states_of,
     texts_of,
+    truth_of,
 )
 
 LOSS_NAMES = {CAPTIONS: "caption_loss", QUESTIONS: "answer_loss"}
@@ -66,7 +66,7 @@ class BlipTask(nn.Module):
     ) -> dict[str, torch.Tensor]:
         seen = vision_states(self.tower, normalise(pixels, self.preprocess))
         sums: dict[str, list[torch.Tensor]] = {}
-        n_words, rights, names = dict.fromkeys(TASKS, 0), [], []
+        n_words, n_asked, rights, names = dict.fromkeys(TASKS, 0), 0, [], []
         for texts in texts_of(
             self.tokenizer, self.config, self.data, labels, keys, self.recipe.n_questions
         ):
@@ -76,7 +76,8 @@ class BlipTask(nn.Module):
             loss, right = next_word(next_word_logits(model, states), texts)
             sums.setdefault(texts.task, []).append(loss)
             n_words[texts.task] += int(texts.words.sum())
-            rights += [right] if texts.task == QUESTIONS else []
+            if texts.task == QUESTIONS:
+                rights, n_asked = [*rights, right], n_asked + len(texts.ids)
             if self.names is not None:
                 names.append(
                     self.names[texts.task](
@@ -93,9 +94,7 @@ class BlipTask(nn.Module):
             losses["name_loss"] = self.recipe.mark_weight * nouns / max(n_nouns, 1)
         log = {name: loss.detach() for name, loss in losses.items()}
         if rights:
-            log["answer_accuracy"] = torch.stack(rights).sum() / (
-                self.recipe.n_questions * len(labels)
-            )
+            log["answer_accuracy"] = torch.stack(rights).sum() / n_asked
         return {"loss": torch.stack(list(losses.values())).sum()} | log
 
 
@@ -105,13 +104,7 @@ def answer_accuracy(
 ) -> float:
     """VQA accuracy on all questions of a data set, in percent."""
     said: list[str] = []
-    truth: list[str] = []
-    limits = {"max_new_tokens": ANSWER_TOKENS, "num_beams": 1}
     for pixels, indices in batches(data, size):
-        pairs = [data.words[index].questions for index in indices.tolist()]
-        asked = [
-            [question_ids(model, tokenizer, question) for question, _ in some] for some in pairs
-        ]
-        said += answers_to(model, tokenizer, normalise(pixels, preprocess), asked, limits)
-        truth += [wanted for some in pairs for _, wanted in some]
-    return score(QUESTIONS, said, truth)
+        words = [data.words[index] for index in indices.tolist()]
+        said += said_of(QUESTIONS, model, tokenizer, normalise(pixels, preprocess), words)
+    return score(QUESTIONS, said, truth_of(QUESTIONS, data.words))

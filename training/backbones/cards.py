@@ -64,9 +64,10 @@ def write_blip(
     scores: dict[str, float],
     n_test: int,
     out: Path,
+    how: str = "trained from scratch",
 ) -> None:
     """Save BLIP models in float16 with their processor and a model card; several of them in folders
-    named by task.
+    named by task. `how` they were trained is a part of a sentence in the card.
     """
     size = {"height": preprocess.size, "width": preprocess.size}
     pixels = BlipImageProcessorPil(
@@ -81,7 +82,7 @@ def write_blip(
         model.half().save_pretrained(place)
         BlipProcessor(pixels, tokenizer).save_pretrained(place)
         what = f"a small BLIP for {task}"
-        _write_card(model, what, "trained from scratch", "blip", table, recipe, place)
+        _write_card(model, what, how, "blip", table, recipe, place)
     for model in models.values():
         model.float()
 

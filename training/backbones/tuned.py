@@ -1,4 +1,6 @@
-"""recipe -> a pretrained classifier with a new head, its first blocks frozen."""
+"""recipe -> a pretrained classifier with a new head, its first blocks frozen; or a BLIP's vision
+tower that is pretrained.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,18 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoModelForImageClassification, PreTrainedModel
+from transformers import (
+    AutoModel,
+    AutoModelForImageClassification,
+    BlipVisionModel,
+    PreTrainedModel,
+)
 
 from codec.device.preprocess import Preprocess
 from codec.model.checkpoint import find_backbone
 from codec.model.split import n_blocks, split
 from codec.model.split_tower import set_attention
+from training.backbones.converted import converted
 from training.backbones.mobile_teacher import MobileTeacher
 from training.backbones.resizing import resized
 from training.engine.schedule import Schedule
@@ -63,19 +71,19 @@ class TunedRecipe:
     file: str = field(default="", compare=False)
 
 
-def start_preprocess(recipe: TunedRecipe) -> Preprocess:
-    """The preprocessing of the start's pictures, at the recipe's size.
+def start_preprocess(start: str, image_size: int | None) -> Preprocess:
+    """The preprocessing of a pretrained model's pictures, at another size; None for its own.
 
     The side to which a picture is resized before it is cropped changes in proportion.
     """
-    place = Path(find_backbone(recipe.start, Path()))
+    place = Path(find_backbone(start, Path()))
     if place.is_dir():
         found = Preprocess.from_processor(place)
     else:
         from huggingface_hub import hf_hub_download
 
-        found = Preprocess.from_processor(hf_hub_download(recipe.start, "preprocessor_config.json"))
-    size = recipe.image_size or found.size
+        found = Preprocess.from_processor(hf_hub_download(start, "preprocessor_config.json"))
+    size = image_size or found.size
     resize = None if found.resize is None else round(found.resize * size / found.size)
     return dataclasses.replace(found, size=size, resize=resize)
 
@@ -88,7 +96,8 @@ def open_start(recipe: TunedRecipe, image_size: int, labels: list[str]) -> PreTr
         ValueError: it is of another family, its file lacks weights other than the classifier's, or
             it has not so many blocks.
     """
-    model: Any = _loaded(recipe.start, labels)
+    names = {"id2label": dict(enumerate(labels)), "label2id": {n: i for i, n in enumerate(labels)}}
+    model: Any = _loaded(AutoModelForImageClassification, recipe.start, **names)
     model = resized(model, image_size, recipe.patch_size or model.config.patch_size)
     if not 0 <= recipe.frozen_blocks <= n_blocks(model):
         raise ValueError(
@@ -104,18 +113,31 @@ def open_start(recipe: TunedRecipe, image_size: int, labels: list[str]) -> PreTr
     return cast(PreTrainedModel, model)
 
 
-def _loaded(start: str, labels: list[str]) -> Any:
-    """A classifier with the weights of the start, but for those of its head."""
+def open_tower(start: str, image_size: int, patch_size: int | None) -> BlipVisionModel:
+    """The start, a DINOv2, as a BLIP's vision tower for pictures of `image_size` pixels, in patches
+    of `patch_size`, None for its own.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it is of another family, or its file lacks weights.
+    """
+    model: Any = _loaded(AutoModel, start)
+    return converted(resized(model, image_size, patch_size or model.config.patch_size))
+
+
+def _loaded(kind: Any, start: str, **changes: Any) -> Any:
+    """A model of a kind, such as `AutoModel`, with the weights of the start, but for a
+    classifier's; `changes` of its configuration.
+    """
     place = find_backbone(start, Path())
-    names = {"id2label": dict(enumerate(labels)), "label2id": {n: i for i, n in enumerate(labels)}}
     try:
-        model, info = AutoModelForImageClassification.from_pretrained(
+        model, info = kind.from_pretrained(
             place,
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             trust_remote_code=False,
-            **names,
+            **changes,
         )
     except OSError as error:
         raise FileNotFoundError(f"no model {start!r} to start from: {error}") from error

@@ -8,11 +8,11 @@ from typing import Any
 from torch import nn
 
 from codec.device.preprocess import Preprocess
-from codec.tasks import CAPTIONS, LABELS, QUESTIONS
+from codec.tasks import LABELS
 from training.codecs.label_objective import LabelObjective, known_logits
 from training.codecs.objective import Objective
 from training.codecs.recipe import CodecRecipe
-from training.codecs.word_objective import WordObjective
+from training.codecs.word_objective import WordObjective, known_states
 from training.data.images import Images, JoinedImages, Keyed
 from training.data.lacking import warn_of_lacking
 from training.data.texts import TextImages, open_source
@@ -28,7 +28,7 @@ def open_match_data(
     """
     if not recipe.match_on:
         return data
-    parts = [Images(recipe.data, recipe.train_split, preprocess, recipe.limit)]
+    parts: list[Keyed] = [data]
     for entry in recipe.match_on:
         place, colon, split = entry.rpartition(":")
         if not colon or not place:
@@ -44,8 +44,9 @@ def open_objective(
     split: str,
     runs: Path | None = None,
 ) -> Objective:
-    """A split of a recipe's data and what is asked of it; the uncut classifier's logits are
-    remembered in a folder of `runs`. Classes that the split lacks are warned of.
+    """A split of a recipe's data and what is asked of it; the uncut classifier's logits, or the
+    vision states of uncut captioners and answerers, are remembered in a folder of `runs`. Classes
+    that the split lacks are warned of.
 
     Raises:
         ValueError: no such data or split, or without the words or labels that the recipe needs.
@@ -59,9 +60,10 @@ def open_objective(
         known = known_logits(recipe, model, preprocess, images, runs) if runs else None
         return LabelObjective(uncut, recipe, images, known)
     data = TextImages(open_source(recipe.data, split, recipe.limit), preprocess, seed)
-    for task, texts in ((CAPTIONS, data.words[0].captions), (QUESTIONS, data.words[0].questions)):
-        if task in uncut and not texts:
+    for task in uncut:
+        if not any(words.of(task) for words in data.words):
             raise ValueError(
                 f"the codec is for {recipe.task}, and {recipe.data!r} has no words for {task}"
             )
-    return WordObjective(uncut, recipe, data)
+    kept = known_states(uncut, preprocess, data, runs) if runs else None
+    return WordObjective(uncut, recipe, data, kept)

@@ -30,9 +30,9 @@ class CodecRecipe:
         task: what the codec's tails answer, and `backbone`: folder, shipped name or hub id of the
             model that is cut after block `k`, or a folder with a model of each task; as in
             `CodecConfig`.
-        data: folder or hub name, or `scenes`; `train_split` is fitted on, `validation_split` picks
-            the default quality, and `calibration_split`, which picks nothing, says what each
-            quality takes and loses.
+        data: folder or hub name, or `scenes`, or for captions and answers several that commas
+            separate; `train_split` is fitted on, `validation_split` picks the default quality, and
+            `calibration_split`, which picks nothing, says what each quality takes and loses.
         match_on: further pictures for stage 1, which needs neither labels nor words: `DATA:SPLIT`
             each, beside those of `data`.
         rate_weights: lambda of each quality in nats per bit, largest (smallest blobs) first; their

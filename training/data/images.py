@@ -120,7 +120,7 @@ class Images(Keyed):
 class JoinedImages(Keyed):
     """Several data sets of pictures, one after the other; they have no labels (-1)."""
 
-    def __init__(self, parts: Sequence[Images], seed: int = 0) -> None:
+    def __init__(self, parts: Sequence[Keyed], seed: int = 0) -> None:
         super().__init__(seed)
         self.parts = tuple(parts)
         self._ends = np.cumsum([len(part) for part in self.parts])
@@ -132,6 +132,21 @@ class JoinedImages(Keyed):
         part = int(np.searchsorted(self._ends, index, side="right"))
         place = index - (int(self._ends[part - 1]) if part else 0)
         return self.parts[part][place][0], -1, self.key(index)
+
+
+class SomeImages(Keyed):
+    """The pictures at `places` (n,) of a data set, with the labels that they have there."""
+
+    def __init__(self, data: Keyed, places: Sequence[int]) -> None:
+        super().__init__(data.seed)
+        self.data, self.places = data, tuple(places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
+        pixels, label, _ = self.data[self.places[index]]
+        return pixels, label, self.key(index)
 
 
 def collate(samples: list[tuple[torch.Tensor, int, int]]) -> Batch:

@@ -9,11 +9,15 @@ randomness is.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 
 from codec.device.preprocess import Preprocess
+from codec.tasks import CAPTIONS
 from codec.tasks.dataset import as_texts, check_answers, find_columns, load_rows, row_at
 from training.data.images import IN_MEMORY_BYTES, Keyed
 from training.data.randomness import uniform
@@ -35,6 +39,10 @@ class Words(NamedTuple):
 
     captions: tuple[str, ...]
     questions: tuple[tuple[str, str], ...]
+
+    def of(self, task: str) -> tuple[Any, ...]:
+        """The captions, or the questions and answers: what there is for a task."""
+        return self.captions if task == CAPTIONS else self.questions
 
 
 class Source(Protocol):
@@ -124,8 +132,43 @@ class RowSource:
         return self._words[index]
 
 
-def open_source(data: str, split: str, limit: int | None = None) -> SceneSource | RowSource:
-    """Pictures with words of a data set; errors as the sources'."""
+class JoinedSource:
+    """Several sources, one after the other: of some pictures there may be captions, of others
+    questions.
+    """
+
+    def __init__(self, parts: Sequence[Source]) -> None:
+        self.parts = tuple(parts)
+        self._ends = np.cumsum([len(part) for part in self.parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def picture(self, index: int) -> Any:
+        part, place = self._at(index)
+        return part.picture(place)
+
+    def words(self, index: int) -> Words:
+        part, place = self._at(index)
+        return part.words(place)
+
+    def _at(self, index: int) -> tuple[Source, int]:
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        return self.parts[number], index - (int(self._ends[number - 1]) if number else 0)
+
+
+def set_names(data: str) -> list[str]:
+    """The data sets that a recipe or a command names: one, or several that commas separate."""
+    return [data] if Path(data).exists() else [name.strip() for name in data.split(",")]
+
+
+def open_source(data: str, split: str, limit: int | None = None) -> Source:
+    """Pictures with words of a data set, or of several whose names commas separate: the same split
+    of each, of each at most `limit` rows. Errors as the sources'.
+    """
+    names = set_names(data)
+    if len(names) > 1:
+        return JoinedSource([open_source(name, split, limit) for name in names])
     return SceneSource(split, limit) if data == SCENES else RowSource(data, split, limit)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from training.data.texts import set_names
 from training.engine.recipe import plain_values
 
 
@@ -48,8 +49,11 @@ def _shown(values: dict[str, Any]) -> dict[str, Any]:
 
 def shown_name(reference: str) -> str:
     """A hub id, a shipped name or a folder among the runs as it is, another folder or file by its
-    last part: a card holds nobody's paths.
+    last part: a card holds nobody's paths. Several names, that commas separate, one by one.
     """
+    names = set_names(reference)
+    if len(names) > 1:
+        return ", ".join(map(shown_name, names))
     place = Path(reference)
     if not place.exists() or place.parts[:1] == ("runs",):
         return reference
