@@ -37,8 +37,8 @@ from training.codecs.building import load_models
 from training.codecs.opening import open_match_data, open_objective
 from training.codecs.recipe import CodecRecipe
 from training.data.texts import TextImages, open_source
-from training.engine.schedule import Schedule
 from training.engine.recipe import read_recipe
+from training.engine.schedule import Schedule
 from training.engine.words import texts_of
 
 pytestmark = pytest.mark.usefixtures("uncompiled")

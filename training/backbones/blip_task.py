@@ -66,7 +66,9 @@ class BlipTask(nn.Module):
     ) -> dict[str, torch.Tensor]:
         seen = vision_states(self.tower, normalise(pixels, self.preprocess))
         sums: dict[str, list[torch.Tensor]] = {}
-        n_words, n_asked, rights, names = dict.fromkeys(TASKS, 0), 0, [], []
+        n_words, n_asked = dict.fromkeys(TASKS, 0), 0
+        rights: list[torch.Tensor] = []
+        names: list[Any] = []
         for texts in texts_of(
             self.tokenizer, self.config, self.data, labels, keys, self.recipe.n_questions
         ):
