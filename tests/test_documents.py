@@ -32,16 +32,15 @@ from tests.documents import (
     links,
     run_block,
 )
-from training.backbone import kind_of
-from training.backbones.blip import BlipRecipe
+from training import backbone, blip
 from training.codecs.recipe import CodecRecipe
 from training.engine.recipe import read_recipe
 from training.rounds.recipe import FederatedRecipe
 
 SAMPLE = ROOT / "pretrained" / "samples" / "cifar10" / "01_cat.png"
 RECIPES = {
-    "training.backbone": kind_of,
-    "training.blip": BlipRecipe,
+    "training.backbone": backbone.kind_of,
+    "training.blip": blip.kind_of,
     "training.federated": FederatedRecipe,
 }
 """What recipe a module reads; every other reads that of a codec."""

@@ -8,23 +8,24 @@ from typing import Any
 import pytest
 import yaml
 
-from training.backbone import kind_of
-from training.backbones.blip import BlipRecipe
+from training import backbone, blip
 from training.codecs.recipe import CodecRecipe
 from training.engine.card import command_line
 from training.engine.recipe import RECIPES, plain_values, read_recipe
+from training.rounds.recipe import FederatedRecipe
 
 
 def test_every_shipped_recipe_can_be_read() -> None:
     for file in RECIPES.glob("*.yaml"):
         text = file.read_text()
-        kind: Any = (
-            CodecRecipe
-            if "\nbackbone:" in text or "\ndevice_macs:" in text
-            else BlipRecipe
-            if "\nn_text_layers:" in text
-            else kind_of
-        )
+        kinds: dict[str, Any] = {  # by a key that only such recipes have
+            "backbone:": CodecRecipe,
+            "device_macs:": CodecRecipe,
+            "n_text_layers:": blip.kind_of,
+            "clients:": FederatedRecipe,
+            "name:": backbone.kind_of,
+        }
+        kind = next(kind for key, kind in kinds.items() if f"\n{key}" in f"\n{text}")
         given = ["data=x", "backbone=backbones/vit-tiny-cifar10"]  # what a reader has to name
         assert read_recipe(kind, file.stem, given if file.stem == "codec-student" else ()).name
 
