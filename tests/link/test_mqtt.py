@@ -4,6 +4,7 @@ happens to the broker.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import ssl
@@ -286,7 +287,8 @@ def test_nothing_is_lost_and_each_is_answered_once_over_a_broker_that_is_killed(
         killer.join(30)
         connection.close()
         ran = state.metrics.read(0.0).total("taskcodec_ways_total")
-        assert len(state.replies) == len(blobs)
+    with contextlib.closing(Replies(tmp_path / "replies")) as kept:
+        assert len(kept) == len(blobs)
     assert answered == list(range(len(blobs)))
     assert ran == len(blobs), "each was run once, however often it came"
 
