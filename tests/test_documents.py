@@ -32,13 +32,12 @@ from tests.documents import (
     links,
     run_block,
 )
-from training.backbones.blip import BlipRecipe
-from training.backbones.vit import BackboneRecipe
+from training import backbone, blip
 from training.codecs.recipe import CodecRecipe
 from training.engine.recipe import read_recipe
 
 SAMPLE = ROOT / "pretrained" / "samples" / "cifar10" / "01_cat.png"
-RECIPES = {"training.backbone": BackboneRecipe, "training.blip": BlipRecipe}
+RECIPES: Any = {"training.backbone": backbone.kind_of, "training.blip": blip.kind_of}
 """What recipe a module reads; every other reads that of a codec."""
 VERBS: Any = typer.main.get_command(app)
 OF_OTHERS = {

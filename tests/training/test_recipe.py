@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from training.backbone import kind_of
-from training.backbones.blip import BlipRecipe
+from training import backbone, blip
 from training.codecs.recipe import CodecRecipe
 from training.engine.card import command_line
 from training.engine.recipe import RECIPES, plain_values, read_recipe
@@ -21,9 +20,9 @@ def test_every_shipped_recipe_can_be_read() -> None:
         kind: Any = (
             CodecRecipe
             if "\nbackbone:" in text or "\ndevice_macs:" in text
-            else BlipRecipe
+            else blip.kind_of
             if "\nn_text_layers:" in text
-            else kind_of
+            else backbone.kind_of
         )
         given = ["data=x", "backbone=backbones/vit-tiny-cifar10"]  # what a reader has to name
         assert read_recipe(kind, file.stem, given if file.stem == "codec-student" else ()).name

@@ -66,7 +66,8 @@ class BlipTask(nn.Module):
     ) -> dict[str, torch.Tensor]:
         seen = vision_states(self.tower, normalise(pixels, self.preprocess))
         sums: dict[str, list[torch.Tensor]] = {}
-        n_words, n_asked, rights, names = dict.fromkeys(TASKS, 0), 0, [], []
+        n_words, n_asked, names = dict.fromkeys(TASKS, 0), 0, []
+        rights: list[torch.Tensor] = []
         for texts in texts_of(
             self.tokenizer, self.config, self.data, labels, keys, self.recipe.n_questions
         ):
@@ -77,7 +78,8 @@ class BlipTask(nn.Module):
             sums.setdefault(texts.task, []).append(loss)
             n_words[texts.task] += int(texts.words.sum())
             if texts.task == QUESTIONS:
-                rights, n_asked = [*rights, right], n_asked + len(texts.ids)
+                rights.append(right)
+                n_asked += len(texts.ids)
             if self.names is not None:
                 names.append(
                     self.names[texts.task](

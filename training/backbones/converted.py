@@ -65,8 +65,7 @@ def converted(model: PreTrainedModel) -> BlipVisionModel:
 
 def _block_names() -> list[str]:
     """DINOv2's names of the weights of a block."""
-    maps = ("norm1", "norm2", "mlp.fc1", "mlp.fc2")
-    maps += tuple(f"attention.{part}_proj" for part in "qkvo")
+    maps = ["norm1", "norm2", "mlp.fc1", "mlp.fc2", *(f"attention.{p}_proj" for p in "qkvo")]
     scales = ["layer_scale1.lambda1", "layer_scale2.lambda1"]
     return [f"{name}.{kind}" for name in maps for kind in ("weight", "bias")] + scales
 
