@@ -63,24 +63,23 @@ def speak(recipe: SpeakRecipe, out: Path) -> dict[str, float]:
     torch.manual_seed(recipe.schedule.seed)
     tower = open_tower(recipe.start, preprocess.size, recipe.patch_size)
     models = build_blip(recipe, tokenizer, tuple(recipe.schedules), tower)
-    vision_tower(next(iter(models.values()))).requires_grad_(False)
+    shared = vision_tower(next(iter(models.values()))).requires_grad_(False)
+    seen, held_out = (
+        FrozenTower(shared, images, preprocess, out.parent / "frozen-tokens")
+        for images in (data, validation)
+    )
     scores = {}
     for task, model in models.items():
-        seen, held_out = (
-            FrozenTower(model, images, preprocess, out.parent / "frozen-tokens")
-            for images in (data, validation)
-        )
-        places = [i for i, words in enumerate(data.words) if words.of(task)]
         module = SpeakTask(task, model, tokenizer, seen, held_out, recipe)
-        schedule = recipe.schedules[task]
-        some = SomeImages(data, places)
-        train(module, some, schedule, out / FOLDERS[task], validate=module.validate)
+        some = SomeImages(data, [i for i, words in enumerate(data.words) if words.of(task)])
+        schedule, place = recipe.schedules[task], out / FOLDERS[task]
+        train(module, some, schedule, place, validate=module.validate)
         model.to("cpu").eval()
         n = len(truth_of(task, test.words))
         name = (
             f"BLEU-4 of {n:,} captions" if task == CAPTIONS else f"{n:,} questions answered right"
         )
-        tested = FrozenTower(model, test, preprocess, None)
+        tested = FrozenTower(shared, test, preprocess, None)
         scores[name] = spoken_score(task, model, tokenizer, tested)
         print(f"backbone: {name} {scores[name]:.2f}", flush=True)
     if is_first_process():

@@ -68,8 +68,12 @@ def transcribe(speaker: Speaker, images: TextImages) -> Transcript:
         else []
     )
     captions = iter(given.get(CAPTIONS, []))
-    said = [next(captions) if words.captions else "" for words in images.words]
-    return Transcript(said if CAPTIONS in given else [], grouped, n_bytes)
+    said = (
+        [next(captions) if words.captions else "" for words in images.words]
+        if CAPTIONS in given
+        else []
+    )
+    return Transcript(said, grouped, n_bytes)
 
 
 def totals(transcript: Transcript, images: TextImages) -> Iterator[Total]:

@@ -237,6 +237,8 @@ def test_a_recipe_with_a_start_speaks_behind_it(recipe: SpeakRecipe, tmp_path: P
         run(replace(recipe, data=told), tmp_path)
     with pytest.raises(ValueError, match="neither a section captions nor a section questions"):
         replace(recipe, captions=None, questions=None)
+    with pytest.raises(ValueError, match="for questions text_size is that of the vision tower, 32"):
+        run(replace(recipe, text_size=64), tmp_path)
     with pytest.raises(ValueError, match="token_share"):
         replace(recipe, token_share=0.0)
 

@@ -172,10 +172,19 @@ def build_blip(
 ) -> dict[str, Any]:
     """The models of a recipe by task, with one vision tower, which has the weights of `tower`; all
     other weights are untrained.
+
+    Raises:
+        ValueError: a question answerer whose text parts are not as wide as the tower: in BLIP one
+            configuration says what they look at, patches or the words of the question.
     """
     vision = vision_sizes(recipe) if isinstance(recipe, BlipRecipe) else {}
     if tower is not None:
         vision = tower.config.to_dict()
+    if QUESTIONS in tasks and recipe.text_size != vision["hidden_size"]:
+        raise ValueError(
+            f"for questions text_size is that of the vision tower, {vision['hidden_size']}, not "
+            f"{recipe.text_size}"
+        )
     text = {
         "hidden_size": recipe.text_size,
         "num_hidden_layers": recipe.n_text_layers,

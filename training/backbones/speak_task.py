@@ -42,10 +42,10 @@ class FrozenTower:
     """A tower's tokens of the pictures of a data set, remembered in `folder`; None for nowhere."""
 
     def __init__(
-        self, model: Any, data: TextImages, preprocess: Preprocess, folder: Path | None
+        self, tower: Any, data: TextImages, preprocess: Preprocess, folder: Path | None
     ) -> None:
         self.data, self.preprocess = data, preprocess
-        head, grid = cut_at_the_end(model).head.eval(), token_grid(model, preprocess.size)
+        head, grid = cut_at_the_end(tower).head.eval(), token_grid(tower, preprocess.size)
         about = f"{digest(head.state_dict())} {data.digest()} {preprocess}" if folder else ""
         self._tokens = Remembered(head, (grid.n_tokens, grid.width), folder, len(data), about)
 
