@@ -44,7 +44,7 @@ def send(
     """
     silence_libraries()
     images, failed = listed(images)
-    token = None if token_file is None else token_file.read_text().strip()
+    token = None if token_file is None else _token(token_file)
     from codec.link.client import SplitClient
 
     with progress("loading"):
@@ -73,6 +73,21 @@ def send(
     finish(failed)
 
 
+def _token(file: Path) -> str:
+    """The token, or a broker's password, in a device's file.
+
+    Raises:
+        ValueError: the file holds more than that, as a server's does.
+    """
+    words = file.read_text().split()
+    if len(words) != 1:
+        raise ValueError(
+            f"{file} holds {len(words)} words: a device's file holds its token alone; the lines "
+            "`device-id token` are the server's"
+        )
+    return words[0]
+
+
 def watch(
     folder: Annotated[Path, typer.Argument(help="Folder that pictures come into.")],
     server: Annotated[str, typer.Option(help="The server, http://host:port, or mqtt://user@host.")],
@@ -92,7 +107,7 @@ def watch(
     silence_libraries()
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    token = None if token_file is None else token_file.read_text().strip()
+    token = None if token_file is None else _token(token_file)
     from codec.link.client import SplitClient
     from codec.link.watch import Watch
 
