@@ -18,7 +18,13 @@ import torch
 from codec.device.preprocess import Preprocess
 from codec.model.split_tower import vision_tower
 from codec.tasks import CAPTIONS, QUESTIONS
-from training.backbones.blip import BlipRecipe, SpeakRecipe, build_blip, make_tokenizer
+from training.backbones.blip import (
+    BlipRecipe,
+    SpeakRecipe,
+    build_blip,
+    make_tokenizer,
+    start_answerer,
+)
 from training.backbones.blip_task import BlipTask, answer_accuracy
 from training.backbones.cards import write_blip
 from training.backbones.see import SeeTask
@@ -44,7 +50,8 @@ def run(recipe: BlipRecipe | SpeakRecipe, out: Path) -> dict[str, float]:
 
 
 def speak(recipe: SpeakRecipe, out: Path) -> dict[str, float]:
-    """Train text parts behind a pretrained tower, one model after the other.
+    """Train text parts behind a pretrained tower, one model after the other: the question answerer
+    starts from the captioner.
 
     Raises:
         ValueError: the data has no words for one of the models; or as `open_tower`.
@@ -70,6 +77,8 @@ def speak(recipe: SpeakRecipe, out: Path) -> dict[str, float]:
     )
     scores = {}
     for task, model in models.items():
+        if task == QUESTIONS and CAPTIONS in models:
+            start_answerer(model, models[CAPTIONS])
         module = SpeakTask(task, model, tokenizer, seen, held_out, recipe)
         some = SomeImages(data, [i for i, words in enumerate(data.words) if words.of(task)])
         schedule, place = recipe.schedules[task], out / FOLDERS[task]

@@ -26,9 +26,10 @@ from transformers import (
 
 from codec.device.preprocess import Preprocess
 from codec.model.split import n_blocks, split
+from codec.model.split_text import question_states, word_logits, word_states
 from codec.model.split_tower import vision_tower
 from codec.tasks import CAPTIONS, QUESTIONS
-from training.backbones.blip import SpeakRecipe, build_blip, make_tokenizer
+from training.backbones.blip import SpeakRecipe, build_blip, make_tokenizer, start_answerer
 from training.backbones.converted import converted
 from training.backbones.speak_task import FrozenTower, SpeakTask, some_tokens
 from training.backbones.tuned import open_tower
@@ -218,6 +219,22 @@ def test_a_step_pays_for_the_text_parts_alone(
     assert task(pixels, torch.arange(4), torch.arange(4))["loss"] == first
     shown = FrozenTower(model, data, Preprocess(32), None)(pixels, torch.arange(4))
     torch.testing.assert_close(known(pixels, torch.arange(4)), shown, rtol=1e-2, atol=1e-2)
+
+
+def test_an_answerer_starts_from_what_a_captioner_knows_of_words(recipe: SpeakRecipe) -> None:
+    data = TextImages(open_source(recipe.data, "train"), Preprocess(32))
+    models = build_blip(
+        recipe, make_tokenizer(data), (CAPTIONS, QUESTIONS), converted(Dinov2Model(dinov2()))
+    )
+    captioner, answerer = moved(models[CAPTIONS]), models[QUESTIONS].eval()
+    start_answerer(answerer, captioner)
+    seen, word = torch.randn(3, 17, 32), torch.tensor([[5], [6], [7]])
+    with torch.no_grad():
+        read = question_states(answerer, seen, word, None)  # a word alone sees what it writes
+        written = word_states(captioner, seen, None, word, torch.ones_like(word))
+        torch.testing.assert_close(read, written)
+        again = word_states(answerer, seen, None, word, torch.ones_like(word))
+        torch.testing.assert_close(word_logits(answerer, again), word_logits(captioner, written))
 
 
 def test_a_share_of_the_patches_is_drawn_by_the_key() -> None:

@@ -212,3 +212,16 @@ def build_blip(
         vision_tower(model).load_state_dict(weights)
     share_tower(list(models.values()))
     return models
+
+
+def start_answerer(answerer: Any, captioner: Any) -> None:
+    """Give what reads questions and what writes answers the weights of what writes captions: what
+    words mean, and how to look for it in pictures. BLIP's own starts from pretrained text parts too
+    (Li et al. 2022, arXiv 2201.12086, sec. 5.3).
+    """
+    own, told = answerer.state_dict(), captioner.state_dict()
+    for name in own:
+        given = name.replace("text_encoder.", "text_decoder.bert.")
+        if given.startswith("text_decoder."):
+            own[name] = told[given]
+    answerer.load_state_dict(own)

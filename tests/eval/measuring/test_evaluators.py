@@ -6,15 +6,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from codec.device.preprocess import Preprocess
 from codec.tasks import CAPTIONS, QUESTIONS
 from codec.tasks.captions import bleu
 from eval.measuring import intervals
 from eval.measuring.evaluators import LabelEvaluator, word_evaluators
+from eval.measuring.opening import data_name
+from eval.measuring.source import source_sizes
 from tests import tiny_blip
-from training.data.texts import Words, open_source
+from training.data.texts import TextImages, Words, open_source
 from training.scenes.text import captions as captions_of
 
 
@@ -63,3 +69,31 @@ def test_a_question_may_have_the_answers_of_several_people(tiny_blips: Path) -> 
         words, {QUESTIONS: tiny_blip.build(QUESTIONS)}, {QUESTIONS: tiny_blip.tokenizer()}
     )
     assert questions.score(["two", "yes"], ["3", "yes"])[:4] == (2, pytest.approx(80), 100, 50)
+
+
+def test_a_picture_without_captions_is_not_captioned(tiny_blips: Path) -> None:
+    model, tokenizer = tiny_blip.build(CAPTIONS), tiny_blip.tokenizer()
+    words = [Words(texts, ()) for texts in (("a ring",), (), ("a cube", "one cube"))]
+    (captions,) = word_evaluators(words, {CAPTIONS: model}, {CAPTIONS: tokenizer})
+    inputs = torch.randn(3, 3, 32, 32)
+    alone = [captions.answer(model, inputs[i : i + 1], range(i, i + 1)) for i in range(3)]
+    assert [len(said) for said in alone] == [1, 0, 1]
+    said = captions.answer(model, inputs, range(3))
+    assert said == [text for some in alone for text in some]
+    assert captions.score(["a ring", "a cube"], said).n == 2
+
+
+def test_the_files_of_several_sets_are_measured_one_after_the_other(tmp_path: Path) -> None:
+    for name, texts in (("told", {"captions": ["a ring"]}), ("asked", {"captions": ["a cube"]})):
+        rows = {"image": [Image.new("RGB", (8, 8), "red" if name == "told" else "blue")]} | texts
+        made = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+        made.to_parquet(str(tmp_path / name / "test.parquet"))
+    both = f"{tmp_path / 'told'},{tmp_path / 'asked'}"
+    sizes = [source_sizes(opened(data)) for data in (*both.split(","), both)]
+    assert sizes[2] == [size for some in sizes[:2] for size in some or ()]
+    assert source_sizes(opened(f"{tmp_path / 'told'},scenes", "test[:1]")) is None
+    assert data_name(both, "test") == "told, asked:test"
+
+
+def opened(data: str, split: str = "test") -> TextImages:
+    return TextImages(open_source(data, split), Preprocess(96))
