@@ -36,11 +36,13 @@ from training.backbones.tuned import open_tower
 from training.blip import kind_of, run
 from training.codecs.building import load_models
 from training.codecs.opening import open_match_data, open_objective
+from training.codecs.preparing import prepare
 from training.codecs.recipe import CodecRecipe
 from training.data.texts import TextImages, open_source
 from training.engine.recipe import read_recipe
 from training.engine.schedule import Schedule
 from training.engine.words import texts_of
+from training.train import run as train_codec
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 
@@ -286,3 +288,29 @@ def test_a_codec_is_held_against_the_words_that_each_picture_has(
     assert list((tmp_path / "uncut-states").glob("*/*.npy")), "what the tower sees is remembered"
     more = replace(recipe, match_on=(f"{sets.partition(',')[0]}:test",))
     assert len(open_match_data(more, preprocess, data)) == 32 + 16
+
+
+@pytest.mark.long
+def test_a_codec_is_trained_and_calibrated_on_several_sets(
+    make_recipe: Callable[..., CodecRecipe], tiny_blips: Path, sets: str, tmp_path: Path
+) -> None:
+    splits = {"train_split": "train", "validation_split": "validation", "calibration_split": "test"}
+    recipe = make_recipe(
+        sets, backbone=str(tiny_blips), task=f"{CAPTIONS}, {QUESTIONS}", n_questions=1, **splits
+    )
+    codec = train_codec(recipe, tmp_path / "run")
+    assert [row.n_images for row in codec.config.calibration] == [32, 32]
+    assert all(0 <= row.agreement <= 100 for row in codec.config.calibration)
+    assert "data: told, asked" in (tmp_path / "run" / "final" / "README.md").read_text()
+
+
+def test_a_codecs_tails_are_trained_without_dropout(
+    make_recipe: Callable[..., CodecRecipe], tiny_blips: Path, sets: str
+) -> None:
+    both = f"{CAPTIONS}, {QUESTIONS}"
+    splits = {"train_split": "train", "validation_split": "test", "calibration_split": "test"}
+    task = prepare(make_recipe(sets, backbone=str(tiny_blips), task=both, **splits), None).task
+    task.eval()
+    task.train()
+    assert task.codec.encoder.training
+    assert not any(m.training for tail in task.codec.tails.values() for m in tail.modules())

@@ -69,6 +69,15 @@ class CodecTask(nn.Module):
             model._apply(*args, **kwargs)  # it goes where the codec goes
         return super()._apply(*args, **kwargs)
 
+    def train(self, mode: bool = True) -> CodecTask:
+        """As a module's, but for the tails: dropout that a backbone was trained with is not in the
+        answers they are held against.
+        """
+        super().train(mode)
+        for tail in self.codec.tails.values():
+            tail.eval()
+        return self
+
     @torch.no_grad()
     def measure(self, n: int = 256) -> None:
         """Of the first `n` pictures: each token channel's variance, the unit of the distortion in
