@@ -12,8 +12,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from codec.link.session import BLOB_TYPE
 from codec.serve.batching import Done
-from codec.serve.bodies import BLOB_TYPE, PICTURE_TYPES, questions_in, too_long
+from codec.serve.bodies import PICTURE_TYPES, questions_in, too_long
 from codec.serve.memory import remembered
 from codec.serve.models import Job, Served, Verb
 from codec.serve.problems import ProblemError

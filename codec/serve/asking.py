@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from codec.coding.container import BitstreamError
+from codec.link.session import BLOB_TYPE
 from codec.serve import shapes
 from codec.serve.answering import Asked, answer, most_bytes, served_for, timing
 from codec.serve.bodies import (
-    BLOB_TYPE,
     JSON_TYPE,
     PICTURE_TYPES,
     content_type,

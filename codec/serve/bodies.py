@@ -15,7 +15,6 @@ from codec.serve.problems import ProblemError
 Model = TypeVar("Model", bound=BaseModel)
 
 JSON_TYPE = "application/json"
-BLOB_TYPE = "application/octet-stream"
 PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/avif")
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Request, Response
 
-from codec.serve.bodies import BLOB_TYPE, JSON_TYPE, content_type, read_body, read_json
+from codec.link.session import BLOB_TYPE
+from codec.serve.bodies import JSON_TYPE, content_type, read_body, read_json
 from codec.serve.memory import remembered
 from codec.serve.problems import ProblemError
 from codec.serve.shapes import PROBLEMS, CodecName, KeptReply, SessionReply, SessionRequest, body_of

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-PROBLEM_TYPE = "application/problem+json"
+from codec.link.properties import PROBLEM_TYPE
 
 
 class ProblemError(Exception):

@@ -23,7 +23,8 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from codec.serve.problems import PROBLEM_TYPE, ProblemError
+from codec.link.properties import PROBLEM_TYPE
+from codec.serve.problems import ProblemError
 
 HEAD_BYTES = 1 << 16
 HEAD_S = 10.0

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import Path
 from pydantic import BaseModel, Field
 
+from codec.link.properties import PROBLEM_TYPE
 from codec.link.session import MAX_ALONE
 from codec.serve.models import Verb
-from codec.serve.problems import PROBLEM_TYPE
 from codec.serve.replies import MAX_SEQUENCE
 
 Base64 = Annotated[str, Field(max_length=1 << 17, description="A blob in base64")]

@@ -23,7 +23,7 @@ from codec.link.properties import CONTENT_TYPE
 from codec.link.session import BLOB_TYPE
 from codec.link.uplinks import Uplink, addressed, read_uplink
 from codec.serve.answering import Asked, Reply, answer
-from codec.serve.bodies import too_long
+from codec.serve.bodies import JSON_TYPE, too_long
 from codec.serve.counters import Counters, Placed
 from codec.serve.messages import Letter, Message, failed
 from codec.serve.models import Served, Verb
@@ -121,7 +121,7 @@ class Uplinks:
                 said["problem"], status = problem.members(), problem.status
         codec, verb = ("", "") if rule is None else (rule.codec, rule.verb)
         self._state.metrics.replied(codec, verb, status)
-        topic, headers = answer_topic(application, device), {CONTENT_TYPE: "application/json"}
+        topic, headers = answer_topic(application, device), {CONTENT_TYPE: JSON_TYPE}
         return Letter(topic, json.dumps(said).encode(), headers, None, status, repeated)
 
     def _read(self, message: Message) -> Uplink:

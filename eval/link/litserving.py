@@ -12,7 +12,7 @@ from typing import Any
 
 import litserve
 
-from eval.link.asked import job
+from eval.link.sample_requests import job
 
 NAME = "TASKCODEC_LITSERVE_NAME"
 """The environment says to the worker, a process of its own, which codec it serves."""

@@ -21,8 +21,8 @@ import torch
 from codec.pipeline import Server
 from codec.serve.models import TASKS
 from codec.show.console import failed
-from eval.link.asked import blobs_of, requests_to_litserve, requests_to_ours
 from eval.link.load import Load, load
+from eval.link.sample_requests import blobs_of, requests_to_litserve, requests_to_ours
 from eval.link.servers import running
 
 TURNS = 3

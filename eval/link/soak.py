@@ -19,8 +19,8 @@ import psutil
 from codec.pipeline import Server
 from codec.serve.models import TASKS
 from codec.show.console import failed
-from eval.link.asked import blobs_of, requests_to_ours
 from eval.link.load import load
+from eval.link.sample_requests import blobs_of, requests_to_ours
 from eval.link.servers import running
 
 SHARE = 0.8

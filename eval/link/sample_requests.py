@@ -7,13 +7,14 @@ import json
 from collections.abc import Sequence
 from urllib.parse import quote
 
+from codec.link.session import BLOB_TYPE
 from codec.model import checkpoint
 from codec.pipeline import Device
+from codec.serve.bodies import JSON_TYPE
 from codec.serve.models import Job, Verb
 from eval.link.load import request
 
 QUESTION = "what color is the object ?"
-BLOB_TYPE = "application/octet-stream"
 
 
 def verb_of(verbs: Sequence[Verb]) -> Verb:
@@ -46,4 +47,4 @@ def requests_to_ours(name: str, verbs: Sequence[Verb], blobs: Sequence[bytes]) -
 def requests_to_litserve(blobs: Sequence[bytes]) -> list[bytes]:
     """The same for LitServe."""
     bodies = [json.dumps({"blob": base64.b64encode(blob).decode()}).encode() for blob in blobs]
-    return [request("/predict", "application/json", body) for body in bodies]
+    return [request("/predict", JSON_TYPE, body) for body in bodies]
