@@ -16,7 +16,7 @@ import torch
 
 from codec.model.alone import DeviceAlone, save_alone
 from codec.tasks import LABELS
-from training.codecs.alone import AloneTask, accuracy, build_alone
+from training.codecs.alone import AloneTask, build_alone, right
 from training.codecs.building import load_models
 from training.codecs.opening import open_objective
 from training.codecs.recipe import CodecRecipe
@@ -49,7 +49,7 @@ def run(recipe: CodecRecipe, out: Path) -> DeviceAlone:
         return alone
     with torch.compiler.set_stance("force_eager"):  # from here on batches are of all sizes
         held_out = Images(recipe.data, recipe.calibration_split, preprocess, recipe.limit)
-        score = accuracy(alone, held_out, preprocess)
+        score = 100 * float(right(alone, held_out, preprocess).double().mean())
     save_alone(alone, out / "final")
     card = f"""# {recipe.name}, the device alone
 

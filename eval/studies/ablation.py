@@ -23,10 +23,9 @@ from eval.studies.compare import (
     arguments,
     compare,
     print_curves,
-    read_compared,
-    write_compared,
 )
 from eval.studies.counting import Counted, command_of, count, images_of, kept, trained
+from eval.studies.kept_rows import read_rows, write_rows
 from eval.studies.static_tables import static_bytes
 from training.codecs.recipe import CodecRecipe
 from training.data.images import Images
@@ -178,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_intermixed_args(argv)
     try:
         if args.train:
-            write_compared(
+            write_rows(
                 train_and_compare(
                     args.train,
                     args.overrides,
@@ -190,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 ),
                 args.rows,
             )
-        steps = read_compared(args.rows)
+        steps = read_rows(Compared, args.rows)
         print(f"{steps[0].n_images:,} images\n", markdown(steps), sep="\n")
         if {FULL, STATIC} <= {s.name for s in steps}:
             print(

@@ -9,15 +9,13 @@ images, and so does the uncut model.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.files import whole_file
 from eval.measuring.intervals import resamplings
 from eval.measuring.rates import rate_at
 from eval.studies.counting import Counted
@@ -159,27 +157,3 @@ def print_curves(rows: Sequence[Compared]) -> None:
     for row in rows:
         curve = ", ".join(f"{n_bytes:.1f} {drop:+.2f}" for n_bytes, drop in row.curve)
         print(f"{row.name}: {row.command}\n    bytes and drop: {curve}")
-
-
-def write_compared(rows: Sequence[Compared], path: Path) -> None:
-    """Write rows as JSON lines, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as file:
-        file.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
-
-
-def read_compared(path: Path) -> list[Compared]:
-    """The inverse of `write_compared`.
-
-    Raises:
-        ValueError: no such file, or it holds no such rows.
-    """
-    try:
-        rows = [
-            Compared(**json.loads(line)) for line in path.read_text().splitlines() if line.strip()
-        ]
-    except (OSError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} holds no codecs that were compared: {error}") from error
-    if not rows:
-        raise ValueError(f"{path} holds no codecs that were compared: it is empty")
-    return rows

@@ -21,10 +21,9 @@ from eval.studies.compare import (
     arguments,
     compare,
     print_curves,
-    read_compared,
-    write_compared,
 )
 from eval.studies.counting import command_of, count, images_of, kept, trained
+from eval.studies.kept_rows import read_rows, write_rows
 from training.codecs.recipe import CodecRecipe
 from training.engine.recipe import read_recipe
 
@@ -131,13 +130,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_intermixed_args(argv)
     try:
         if args.train:
-            write_compared(
+            write_rows(
                 train_and_compare(
                     args.train, args.overrides, args.runs, args.split, args.limit, args.drop
                 ),
                 args.rows,
             )
-        rows = read_compared(args.rows)
+        rows = read_rows(Compared, args.rows)
         print(
             f"{rows[0].n_images:,} images, drop {rows[0].drop:g} points\n",
             markdown(rows),

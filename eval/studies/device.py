@@ -14,10 +14,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from codec.model.alone import DeviceAlone, load_alone
 from codec.model.cost import device_cost
 from codec.show.console import failed
@@ -27,14 +23,13 @@ from eval.studies.device_rows import (
     DeviceRow,
     draw,
     markdown,
-    read_rows,
     row_of,
     verdict,
-    write_rows,
 )
+from eval.studies.kept_rows import read_rows, write_rows
 from training import alone
+from training.codecs.alone import right
 from training.codecs.recipe import CodecRecipe
-from training.data.images import Images, batches, normalise
 from training.engine.recipe import read_recipe
 
 LITE0 = (
@@ -81,8 +76,8 @@ def train_and_compare(
             counted = kept(folder, about, partial(count, codec, images))
         classifier = trained_alone(recipe, options, folder / "alone")
         macs = device_cost(classifier, images.preprocess.size).macs
-        command = command_of(recipe, [*overrides, *changes])
-        rows.append(row_of(name, command, macs, right_alone(classifier, images), counted))
+        answered = right(classifier, images, images.preprocess).double().numpy()
+        rows.append(row_of(name, command_of(recipe, options), macs, answered, counted))
     return rows
 
 
@@ -93,16 +88,6 @@ def trained_alone(recipe: str, overrides: Sequence[str], folder: Path) -> Device
     return load_alone(folder / "final")
 
 
-@torch.inference_mode()
-def right_alone(classifier: DeviceAlone, images: Images) -> NDArray[np.float64]:
-    """Whether the classifier is right, image by image: (n,)."""
-    said = []
-    for pixels, labels in batches(images):
-        x = normalise(pixels, images.preprocess)
-        said.append((classifier(x).argmax(1) == labels).double().numpy())
-    return np.concatenate(said)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments("eval.studies.device", __doc__, "every training", 1.0, None)
     args = parser.parse_intermixed_args(argv)
@@ -110,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.train:
             made = train_and_compare(args.train, args.overrides, args.runs, args.split, args.limit)
             write_rows(made, args.rows)
-        rows = read_rows(args.rows)
+        rows = read_rows(DeviceRow, args.rows)
         print(f"{rows[0].n_images:,} images, uncut {rows[0].uncut:.2f}%\n")
         print(markdown(rows), verdict(rows), sep="\n\n")
         draw(rows, args.out)

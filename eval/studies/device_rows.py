@@ -4,15 +4,13 @@ device's study.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.files import whole_file
 from codec.show.plot import save_figure
 from eval.measuring.intervals import resamplings
 from eval.measuring.rates import value_at
@@ -156,26 +154,3 @@ def draw(rows: Sequence[DeviceRow], out: Path) -> None:
         ax.spines[side].set_visible(False)
     save_figure(figure, out, dpi=120)
     plt.close(figure)
-
-
-def write_rows(rows: Sequence[DeviceRow], path: Path) -> None:
-    """Write rows as JSON lines, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as file:
-        file.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
-
-
-def read_rows(path: Path) -> list[DeviceRow]:
-    """The inverse of `write_rows`.
-
-    Raises:
-        ValueError: no such file, or it holds no such rows.
-    """
-    try:
-        lines = [line for line in path.read_text().splitlines() if line.strip()]
-        rows = [DeviceRow(**json.loads(line)) for line in lines]
-    except (OSError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} holds no rows of the device's study: {error}") from error
-    if not rows:
-        raise ValueError(f"{path} holds no rows of the device's study: it is empty")
-    return rows

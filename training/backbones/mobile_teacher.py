@@ -61,7 +61,7 @@ class SoftLabels:
         self, teacher: MobileTeacher, data: Images, preprocess: Preprocess, shift: int, folder: Path
     ) -> None:
         network = features(teacher, preprocess)
-        about = f"{digest(network.state_dict())} {data.digest()} {preprocess}"
+        about = f"{digest(network.state_dict())} {data.digest} {preprocess}"
         shape = (teacher.width,)
         self._of_views = Remembered(network, shape, folder, len(data), f"{about} {shift}")
         plain = Remembered(network, shape, folder, len(data), f"{about} as it is")

@@ -46,7 +46,7 @@ class FrozenTower:
     ) -> None:
         self.data, self.preprocess = data, preprocess
         head, grid = cut_at_the_end(tower).head.eval(), token_grid(tower, preprocess.size)
-        about = f"{digest(head.state_dict())} {data.digest()} {preprocess}" if folder else ""
+        about = f"{digest(head.state_dict())} {data.digest} {preprocess}" if folder else ""
         self._tokens = Remembered(head, (grid.n_tokens, grid.width), folder, len(data), about)
 
     def __call__(self, pixels: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:

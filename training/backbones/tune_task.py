@@ -54,10 +54,10 @@ class TuneTask(nn.Module):
         weights = digest(head.state_dict())
 
         def kept(images: Images, about: str) -> Remembered:
-            place = folder if recipe.frozen_blocks else None
-            return Remembered(
-                head, shape, place, len(images), f"{weights} {images.digest()} {preprocess} {about}"
-            )
+            if not recipe.frozen_blocks:  # the embeddings move: nothing is worth keeping
+                return Remembered(head, shape, None, len(images), "")
+            named = f"{weights} {images.digest} {preprocess} {about}"
+            return Remembered(head, shape, folder, len(images), named)
 
         self._tokens = kept(data, f"shift {recipe.shift}")
         self._unchanged = kept(validation, "as it is")

@@ -25,6 +25,7 @@ from codec.model.split_tower import set_attention
 from training.backbones.converted import converted
 from training.backbones.mobile_teacher import MobileTeacher
 from training.backbones.resizing import resized
+from training.data.processor import preprocess_of
 from training.engine.schedule import Schedule
 
 
@@ -76,13 +77,7 @@ def start_preprocess(start: str, image_size: int | None) -> Preprocess:
 
     The side to which a picture is resized before it is cropped changes in proportion.
     """
-    place = Path(find_backbone(start, Path()))
-    if place.is_dir():
-        found = Preprocess.from_processor(place)
-    else:
-        from huggingface_hub import hf_hub_download
-
-        found = Preprocess.from_processor(hf_hub_download(start, "preprocessor_config.json"))
+    found = preprocess_of(start)
     size = image_size or found.size
     resize = None if found.resize is None else round(found.resize * size / found.size)
     return dataclasses.replace(found, size=size, resize=resize)

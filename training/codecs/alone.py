@@ -62,10 +62,12 @@ def _shapes(layers: nn.Module) -> dict[str, torch.Size]:
 
 
 @torch.inference_mode()
-def accuracy(alone: DeviceAlone, data: Keyed, preprocess: Preprocess) -> float:
-    """Right labels of the pictures of a data set, in percent."""
+def right(alone: DeviceAlone, data: Keyed, preprocess: Preprocess) -> torch.Tensor:
+    """Whether the classifier's label of each picture of a data set is right: (n,) bool."""
     alone.eval()
-    right = 0
-    for pixels, labels in batches(data):
-        right += int((alone(normalise(pixels, preprocess)).argmax(1) == labels).sum())
-    return 100 * right / len(data)
+    return torch.cat(
+        [
+            alone(normalise(pixels, preprocess)).argmax(1) == labels
+            for pixels, labels in batches(data)
+        ]
+    )

@@ -106,7 +106,7 @@ def known_logits(
     n_epochs = recipe.match.epochs + recipe.answer.epochs
     if n_bytes_of(shape, len(data), n_epochs) >= MAX_BYTES:
         return Remembered(_logits_of(uncut), shape, None, len(data), "")
-    about = f"{digest(uncut.state_dict())} {data.digest()} {recipe.shift} {preprocess}"
+    about = f"{digest(uncut.state_dict())} {data.digest} {recipe.shift} {preprocess}"
     return Remembered(_logits_of(uncut), shape, runs / "uncut-logits", len(data), about)
 
 

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 
 from codec.device.preprocess import Preprocess
 from codec.model.backbone import load_backbone
-from codec.model.checkpoint import find_backbone
 from codec.model.config import CodecConfig, backbones_of
 from codec.model.mobile_shape import MobileShape
 from codec.model.split import n_blocks, token_grid
 from codec.tasks import LABELS
 from training.codecs.shapes import DERIVED, BackboneFacts, derived
+from training.data.processor import preprocess_of
 from training.engine.schedule import Schedule
 
 
@@ -145,7 +145,7 @@ class CodecRecipe:
 
     def preprocess(self) -> Preprocess:
         """The preprocessing of the backbone's pictures."""
-        return preprocess_of(self.backbones)
+        return preprocess_of(next(iter(self.backbones.values())))
 
     @staticmethod
     def completed(values: dict[str, Any]) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class CodecRecipe:
         if budget is not None and (type(budget) is not int or budget < 1):
             raise ValueError(f"recipe key 'device_macs' is a whole number or null, not {budget!r}")
         found = backbones_of(str(values.get("task", LABELS)), str(values["backbone"]))
-        size = preprocess_of(found).size
+        size = preprocess_of(next(iter(found.values()))).size
         model = load_backbone(next(iter(found.values())), Path())
         grid = token_grid(model, size)
         return derived(BackboneFacts(size, grid.side, grid.width, n_blocks(model)), values)
@@ -201,14 +201,3 @@ class CodecRecipe:
             synthesis_depth=self.synthesis_depth,
             adapter_rank=self.adapter_rank,
         )
-
-
-def preprocess_of(backbones: dict[str, str]) -> Preprocess:
-    """The preprocessing of the pictures of models that share a tower, by task."""
-    first = next(iter(backbones.values()))
-    place = Path(find_backbone(first, Path()))
-    if place.is_dir():
-        return Preprocess.from_processor(place)
-    from huggingface_hub import hf_hub_download
-
-    return Preprocess.from_processor(hf_hub_download(first, "preprocessor_config.json"))

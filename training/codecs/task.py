@@ -94,7 +94,7 @@ class CodecTask(nn.Module):
         the pictures of `data`.
         """
         head, grid = self._head[0], self.codec.synthesis.grid
-        about = f"{digest(head.state_dict())} {data.digest()} {self.codec.config.preprocess}"
+        about = f"{digest(head.state_dict())} {data.digest} {self.codec.config.preprocess}"
         shape = grid.n_tokens, grid.width
         self.tokens_of = Remembered(head, shape, folder, len(data), f"{about} {self.recipe.shift}")
 

@@ -132,7 +132,7 @@ def known_states(
     grid = token_grid(_first(uncut), preprocess.size)
     shape = grid.n_tokens, grid.width
     keep = n_bytes_of(shape, len(data), 0) <= MAX_BYTES
-    about = f"{digest(vision_tower(_first(uncut)).state_dict())} {data.digest()} {preprocess}"
+    about = f"{digest(vision_tower(_first(uncut)).state_dict())} {data.digest} {preprocess}"
     folder = runs / "uncut-states" if keep else None
     return Remembered(_states_of(uncut), shape, folder, len(data), about if keep else "")
 

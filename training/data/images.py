@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict
@@ -52,6 +53,7 @@ class Keyed(Dataset[Any]):
     def key(self, index: int) -> int:
         return (self.seed << 48) + (self.epoch << 32) + index
 
+    @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of all pixels in order, in hex: what names the pictures, wherever they lie."""
         state = hashlib.sha256()

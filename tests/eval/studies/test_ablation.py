@@ -136,7 +136,7 @@ def test_rows_that_are_none_are_refused_in_one_line(
     (tmp_path / "rows").write_text('{"a": 1}\n')
     for path in (tmp_path / "rows", tmp_path / "nowhere"):
         assert main(["--rows", str(path)]) == 2
-        assert "holds no codecs that were compared" in capsys.readouterr().err
+        assert "holds no rows of kind Compared" in capsys.readouterr().err
 
 
 @pytest.mark.long

@@ -9,7 +9,8 @@ import pytest
 
 from eval.studies import device
 from eval.studies.counting import Counted
-from eval.studies.device_rows import DeviceRow, markdown, read_rows, row_of, verdict, write_rows
+from eval.studies.device_rows import DeviceRow, markdown, row_of, verdict
+from eval.studies.kept_rows import read_rows, write_rows
 
 N = 400
 
@@ -62,7 +63,7 @@ def test_rows_are_written_read_printed_and_drawn(
 ) -> None:
     file, picture = tmp_path / "rows.jsonl", tmp_path / "device.png"
     write_rows(rows, file)
-    assert markdown(read_rows(file)) == markdown(rows)
+    assert markdown(read_rows(DeviceRow, file)) == markdown(rows)
     assert device.main(["--rows", str(file), "--out", str(picture)]) == 0
     said = capsys.readouterr().out
     assert "| whole | 390.0 M | 94.00 |" in said
