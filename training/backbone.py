@@ -15,6 +15,7 @@ from torch import nn
 
 from codec.device.preprocess import Preprocess
 from training.backbones.cards import write_vit
+from training.backbones.probe import start_classifier
 from training.backbones.teacher import ConvNet
 from training.backbones.tune_task import TuneTask
 from training.backbones.tuned import TunedRecipe, open_start, start_preprocess
@@ -46,7 +47,10 @@ def tune(recipe: TunedRecipe, out: Path) -> float:
     test = labelled(recipe, recipe.test_split, preprocess, labels)
     torch.manual_seed(recipe.schedule.seed)
     model = open_start(recipe, preprocess.size, data.label_names)
-    task = TuneTask(model, preprocess, recipe, data, validation, out.parent / "frozen-tokens")
+    folder = out.parent / "frozen-tokens"
+    probed = start_classifier(model, data, preprocess, recipe.head_decay, recipe.schedule, folder)
+    print(f"linear probe of the start: {probed:.2f}% of the training images", flush=True)
+    task = TuneTask(model, preprocess, recipe, data, validation, folder)
     if task.soft_labels is not None:
         score = task.soft_labels.accuracy
         print(f"teacher: {score:.2f}% of the training images, each by a head that did not see it")

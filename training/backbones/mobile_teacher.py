@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from codec.device.preprocess import Preprocess
@@ -20,11 +19,11 @@ from codec.model.mobile import mobile_layers
 from codec.model.mobile_shape import MobileShape
 from codec.model.networks import digest
 from training.backbones.mobile_start import start_mobile
-from training.data.images import Images, batches, normalise
+from training.backbones.probe import features_of, fit_head
+from training.data.images import Images
 from training.data.remembered import Remembered
 
 PARTS = 5
-STEPS = 60
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,8 @@ class SoftLabels:
         shape = (teacher.width,)
         self._of_views = Remembered(network, shape, folder, len(data), f"{about} {shift}")
         plain = Remembered(network, shape, folder, len(data), f"{about} as it is")
-        seen, start = [], 0
-        for pixels, labels in batches(data, 100):
-            keys = torch.arange(start, start + len(labels))
-            seen.append(plain(normalise(pixels, preprocess), keys))
-            start += len(labels)
         labels, n_labels = torch.tensor(data.labels), len(data.label_names)
-        x = torch.cat(seen)
+        x = features_of(plain, data, preprocess)
         part = torch.arange(len(x)) % PARTS
         self.heads = [
             fit_head(x[part != i], labels[part != i], n_labels, teacher.decay) for i in range(PARTS)
@@ -95,27 +89,3 @@ def features(teacher: MobileTeacher, preprocess: Preprocess) -> nn.Sequential:
     start_mobile(layers, teacher.start, preprocess)
     layers.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten()])
     return layers.eval().requires_grad_(False)
-
-
-def fit_head(x: torch.Tensor, labels: torch.Tensor, n_labels: int, decay: float) -> nn.Linear:
-    """A linear head (D -> L) on standardised features (n, D), fitted by L-BFGS; the
-    standardisation is folded into it.
-    """
-    mean, spread = x.mean(0), x.std(0) + 1e-6
-    standard = (x - mean) / spread
-    head = nn.Linear(x.shape[1], n_labels).to(x.device)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=STEPS, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(head(standard), labels) + decay * head.weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        head.weight.div_(spread)
-        head.bias.sub_(head.weight @ mean)
-    return head.requires_grad_(False)

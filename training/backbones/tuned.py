@@ -44,7 +44,9 @@ class TunedRecipe:
             what they make of the pictures is remembered on disk.
         layer_decay: each trained block's learning rate is so many times that of the next one
             (Bao et al. 2021 (BEiT), arXiv 2106.08254, appendix H).
-        head_lr: learning rate of the new classifier.
+        head_lr: learning rate of the new classifier, which starts as a linear probe of the start
+            (`training.backbones.probe`).
+        head_decay: weight decay of that probe.
         teacher: a pretrained mobile network that gives soft labels; None for the labels alone.
         shift: largest random shift of the pictures, in pixels.
         label_smoothing: of the labels' share of the target.
@@ -64,6 +66,7 @@ class TunedRecipe:
     frozen_blocks: int = 0
     layer_decay: float = 0.75
     head_lr: float = 1e-3
+    head_decay: float = 1e-3
     teacher: MobileTeacher | None = None
     shift: int = 4
     label_smoothing: float = 0.1
