@@ -95,7 +95,7 @@ async def answer(state: State, asked: Asked, body: bytes) -> Reply:
         if (before := await state.reply_before(key)) is not None:
             return Reply(before, None)
     job = await _job(state, served, asked, body, questions)
-    done = await state.run(served.name, job)
+    done = await state.run(served.name, job, asked.device)
     kept = query.blob
     state.answered(served, job, done, body if kept is None else None)
     state.metrics.alone(served.name, headers.alone)

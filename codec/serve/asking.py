@@ -95,7 +95,7 @@ async def ask_many(
             except ValueError as error:  # also of binascii
                 raise ProblemError(400, f"no base64: {error}") from error
             job = Job(verb, blob, questions=own, top_k=asked.top_k)
-            done = await state.run(codec, job)
+            done = await state.run(codec, job, device)
         except ProblemError as problem:
             return {"problem": problem.members()}
         state.answered(served, job, done, blob)

@@ -1,7 +1,9 @@
 """jobs, as they come -> batches -> results: while one batch runs, the next one gathers.
 
 The queue is taken whenever the worker is free. So a lone job never waits, and under load a batch is
-as large as what came meanwhile: there is no time to set.
+as large as what came meanwhile: there is no time to set. Owners of jobs take turns, and where too
+many jobs wait, the owner of most of them loses its newest one: who floods the queue waits for
+itself.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -56,7 +58,8 @@ class Batcher:
         self, work: Callable[[list[Any]], Sequence[Any]], max_batch: int, max_waiting: int
     ) -> None:
         self._work, self._max_batch, self._max_waiting = work, max_batch, max_waiting
-        self._queue: deque[_Waiting] = deque()
+        self._queues: OrderedDict[str, deque[_Waiting]] = OrderedDict()  # of the owners; none empty
+        self._n_waiting = 0
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
@@ -69,8 +72,9 @@ class Batcher:
         """Let the running batch end, and fail what still waits."""
         with self._changed:
             self._stopping = True
-            left = list(self._queue)
-            self._queue.clear()
+            left = [one for queue in self._queues.values() for one in queue]
+            self._queues.clear()
+            self._n_waiting = 0
             self._changed.notify_all()
         for one in left:
             _settle(one, QueueFullError("the server stops"))
@@ -85,29 +89,61 @@ class Batcher:
     @property
     def n_waiting(self) -> int:
         """How many jobs wait."""
-        return len(self._queue)
+        return self._n_waiting
 
     @property
     def oldest_age_s(self) -> float:
         """How long the oldest of them has waited; 0 where none waits."""
         with self._changed:
-            return time.perf_counter() - self._queue[0].since if self._queue else 0.0
+            first = [queue[0].since for queue in self._queues.values()]
+            return time.perf_counter() - min(first) if first else 0.0
 
-    async def run(self, job: Any) -> Done:
+    async def run(self, job: Any, owner: str = "") -> Done:
         """A job -> what became of it.
 
+        Args:
+            owner: whose job it is.
+
         Raises:
-            QueueFullError: too many wait, or the server stops.
+            QueueFullError: too many wait, most of them this owner's; or the server stops.
             Exception: the job's own.
         """
         loop = asyncio.get_running_loop()
         waiting = _Waiting(job, loop.create_future(), loop)
         with self._changed:
-            if self._stopping or len(self._queue) >= self._max_waiting:
-                raise QueueFullError(f"{len(self._queue)} requests wait already")
-            self._queue.append(waiting)
+            if self._stopping:
+                raise QueueFullError("the server stops")
+            if self._n_waiting >= self._max_waiting:
+                self._make_room(owner)
+            self._queues.setdefault(owner, deque()).append(waiting)
+            self._n_waiting += 1
             self._changed.notify()
         return await waiting.future
+
+    def _make_room(self, owner: str) -> None:
+        """Refuse the newest job of the owner of most, or this owner's new one where no owner has
+        more.
+
+        Raises:
+            QueueFullError: it is this owner's.
+        """
+        refused = QueueFullError(f"{self._n_waiting} requests wait already")
+        whose = max(self._queues, key=lambda name: len(self._queues[name]), default=owner)
+        if len(self._queues.get(whose, ())) <= len(self._queues.get(owner, ())) + 1:
+            raise refused
+        _settle(self._queues[whose].pop(), refused)  # more than one: the queue is not empty now
+        self._n_waiting -= 1
+
+    def _next(self) -> _Waiting:
+        """The oldest job of the owner whose turn it is."""
+        owner, queue = next(iter(self._queues.items()))
+        one = queue.popleft()
+        self._n_waiting -= 1
+        if queue:
+            self._queues.move_to_end(owner)
+        else:
+            del self._queues[owner]
+        return one
 
     def _take(self) -> list[_Waiting]:
         """The next batch; empty where the worker is to end. Nobody waits for a job any more whose
@@ -116,8 +152,8 @@ class Batcher:
         with self._changed:
             while not self._stopping:
                 batch: list[_Waiting] = []
-                while self._queue and len(batch) < self._max_batch:
-                    one = self._queue.popleft()
+                while self._queues and len(batch) < self._max_batch:
+                    one = self._next()
                     if not one.future.cancelled():
                         batch.append(one)
                 if batch:

@@ -9,11 +9,15 @@ same request again; the reply of the first time is sent again, and nothing is ru
 
 A sequence below the floor may have been answered, and no one knows any more: it is refused. The
 floor follows the highest by the window; where a device must make room for others it goes past it.
+
+A token may send for many devices, `token/device`: it is their owner. Where there are too many
+devices, the owner of most of them makes room.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +37,12 @@ SCHEMA = [
         device INTEGER NOT NULL, sequence INTEGER NOT NULL, digest BLOB NOT NULL,
         reply BLOB NOT NULL, UNIQUE (device, sequence))""",
 ]
+OWNER = "substr(name, 1, instr(name || '/', '/') - 1)"
+CROWDED = f"""SELECT id FROM devices WHERE floor <= highest AND {OWNER} = (
+        SELECT {OWNER} FROM devices WHERE floor <= highest
+        GROUP BY 1 ORDER BY count(*) DESC, min(turn) LIMIT 1)
+    ORDER BY turn LIMIT 1"""
+"""Of the owner that has most devices with replies, the one that was answered longest ago."""
 FIND = """SELECT devices.id, floor, digest, reply FROM devices
     LEFT JOIN replies ON device = devices.id AND sequence = ? WHERE name = ?"""
 
@@ -58,9 +68,10 @@ class Replies:
     Args:
         path: a file of SQLite; made where there is none.
         window: how many sequence numbers of a device are kept, below its highest.
-        max_devices: of how many devices replies are kept. One more takes the place of the device
-            that was answered longest ago, whose requests so far are too old from then on. 100 times
-            as many may be known; after that new ones are refused.
+        max_devices: of how many devices replies are kept. One more takes the place of a device of
+            the owner that has most, the one that was answered longest ago; its requests so far are
+            too old from then on. 100 times as many may be known, half of them of one owner; after
+            that new ones are refused.
 
     Raises:
         OSError: the file cannot be made, read or written, or another process keeps it.
@@ -91,8 +102,7 @@ class Replies:
         _check(sequence)
         rows = self._database.rows(FIND, sequence, device)
         if not rows:
-            known = self._database.rows("SELECT count(*) FROM devices")
-            self._check_room(known[0][0])
+            self._check_room(self._database.rows, device)
         return _reply_in(rows, device, sequence, digest)
 
     def store(self, device: str, sequence: int, digest: bytes, reply: bytes) -> bytes:
@@ -116,8 +126,9 @@ class Replies:
             if rows:
                 number = rows[0][0]
             else:
-                known = connection.execute("SELECT count(*) FROM devices").fetchone()
-                self._check_room(known[0])
+                self._check_room(
+                    lambda query, *values: connection.execute(query, values).fetchall(), device
+                )
                 number = connection.execute(
                     "INSERT INTO devices (name, floor, highest, turn) VALUES (?, 0, ?, ?)",
                     (device, sequence, turn),
@@ -138,17 +149,27 @@ class Replies:
             self._make_room(connection)
         return bytes(reply)
 
-    def _check_room(self, n_known: int) -> None:
-        if n_known >= KNOWN_PER_KEPT * self.max_devices:
+    def _check_room(self, rows: Callable[..., list[Any]], device: str) -> None:
+        """
+        Raises:
+            TooManyDevices: as many devices are known, in all or of this one's owner, as may be.
+        """
+        most, owner = KNOWN_PER_KEPT * self.max_devices, device.partition("/")[0]
+        n_known = rows("SELECT count(*) FROM devices")[0][0]
+        if n_known >= most:
             raise TooManyDevices(f"{n_known} devices are known, and there is room for no more")
+        if owner == device:
+            return
+        between = "SELECT count(*) FROM devices WHERE name > ? AND name < ?"  # '0' follows '/'
+        n_own = rows(between, f"{owner}/", f"{owner}0")[0][0]
+        if n_own >= max(1, most // 2):
+            raise TooManyDevices(f"{n_own} devices of {owner} are known, and may be no more")
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
-        """Forget the replies of the devices answered longest ago, where there are too many."""
-        rows = connection.execute(
-            "SELECT id FROM devices WHERE floor <= highest ORDER BY turn DESC LIMIT -1 OFFSET ?",
-            (self.max_devices,),
-        ).fetchall()
-        for row in rows:
+        """Forget the replies of a device, where there are too many."""
+        count = "SELECT count(*) FROM devices WHERE floor <= highest"
+        while connection.execute(count).fetchone()[0] > self.max_devices:
+            row = connection.execute(CROWDED).fetchone()
             connection.execute("DELETE FROM replies WHERE device = ?", row)
             connection.execute("UPDATE devices SET floor = highest + 1 WHERE id = ?", row)
 

@@ -129,14 +129,14 @@ class State:
         if way == "blob" and body is not None and n_bytes is not None:
             self.metrics.compared(served.name, len(body), n_bytes)
 
-    async def run(self, name: str, job: Job) -> Done:
-        """What became of a job.
+    async def run(self, name: str, job: Job, device: str) -> Done:
+        """What became of a job of a device, whose id is its token's.
 
         Raises:
             ProblemError: 400, the job's own fault; 503, too many wait, or it took too long.
         """
         try:
-            return await asyncio.wait_for(self.queues[name].run(job), self.limits.request_s)
+            return await asyncio.wait_for(self.queues[name].run(job, device), self.limits.request_s)
         except QueueFullError as error:
             raise busy(str(error)) from error
         except asyncio.TimeoutError as error:

@@ -114,6 +114,28 @@ def test_more_than_may_wait_are_refused_and_those_who_left_are_not_run() -> None
     assert gate.batches == [[0], [2]]
 
 
+def test_owners_take_turns_and_who_floods_the_queue_is_refused_first() -> None:
+    gate = Gate()
+
+    async def crowd(batcher: Batcher) -> list[Any]:
+        first = asyncio.ensure_future(batcher.run(0))
+        await asyncio.to_thread(gate.busy.wait, 10)
+        loud = [asyncio.ensure_future(batcher.run(i, "loud")) for i in (1, 2, 3, 4)]
+        await asyncio.sleep(0)
+        quiet = [asyncio.ensure_future(batcher.run(10 + i, "quiet")) for i in (1, 2, 3)]
+        await asyncio.sleep(0.1)
+        gate.open.set()
+        await first
+        return await asyncio.gather(*loud, *quiet, return_exceptions=True)
+
+    with started(gate, max_batch=4, max_waiting=4) as batcher:
+        done = asyncio.run(crowd(batcher))
+        assert batcher.n_waiting == 0
+    refused = [isinstance(one, QueueFullError) for one in done]
+    assert refused == [False, False, True, True, False, False, True]
+    assert gate.batches == [[0], [1, 11, 2, 12]]
+
+
 def test_a_stop_fails_what_waits() -> None:
     gate = Gate()
 

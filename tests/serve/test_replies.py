@@ -117,6 +117,31 @@ def test_devices_beyond_all_that_may_be_known_are_refused(path: Path, monkeypatc
     assert replies.begin("a", 1, A) is None
 
 
+def test_a_token_with_many_devices_pushes_out_its_own(path: Path) -> None:
+    replies = Replies(path, max_devices=3)
+    replies.store("quiet", 0, A, b"1")
+    for i in range(10):
+        replies.store(f"loud/{i}", 0, A, b"2")
+    assert replies.begin("quiet", 0, A) == b"1"
+    assert [replies.begin(f"loud/{i}", 0, A) for i in (8, 9)] == [b"2", b"2"]
+    with pytest.raises(TooOld):
+        replies.begin("loud/7", 0, A)
+    assert len(replies) == 3
+
+
+def test_a_token_with_many_devices_leaves_room_for_others(path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "KNOWN_PER_KEPT", 4)
+    replies = Replies(path, max_devices=1)
+    for i in range(2):
+        replies.store(f"loud/{i}", 0, A, b"")
+    with pytest.raises(TooManyDevices, match="2 devices of loud are known"):
+        replies.begin("loud/2", 0, A)
+    with pytest.raises(TooManyDevices, match="2 devices of loud are known"):
+        replies.store("loud/2", 0, A, b"")
+    replies.store("louder", 0, A, b"")  # a name that only begins alike
+    assert replies.begin("quiet/0", 0, A) is None
+
+
 @pytest.mark.parametrize("sequence", [-1, 2**63 - 1, 2**80])
 def test_a_sequence_is_a_number_that_a_file_can_hold(path: Path, sequence: int) -> None:
     replies = Replies(path)
