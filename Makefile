@@ -45,7 +45,7 @@ demo: $(STAMP) ## send bundled pictures through each codec; draws demo.png
 
 # A worker a core, each with one thread: the tests' models are too small to share. What tests write goes when they end.
 TESTS = @place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && trap 'exit 130' INT TERM && \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v --tb=short --durations=10 --basetemp "$$place/tests" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v --tb=short --durations=10 --basetemp "$$place/tests" -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP) ## the quick tests: at most 4 minutes on 2 cores
 	$(TESTS) -m "not long"

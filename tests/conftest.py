@@ -32,6 +32,14 @@ SECONDS = {"not long": 0.2, "": 0.5}
 """What one test of `make test`, and of `make test-all`, takes on one core, in the mean."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests come first: two workers take file after file, and a long one at the end
+    would keep only one of them busy.
+    """
+    long = {item.path for item in items if item.get_closest_marker("long")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
     """Says before the tests start how many they are and how long they take."""
