@@ -21,7 +21,7 @@ from codec.model.encoding import FeatureEncoder
 from codec.model.hub import Hub
 from codec.model.loading import load_encoder, on_device
 from codec.model.opened import check_questions
-from codec.model.reading import ONE, Reader
+from codec.model.reading import ONE, Reader, check_loaded
 from codec.tasks import CAPTIONS, LABELS, QUESTIONS
 from codec.tasks.labels import Label
 
@@ -35,9 +35,13 @@ class Device(Taking):
     Args:
         codec: a loaded codec, or the encoder's half of one; `Device.from_pretrained(name)` loads
             that.
+
+    Raises:
+        TypeError: it is a name.
     """
 
     def __init__(self, codec: FeatureEncoder) -> None:
+        check_loaded(codec, type(self).__name__)
         self.codec = codec
 
     @property
@@ -132,6 +136,9 @@ class Server(Reader):
 
     Args:
         codec: a loaded codec; `Server.from_pretrained(name)` loads one.
+
+    Raises:
+        TypeError: it is a name.
     """
 
     @classmethod

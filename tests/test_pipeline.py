@@ -630,3 +630,13 @@ def test_labels_are_typed_and_read_as_they_did(
     assert first.label == first["label"]
     assert first == {"label": first.label, "score": first.score}
     assert json.loads(json.dumps(first)) == first
+
+
+@pytest.mark.parametrize("kind", [Device, Server])
+def test_a_name_in_the_place_of_a_loaded_codec_is_answered_with_the_call_that_loads_it(
+    kind: Any,
+) -> None:
+    call = rf"{kind.__name__}\.from_pretrained\('vit-tiny-cifar10'\)"
+    for name in ("vit-tiny-cifar10", Path("vit-tiny-cifar10")):
+        with pytest.raises(TypeError, match=call):
+            kind(name)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,13 @@ class Reader:
 
     Args:
         codec: a loaded codec.
+
+    Raises:
+        TypeError: it is a name.
     """
 
     def __init__(self, codec: FeatureCodec) -> None:
+        check_loaded(codec, type(self).__name__)
         self.codec = codec
         self._tails = Tails(codec, codec.tails)
         checkpoint.shipped_fingerprints()  # read now, so that a foreign blob is refused at once
@@ -155,6 +160,17 @@ class ServerSession:
             lambda short: restore(short, self.fingerprint),
             server._symbols,
             server._opened,
+        )
+
+
+def check_loaded(codec: object, caller: str) -> None:
+    """
+    Raises:
+        TypeError: a name, or a folder, where a loaded codec is wanted.
+    """
+    if isinstance(codec, (str, os.PathLike)):
+        raise TypeError(
+            f"{caller} takes a loaded codec, not its name: {caller}.from_pretrained({str(codec)!r})"
         )
 
 
