@@ -72,7 +72,7 @@ def test_a_codecs_card_says_what_was_chosen_and_on_what(
 ) -> None:
     recipe = make_recipe(pictures)
     recipe = replace(recipe, answer=replace(recipe.answer, epochs=epochs))
-    write_codec_card(make_codec(), recipe, tmp_path, known=True)
+    write_codec_card(make_codec(), recipe, "train it", tmp_path, known=True)
     card = (tmp_path / "README.md").read_text()
     assert f"Chosen on `{recipe.validation_split}`: " in card
     assert ("the epoch that was kept" in card) == kept

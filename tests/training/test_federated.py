@@ -13,8 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from safetensors.numpy import load_file
 
-from codec import BitstreamError
+from codec import BitstreamError, FeatureCodec
+from training.codecs.recipe import CodecRecipe
+from training.engine.recipe import plain_values
 from training.federated import run
 from training.rounds import loop, opening
 from training.rounds.messages import coding_of, left_before, send
@@ -22,6 +26,7 @@ from training.rounds.partition import share_out
 from training.rounds.recipe import Clients, FederatedRecipe, Link, Local, Partition, Updates
 from training.rounds.server import Reply, agree
 from training.rounds.weights import Key, Weights, less, norm_of
+from training.train import run as train
 
 
 @pytest.fixture
@@ -172,6 +177,41 @@ def test_a_backbone_goes_on_learning(recipe: FederatedRecipe, tiny_backbone: Pat
     assert one != other
     for line in lines_of(tmp_path):
         assert all(n <= 4 * n_weights / 50 for n in line["bytes_up"].values())
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_a_codec_goes_on_learning_and_is_another_codec_then(
+    recipe: FederatedRecipe,
+    make_recipe: Callable[..., CodecRecipe],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    own = make_recipe(Path(recipe.data))
+    own = replace(own, match=replace(own.match, epochs=0), answer=replace(own.answer, epochs=0))
+    before = train(own, tmp_path / "begun")
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(plain_values(own)))
+    start, codec = str(tmp_path / "begun" / "final"), str(tmp_path / "small.yaml")
+    updates = Updates("coded", 20, 10)
+    run(replace(recipe, start=start, codec=codec, rounds=2, updates=updates), tmp_path)
+    after = FeatureCodec.from_pretrained(tmp_path / "final")
+    assert after.fingerprint != before.fingerprint
+    assert f"codec {after.fingerprint.hex()[:16]} in " in capsys.readouterr().out
+    assert "training.federated" in (tmp_path / "final" / "README.md").read_text()
+    ended = load_file(tmp_path / "model.safetensors")
+    learned = {name.removeprefix("codec.") for name in ended}
+    assert not any(name.startswith("prior.") for name in ended)  # it is not sent
+    assert learned <= {name for name, p in after.named_parameters()} | {"log_gain"}
+    assert {"log_gain"} < learned
+    for name, weights in ended.items():
+        given = dict(after.named_parameters())[name.removeprefix("codec.")]
+        assert np.allclose(given.detach().numpy(), weights, atol=1e-2), name  # kept in float16
+    sizes = [n for line in lines_of(tmp_path) for n in line["bytes_up"].values()]
+    assert max(sizes) <= 4 * sum(value.size for value in ended.values()) / 20
+
+
+def test_a_codec_with_words_is_refused(recipe: FederatedRecipe, tmp_path: Path):
+    with pytest.raises(ValueError, match="clients learn from labels"):
+        run(replace(recipe, codec="blip-tiny-scenes-codec"), tmp_path)
 
 
 def test_a_straggler_is_left_out_after_the_deadline(recipe: FederatedRecipe, tmp_path: Path):

@@ -215,7 +215,7 @@ def test_a_new_prior_knows_the_latents_of_the_start_before_the_encoder_hears_of_
 
     monkeypatch.setattr("training.train.train", listen)
     for n_steps in (1, 200):
-        monkeypatch.setattr("training.train.START_STEPS", n_steps)
+        monkeypatch.setattr("training.codecs.ending.START_STEPS", n_steps)
         run(
             replace(without, start=str(tmp_path / "first" / "final")),
             tmp_path / f"second-{n_steps}",

@@ -8,15 +8,19 @@ from pathlib import Path
 from codec.model import FeatureCodec
 from codec.model.config import Calibration
 from training.codecs.recipe import CodecRecipe
-from training.engine.card import command_line, recipe_text, shown_name
+from training.engine.card import recipe_text, shown_name
 
 _HEAD = """| quality | bytes, mean | drop against the uncut model, points | agreement with it, % |
 |---|---|---|---|
 """
 
 
-def write_codec_card(codec: FeatureCodec, recipe: CodecRecipe, out: Path, known: bool) -> None:
-    """Write the model card of a codec, with its calibration; `known` as in `calibration_text`."""
+def write_codec_card(
+    codec: FeatureCodec, recipe: CodecRecipe, command: str, out: Path, known: bool
+) -> None:
+    """Write the model card of a codec that `command` trained, with its calibration; `known` as in
+    `calibration_text`.
+    """
     c = codec.config
     chosen = "the default quality"
     if recipe.answer.epochs:
@@ -27,7 +31,7 @@ def write_codec_card(codec: FeatureCodec, recipe: CodecRecipe, out: Path, known:
 Cuts `{shown_name(c.backbone)}` after block {c.k}; `{c.encoder}` encoder with {n_device:,}
 parameters on the device; latent {c.side} x {c.side} x {c.n_channels}; {c.n_qualities} qualities,
 default {c.default_quality}. {recipe.note}
-Trained by `{command_line("train", recipe)}` with the recipe below.
+Trained by `{command}` with the recipe below.
 
 Chosen on `{recipe.validation_split}`: {chosen}.
 """

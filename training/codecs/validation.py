@@ -14,7 +14,7 @@ from training.codecs.task import CodecTask
 from training.data.images import collate, normalise
 
 MOST = 600
-"""So many pictures are looked at, evenly spaced over the split: an epoch should not wait."""
+"""So many pictures are looked at after an epoch, which should not wait."""
 
 
 class Validation:
@@ -24,11 +24,12 @@ class Validation:
     Args:
         task: the codec in training.
         objective: the held-out pictures, and what is asked of them.
+        most: so many of them are looked at, evenly spaced over the split.
     """
 
-    def __init__(self, task: CodecTask, objective: Objective) -> None:
+    def __init__(self, task: CodecTask, objective: Objective, most: int = MOST) -> None:
         self.task, self.objective = task, objective
-        self.places = spaced(len(objective.data), MOST).tolist()
+        self.places = spaced(len(objective.data), most).tolist()
 
     @torch.no_grad()
     def of_uncut(self) -> dict[str, float]:

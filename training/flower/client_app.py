@@ -24,6 +24,6 @@ def train(message: Message, context: Context) -> Message:
     federation, client = federation_of(recipe), int(context.node_config["partition-id"])
     own, number = federation.shares[client], int(message.content["config"]["round"])
     weights = from_record(message.content["arrays"])
-    after = learn(federation.model, weights, federation.data, own, recipe, number, client)
+    after = learn(federation.learner, weights, federation.data, own, recipe, number, client)
     content = {"arrays": to_record(after), "metrics": MetricRecord({"num-examples": len(own)})}
     return Message(content=RecordDict(content), reply_to=message)

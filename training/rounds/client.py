@@ -11,11 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from training.data.augmentation import augment
-from training.data.images import Images, collate, normalise
+from training.data.images import Images, collate
+from training.rounds.learner import Learner
 from training.rounds.messages import Sent, coding_of, left_before, send
 from training.rounds.recipe import FederatedRecipe
 from training.rounds.weights import Key, Weights, added, less, norm_of, set_weights, weights_of
@@ -40,7 +39,7 @@ def rate_of(recipe: FederatedRecipe, number: int) -> float:
 
 
 def learn(
-    model: nn.Module,
+    learner: Learner,
     weights: Weights,
     data: Images,
     own: Sequence[int],
@@ -51,10 +50,10 @@ def learn(
     """The weights of `client` after round `number`, which begins at `weights`.
 
     Args:
-        model: pixel_values -> logits; what it held before does not matter.
+        learner: what it held before does not matter.
         data: the pictures of all clients, of which only those in `own` are read.
     """
-    local, preprocess = recipe.local, data.preprocess
+    local, model = recipe.local, learner.model
     set_weights(model, weights)
     model.train()
     # steps are the same for any number of cores only with one thread
@@ -74,9 +73,7 @@ def learn(
     data.set_epoch(number)
     for step in range(steps):
         chosen = order[step * local.batch_size : (step + 1) * local.batch_size]
-        batch = collate([data[int(i)] for i in chosen])
-        x = normalise(augment(batch["pixels"], batch["keys"], local.shift), preprocess)
-        loss = F.cross_entropy(logits_of(model, x, local.bf16), batch["labels"])
+        loss = learner.loss(collate([data[int(i)] for i in chosen]))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, local.max_grad_norm)
@@ -107,24 +104,3 @@ def answer(
         left_before(recipe.updates, weights, left),
         Key(recipe.seed, number, 1 + client),
     )
-
-
-def logits_of(model: nn.Module, pixel_values: torch.Tensor, bf16: bool) -> torch.Tensor:
-    """Logits (B, n_labels) float32 of a network, or of a classifier of `transformers`."""
-    with torch.autocast(pixel_values.device.type, torch.bfloat16, enabled=bf16):
-        out = model(pixel_values)
-    logits: torch.Tensor = out if isinstance(out, torch.Tensor) else out.logits
-    return logits.float()
-
-
-@torch.no_grad()
-def accuracy(model: nn.Module, weights: Weights, data: Images, bf16: bool) -> float:
-    """Share of right answers at `weights`, in percent."""
-    set_weights(model, weights)
-    model.eval()
-    right = 0
-    for start in range(0, len(data), 500):
-        batch = collate([data[i] for i in range(start, min(start + 500, len(data)))])
-        logits = logits_of(model, normalise(batch["pixels"], data.preprocess), bf16)
-        right += int((logits.argmax(1) == batch["labels"]).sum())
-    return 100 * right / len(data)

@@ -6,21 +6,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from torch import nn
 
 from codec.files import whole_file
 from training.data.images import Images
 from training.rounds.checkpoint import State, last_checkpoint, write_checkpoint
-from training.rounds.client import accuracy, answer, learn
+from training.rounds.client import answer, learn
 from training.rounds.ending import end_round
+from training.rounds.learner import Learner
 from training.rounds.recipe import FederatedRecipe
 from training.rounds.server import Reply
 from training.rounds.timing import present
-from training.rounds.weights import Weights
+from training.rounds.weights import Weights, set_weights
 
 
 @dataclass(frozen=True)
@@ -28,24 +26,23 @@ class Federation:
     """What learning together needs.
 
     Attributes:
-        model: pixel_values -> logits; it holds whichever weights were used last.
+        learner: what is learned.
         start: what all begin at.
         data: the pictures that clients share with nobody, by their indices in `shares`.
         validation: the pictures that rounds are scored on.
-        labels: their names by index.
     """
 
-    model: nn.Module
+    learner: Learner
     start: Weights
     data: Images
     shares: list[list[int]]
     validation: Images
-    labels: Mapping[int, str]
     recipe: FederatedRecipe
 
     def score(self, weights: Weights) -> float:
         """Accuracy on the validation split, in percent."""
-        return accuracy(self.model, weights, self.validation, self.recipe.local.bf16)
+        set_weights(self.learner.model, weights)
+        return self.learner.score(self.validation)
 
 
 def run_rounds(federation: Federation, out: Path) -> State:
@@ -70,10 +67,11 @@ def run_rounds(federation: Federation, out: Path) -> State:
 def one_round(state: State, federation: Federation) -> State:
     """The state after the next round: its clients learn one after the other."""
     recipe, number, start = federation.recipe, len(state.lines), time.process_time()
+    learner, data = federation.learner, federation.data
     replies, lefts = {}, {}
     for client in present(recipe.clients, recipe.seed, number):
         own = federation.shares[client]
-        after = learn(federation.model, state.weights, federation.data, own, recipe, number, client)
+        after = learn(learner, state.weights, data, own, recipe, number, client)
         sent = answer(recipe, state.weights, after, state.left.get(str(client)), number, client)
         replies[client] = Reply(sent.blob, len(own))
         lefts[client] = sent.left

@@ -1,4 +1,4 @@
-"""recipe -> the model, the pictures of each client and those that rounds are scored on."""
+"""recipe -> what is learned, the pictures of each client and those that rounds are scored on."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from codec.device.preprocess import Preprocess
 from codec.model.backbone import load_backbone
-from codec.model.checkpoint import find_backbone
 from training.data.images import Images
+from training.data.processor import preprocess_of
+from training.rounds.codec_learner import CodecLearner
+from training.rounds.learner import Classifier, Learner
 from training.rounds.loop import Federation
 from training.rounds.network import SmallNet
 from training.rounds.partition import share_out, write_partition
@@ -24,46 +25,57 @@ def open_federation(recipe: FederatedRecipe, out: Path | None = None) -> Federat
     """What learning together needs; who holds which pictures is written to `out/partition.json`.
 
     Raises:
-        ValueError: no such data or split, pictures without labels or with others than the model's,
-            or too few for the clients.
+        ValueError: no such start, data or split, pictures without labels or with others than the
+            model's, or too few for the clients.
     """
-    started = None if recipe.start is None else _classifier(recipe.start)
-    known: Mapping[int, str] | None = started.config.id2label if started is not None else None
-    data = _images(recipe, recipe.train_split, known)
+    learner = _started(recipe)
+    preprocess = _small_preprocess(recipe) if learner is None else learner.preprocess
+    known = None if learner is None else learner.labels
+    data = _images(recipe, recipe.train_split, preprocess, known)
     if min(data.labels) < 0:
         raise ValueError(f"the pictures of {recipe.data!r} have no labels")
-    labels = known or dict(enumerate(data.label_names))
     shares = share_out(data.labels, recipe.clients.n, recipe.partition)
     if out is not None:
         write_partition(shares, data.labels, recipe.partition, out / "partition.json")
-    torch.manual_seed(recipe.seed)
-    model: nn.Module = started or SmallNet(recipe.widths, len(labels), recipe.image_size)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    validation = _images(recipe, recipe.validation_split, labels)
-    return Federation(model, weights_of(model), data, shares, validation, labels, recipe)
+    if learner is None:
+        torch.manual_seed(recipe.seed)
+        model = SmallNet(recipe.widths, len(data.label_names), recipe.image_size)
+        labels = dict(enumerate(data.label_names))
+        learner = Classifier(model, preprocess, labels, recipe.local)
+    learner.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    validation = _images(recipe, recipe.validation_split, preprocess, learner.labels)
+    return Federation(learner, weights_of(learner.model), data, shares, validation, recipe)
 
 
 def open_test(federation: Federation) -> Images:
     """The pictures that the end is scored on."""
-    return _images(federation.recipe, federation.recipe.test_split, federation.labels)
+    recipe, learner = federation.recipe, federation.learner
+    return _images(recipe, recipe.test_split, learner.preprocess, learner.labels)
 
 
-def _classifier(start: str) -> Any:
-    """A classifier of `transformers` whose parameters all learn.
+def _started(recipe: FederatedRecipe) -> Learner | None:
+    """The codec or the classifier that goes on learning; None where a new network learns.
 
     Raises:
-        ValueError: it has no labels.
+        ValueError: the start has no labels.
     """
-    model: Any = load_backbone(start, Path())
-    if not getattr(model.config, "id2label", None):
-        raise ValueError(f"start: {start!r} is no classifier")
-    return model.requires_grad_(True)
-
-
-def _images(recipe: FederatedRecipe, split: str, labels: Mapping[int, str] | None) -> Images:
+    if recipe.codec is not None:
+        return CodecLearner(recipe)
     if recipe.start is None:
-        said = {"size": recipe.image_size, "mean": recipe.mean, "std": recipe.std}
-        preprocess = Preprocess.from_dict(said)
-    else:
-        preprocess = Preprocess.from_processor(Path(find_backbone(recipe.start, Path())))
+        return None
+    model: Any = load_backbone(recipe.start, Path())
+    if not getattr(model.config, "id2label", None):
+        raise ValueError(f"start: {recipe.start!r} is no classifier")
+    preprocess, labels = preprocess_of(recipe.start), model.config.id2label
+    return Classifier(model.requires_grad_(True), preprocess, labels, recipe.local)
+
+
+def _small_preprocess(recipe: FederatedRecipe) -> Preprocess:
+    said = {"size": recipe.image_size, "mean": recipe.mean, "std": recipe.std}
+    return Preprocess.from_dict(said)
+
+
+def _images(
+    recipe: FederatedRecipe, split: str, preprocess: Preprocess, labels: Mapping[int, str] | None
+) -> Images:
     return Images(recipe.data, split, preprocess, recipe.limit, recipe.seed, labels)

@@ -126,6 +126,8 @@ class FederatedRecipe:
         widths: channels of the stages of `training.rounds.network.SmallNet`.
         start: a classifier that learns instead, with all of its weights: a folder, shipped name or
             hub id, as `backbone` of a codec's recipe; None for `SmallNet`.
+        codec: the recipe of a codec that learns instead (`training.rounds.codec_learner`): `start`
+            is then the folder of the codec, None for where the recipe itself starts from.
         file: where it was read from.
     """
 
@@ -140,6 +142,7 @@ class FederatedRecipe:
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     widths: tuple[int, ...] = (32, 64, 128, 256)
     start: str | None = None
+    codec: str | None = None
     seed: int = 0
     limit: int | None = None
     clients: Clients = field(default_factory=Clients)

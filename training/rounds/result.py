@@ -11,17 +11,17 @@ from safetensors.numpy import save_file
 
 from codec.files import whole_file
 from training.rounds.checkpoint import State
-from training.rounds.client import accuracy
 from training.rounds.loop import Federation
 from training.rounds.opening import open_test
-from training.rounds.weights import hash_of, n_values
+from training.rounds.weights import hash_of, n_values, set_weights
 
 
 def write_result(federation: Federation, state: State, out: Path) -> float:
     """Write what a run ends in; returns the test accuracy in percent."""
     recipe = federation.recipe
     test = open_test(federation)
-    score = accuracy(federation.model, state.weights, test, recipe.local.bf16)
+    set_weights(federation.learner.model, state.weights)
+    score = federation.learner.score(test)
     with whole_file(out / "model.safetensors") as file:
         save_file(state.weights, file)
     said = {
@@ -33,4 +33,5 @@ def write_result(federation: Federation, state: State, out: Path) -> float:
     with whole_file(out / "result.json") as file:
         file.write_text(json.dumps(said, indent=1) + "\n")
     print(f"{score:.2f}% on {len(test)} test images after {recipe.rounds} rounds", flush=True)
+    federation.learner.finish(out)
     return score
