@@ -17,7 +17,12 @@ from training.rounds.result import write_result
 def run(recipe: FederatedRecipe, out: Path) -> float:
     """Learn together by the recipe into `out`, resuming where a run was stopped; returns the test
     accuracy in percent.
+
+    Raises:
+        ValueError: the recipe promises privacy, which is Flower's to give; or as `open_federation`.
     """
+    if recipe.privacy is not None:
+        raise ValueError("privacy is given by Flower's own mod: start this recipe by `flwr run`")
     federation = open_federation(recipe, out)
     return write_result(federation, run_rounds(federation, out), out)
 

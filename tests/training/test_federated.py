@@ -23,6 +23,7 @@ from training.federated import run
 from training.rounds import loop, opening
 from training.rounds.messages import coding_of, left_before, send
 from training.rounds.partition import share_out
+from training.rounds.privacy import Privacy
 from training.rounds.recipe import Clients, FederatedRecipe, Link, Local, Partition, Updates
 from training.rounds.server import Reply, agree
 from training.rounds.weights import Key, Weights, less, norm_of
@@ -250,6 +251,21 @@ def test_what_messages_leave_out_comes_later(codec: Any, rate: float, fewer: flo
     assert norm_of(less(there, wanted)) < 0.05 * norm_of(less(wanted, start))
     with pytest.raises(BitstreamError):
         coding.decode(there, sent.blob[:-1], key)
+
+
+def test_privacy_adds_up_over_rounds_and_is_flower_s_to_give(
+    recipe: FederatedRecipe, tmp_path: Path
+):
+    privacy = Privacy(clip=1.0, epsilon=0.1, delta=1e-6)
+    assert privacy.noise == pytest.approx(2 * 5.2990 / 0.1, rel=1e-4)
+    assert privacy.after(1) == (0.1, 1e-6)
+    epsilon, delta = privacy.after(400)  # 40 by plain composition
+    assert epsilon == pytest.approx(0.1 * (2 * 400 * 13.8155) ** 0.5 + 40 * 0.1051709, rel=1e-5)
+    assert delta == pytest.approx(401e-6)
+    with pytest.raises(ValueError, match=r"privacy\.epsilon and privacy\.delta are in"):
+        Privacy(clip=1.0, epsilon=8.0)
+    with pytest.raises(ValueError, match="start this recipe by `flwr run`"):
+        run(replace(recipe, privacy=privacy), tmp_path)
 
 
 def test_each_picture_is_one_client_s_and_labels_differ_by_alpha():

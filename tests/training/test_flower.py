@@ -6,23 +6,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import load_file
 
 pytest.importorskip("flwr")
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.clientapp.mod import LocalDpMod
 from flwr.supercore.task_identity import TaskIdentity
 
 from training.engine.recipe import plain_values, read_recipe
 from training.federated import run
 from training.flower import client_app, server_app
-from training.flower.mod import coded_updates
+from training.rounds.privacy import Privacy
 from training.rounds.recipe import Clients, FederatedRecipe, Local, Updates
 
 N_CLIENTS = 3
@@ -115,15 +117,21 @@ def test_a_server_goes_on_from_its_last_round(recipe: FederatedRecipe, tmp_path:
     assert (tmp_path / "result.json").is_file()
 
 
-def test_flower_s_own_noise_goes_between_learning_and_coding(
+def test_privacy_clips_adds_noise_and_says_what_it_promises(
     recipe: FederatedRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    noisy = ClientApp(mods=[coded_updates, LocalDpMod(0.1, 0.01, 8.0, 1e-5)])
-    noisy.train()(client_app.train)
-    monkeypatch.setattr(client_app, "app", noisy)
-    on_flower(recipe, tmp_path / "noisy")
-    monkeypatch.undo()
-    on_flower(recipe, tmp_path / "plain")
-    noise, plain = lines_of(tmp_path / "noisy"), lines_of(tmp_path / "plain")
-    assert len(noise) == 4
-    assert noise[0]["sha256"] != plain[0]["sha256"]
+    heard: list[str] = []
+    monkeypatch.setattr(
+        "training.flower.strategy.log", lambda level, text, *values: heard.append(text % values)
+    )
+    whole = replace(recipe, updates=Updates(), rounds=1, clients=Clients(n=N_CLIENTS))
+    ends = {}
+    for name, privacy in (("plain", None), ("noisy", Privacy(0.1, 0.5))):
+        said = replace(whole, privacy=privacy)
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(plain_values(said)))
+        on_flower(read_recipe(FederatedRecipe, tmp_path / f"{name}.yaml"), tmp_path / name)
+        ends[name] = load_file(tmp_path / name / "model.safetensors")
+    far = np.concatenate([(ends["noisy"][n] - ends["plain"][n]).ravel() for n in ends["plain"]])
+    wanted = Privacy(0.1, 0.5).noise / N_CLIENTS**0.5  # the mean of three messages
+    assert 0.8 * wanted < far.std() < 1.2 * wanted
+    assert any(text.startswith("privacy of each client so far: epsilon 0.5,") for text in heard)

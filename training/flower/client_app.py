@@ -1,8 +1,8 @@
 """agreed weights -> a client's weights after a round: Flower's ClientApp, which does not know how
 weights are sent.
 
-`app` has the mod that codes messages around it. Other mods go behind that one: they see whole
-weights, before and after.
+`app` has two mods around it: the outer one codes messages, the inner one adds noise where the
+recipe promises privacy. Other mods go behind the first: they see whole weights, before and after.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from training.flower.mod import coded_updates
+from training.flower.noise import noise
 from training.flower.task import federation_of, from_record, recipe_of, to_record
 from training.rounds.client import learn
 
-app = ClientApp(mods=[coded_updates])
+app = ClientApp(mods=[coded_updates, noise])
 
 
 @app.train()

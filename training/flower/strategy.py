@@ -99,6 +99,9 @@ class CodedAverage(Strategy):
         write_checkpoint(self.state, self.out / "rounds")
         write_lines(self.state, self.out)
         log(INFO, "%s", said(self.state))
+        if self.recipe.privacy is not None:
+            epsilon, delta = self.recipe.privacy.after(len(self.state.lines))
+            log(INFO, "privacy of each client so far: epsilon %.3g, delta %.2g", epsilon, delta)
         return to_record(self.state.weights), MetricRecord({"accuracy": line["accuracy"]})
 
     def configure_evaluate(

@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from training.rounds.privacy import Privacy
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -128,6 +130,7 @@ class FederatedRecipe:
             hub id, as `backbone` of a codec's recipe; None for `SmallNet`.
         codec: the recipe of a codec that learns instead (`training.rounds.codec_learner`): `start`
             is then the folder of the codec, None for where the recipe itself starts from.
+        privacy: clipping and noise on the clients, by Flower's mod; the plain loop has none.
         file: where it was read from.
     """
 
@@ -150,6 +153,7 @@ class FederatedRecipe:
     link: Link = field(default_factory=Link)
     updates: Updates = field(default_factory=Updates)
     local: Local = field(default_factory=Local)
+    privacy: Privacy | None = None
     note: str = ""
     file: str = field(default="", compare=False)
 
