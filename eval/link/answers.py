@@ -19,6 +19,7 @@ from codec.link.profiles import Profile, profile, sending
 from codec.model import checkpoint
 from codec.show.console import failed
 from eval.measuring.best import best_image, rows_of
+from eval.measuring.published import PUBLISHED
 from eval.measuring.rows import by_task, read_rows
 from eval.methods.method import ALONE
 
@@ -34,11 +35,10 @@ class Sent(NamedTuple):
     least: bool = False
 
 
-LIMITNET = (
-    Sent("LimitNet, CIFAR-100 at 77.1% (published)", 650),
-    Sent("LimitNet, ImageNet at 49.4% (published)", 1200),
+OTHERS = tuple(
+    Sent(f"{one.name} at {one.points[0][1]:g}% (published)", one.points[0][0]) for one in PUBLISHED
 )
-"""Read off the figures of Hojjat et al., LimitNet, MobiSys 2024: other data, other models."""
+"""The smallest messages of other systems: other data, other models."""
 
 
 def codec_sent(name: str, drop: float) -> list[Sent]:
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         links = [profile(name) for name in args.profile or SHOWN]
         names = checkpoint.shipped_names()
         sent = [one for name in names for one in codec_sent(name, args.drop)]
-        print(table([*sent, *LIMITNET], links))
+        print(table([*sent, *OTHERS], links))
     except (ValueError, OSError) as error:
         return failed(parser.prog, error)
     return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from codec.show.plot import check_installed, draw_rate_score, save_figure
+from eval.measuring.published import draw_published
 from eval.measuring.rows import SCORES, by_task
 from eval.methods.method import baseline_of
 
@@ -40,6 +41,7 @@ def draw(rows: list[dict[str, Any]], out: Path, max_drop: float) -> None:
             drawn = best_sizes(group)
             draw_rate_score(ax, drawn, max_drop)
             draw_intervals(ax, drawn)
+            draw_published(ax, task)
             ax.set_ylabel(SCORES[task])
             ax.set_title(
                 f"{group[0]['data']}, {group[0]['n_images']:,} images",

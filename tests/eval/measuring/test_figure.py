@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from codec.tasks import CAPTIONS, LABELS
 from eval.measuring.figure import best_sizes, draw_intervals
+from eval.measuring.published import draw_published
 
 
 def test_a_picture_codec_has_its_best_size_at_each_number_of_bytes(
@@ -26,6 +28,23 @@ def test_a_picture_codec_has_its_best_size_at_each_number_of_bytes(
         ("webp", 100),
         ("webp", 200),
     ], "a codec that was measured at one size keeps all its rows"
+
+
+def test_published_points_are_drawn_beside_labels_alone_and_within_the_axis() -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2)
+    for ax, task in zip(axes, (LABELS, CAPTIONS), strict=True):
+        ax.set_ylim(77.0, 84.2)
+        draw_published(ax, task)
+    (cifar,) = axes[0].collections  # those of ImageNet lie below
+    assert len(cifar.get_offsets()) == 4
+    assert "published; other data, other model" in cifar.get_label()
+    assert not axes[1].collections
+    plt.close(figure)
 
 
 def test_bars_are_drawn_where_a_row_has_an_interval(
