@@ -32,12 +32,16 @@ from training.codecs.alone import right
 from training.codecs.recipe import CodecRecipe
 from training.engine.recipe import read_recipe
 
-LITE0 = (
-    "mobile.stages=[{width: 16, depth: 1, stride: 1, expansion: 1}, {width: 24, depth: 2}, "
-    "{width: 40, depth: 2, kernel: 5}, {width: 80, depth: 3}, "
-    "{width: 112, depth: 3, kernel: 5, stride: 1}, {width: 192, depth: 4, kernel: 5}, "
-    "{width: 320, depth: 1, stride: 1}]"
-)
+FIRST = "{width: 16, depth: 1, stride: 1, expansion: 1}, {width: 24, depth: 2}"
+
+
+def mobile(shrink: int, *stages: str) -> tuple[str, str]:
+    """The first two stages of EfficientNet-Lite0 and further ones, on pictures of 1/shrink of the
+    side.
+    """
+    return f"mobile.shrink={shrink}", f"mobile.stages=[{', '.join((FIRST, *stages))}]"
+
+
 SIZES: dict[str, dict[str, tuple[str, ...]]] = {
     "student": {
         "1/8 of the width": ("student_widths=[4,10,24]", "student_depths=[1,1,1]"),
@@ -46,14 +50,29 @@ SIZES: dict[str, dict[str, tuple[str, ...]]] = {
         "as it is": (),
     },
     "mobile": {
-        "1/8 of the pixels' side": ("mobile.shrink=8", "side=2", "n_channels=128"),
-        "1/4 of the pixels' side": ("mobile.shrink=4", "side=4"),
-        "half the pixels' side": ("mobile.shrink=2",),
+        "28 pixels, three stages": mobile(8, "{width: 40, depth: 2, kernel: 5, stride: 1}"),
+        "56 pixels, four stages": mobile(
+            4, "{width: 40, depth: 2, kernel: 5}", "{width: 80, depth: 3, stride: 1}"
+        ),
         "as it is": (),
+        "224 pixels, four stages": mobile(
+            1, "{width: 40, depth: 2, kernel: 5}", "{width: 80, depth: 3}"
+        ),
     },
 }
 """What is on the device, and how the recipe says so, by the kind of encoder."""
-WHOLE = {"mobile": {"EfficientNet-Lite0's stages, whole": (LITE0,)}}
+WHOLE = {
+    "mobile": {
+        "EfficientNet-Lite0's stages, whole": mobile(
+            1,
+            "{width: 40, depth: 2, kernel: 5}",
+            "{width: 80, depth: 3}",
+            "{width: 112, depth: 3, kernel: 5, stride: 1}",
+            "{width: 192, depth: 4, kernel: 5}",
+            "{width: 320, depth: 1, stride: 1}",
+        )
+    }
+}
 """Networks that only the device alone has: no codec of that size is trained."""
 
 

@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from codec.model.cost import device_cost
+from codec.model.mobile import MobileAnalysis
 from eval.studies import device
 from eval.studies.counting import Counted
 from eval.studies.device_rows import DeviceRow, markdown, row_of, verdict
 from eval.studies.kept_rows import read_rows, write_rows
+from training.codecs.recipe import CodecRecipe
+from training.engine.recipe import read_recipe
 
 N = 400
 
@@ -69,6 +73,18 @@ def test_rows_are_written_read_printed_and_drawn(
     assert "| whole | 390.0 M | 94.00 |" in said
     assert "400 images, uncut 95.00%" in said
     assert picture.stat().st_size > 10_000
+
+
+def test_each_size_is_an_encoder_of_the_recipes_latent() -> None:
+    works = []
+    for changes in (*device.SIZES["mobile"].values(), *device.WHOLE["mobile"].values()):
+        own = read_recipe(CodecRecipe, "vit-small-caltech101-codec", changes)
+        assert own.mobile is not None
+        encoder = MobileAnalysis(own.mobile, 224, own.side, own.n_channels)
+        works.append(device_cost(encoder, 224).macs)
+    assert works == sorted(works)
+    assert 1e6 < works[0] < 5e6
+    assert 3.5e8 < works[-1] < 4e8  # EfficientNet-Lite0's 390 M, without its last convolution
 
 
 def test_a_recipe_whose_encoder_is_the_backbones_blocks_is_refused(
