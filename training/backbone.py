@@ -55,15 +55,30 @@ def tune(recipe: TunedRecipe, out: Path) -> float:
         score = task.soft_labels.accuracy
         print(f"teacher: {score:.2f}% of the training images, each by a head that did not see it")
     train(task, data, recipe.schedule, out / "vit", validate=task.validate)
-    score = task.accuracy(test)
-    print(f"backbone: {score:.2f}% on {len(test)} test images", flush=True)
+    right = task.right(test)
+    score, by_class = 100 * float(right.mean()), 100 * mean_over_classes(right, test.labels)
+    print(
+        f"backbone: {score:.2f}% on {len(test)} test images, {by_class:.2f}% in the mean over "
+        "classes",
+        flush=True,
+    )
     if is_first_process():
+        scores = {"backbone": score, "backbone, mean over classes": by_class}
         how = f"started from `{shown_name(recipe.start)}` and trained"
         what = f"a {type(model).__name__}"
-        write_vit(
-            model, preprocess, recipe, {"backbone": score}, len(test), out / "final", what, how
-        )
+        write_vit(model, preprocess, recipe, scores, len(test), out / "final", what, how)
     return score
+
+
+def mean_over_classes(right: torch.Tensor, labels: list[int]) -> float:
+    """The mean of the classes' shares of right answers, over the classes that are there.
+
+    Args:
+        right: (n,) of 0 and 1.
+        labels: the true classes.
+    """
+    of = torch.tensor(labels)
+    return float(torch.stack([right[of == label].mean() for label in of.unique()]).mean())
 
 
 def train_small(recipe: BackboneRecipe, out: Path) -> float:

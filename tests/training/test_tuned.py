@@ -17,8 +17,9 @@ from codec.device.preprocess import Preprocess
 from codec.model.backbone import load_backbone
 from codec.model.split import split
 from tests.tiny_mobile import SHAPE, WIDTH, write_network
-from training.backbone import kind_of, run
+from training.backbone import kind_of, mean_over_classes, run
 from training.backbones.mobile_teacher import MobileTeacher, SoftLabels, features
+from training.backbones.probe import start_classifier
 from training.backbones.resizing import resized
 from training.backbones.tuned import TunedRecipe, open_start, start_preprocess
 from training.backbones.vit import BackboneRecipe
@@ -71,7 +72,7 @@ def test_a_run_ends_in_a_backbone_whose_frozen_blocks_are_the_starts(
     score = run(recipe, tmp_path / "run")
     said = capsys.readouterr().out
     assert "epoch 1.00: accuracy" in said
-    assert f"backbone: {score:.2f}% on 16 test images" in said
+    assert f"backbone: {score:.2f}% on 16 test images, " in said
     model: Any = load_backbone(str(tmp_path / "run" / "final"), Path())
     assert (model.config.image_size, model.config.patch_size) == (32, 8)
     begun = open_start(recipe, 32, [str(i) for i in range(4)])
@@ -85,6 +86,24 @@ def test_a_run_ends_in_a_backbone_whose_frozen_blocks_are_the_starts(
     card = (tmp_path / "run" / "final" / "README.md").read_text()
     assert f"started from `{start.name}`" in card
     assert "from scratch" not in card
+
+
+def test_a_probe_reads_what_reaches_the_classifier(recipe: TunedRecipe, tmp_path: Path) -> None:
+    preprocess = start_preprocess(recipe.start, recipe.image_size)
+    data = Images(recipe.data, "train", preprocess)
+    model: Any = open_start(recipe, 32, data.label_names)
+    said = start_classifier(model, data, preprocess, 1e-4, recipe.schedule, tmp_path)
+    x = normalise(torch.stack([data[i][0] for i in range(len(data))]), preprocess)
+    with torch.no_grad():
+        answers = model.eval()(x).logits.argmax(1)
+    right = 100 * float((answers == torch.tensor(data.labels)).float().mean())
+    assert said == pytest.approx(right, abs=5)  # features are kept in float16
+    assert right > 90  # 24 pictures of noise in 64 dimensions: a probe can tell them apart
+
+
+def test_the_mean_over_classes_counts_each_class_once() -> None:
+    right = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.5])
+    assert mean_over_classes(right, [3, 3, 3, 7, 9]) == pytest.approx(0.5)
 
 
 def test_the_best_epoch_is_kept(
