@@ -166,7 +166,8 @@ def _change(
     """What is wanted of a tensor: float32, or int64."""
     if old.dtype.kind != "f":
         change = new.astype(np.int64) - old.astype(np.int64)
-        if np.abs(change).max(initial=0) >= MAX_CHANGE:
+        # not by the absolute value: that of the least int64 is negative
+        if change.max(initial=0) >= MAX_CHANGE or change.min(initial=0) <= -MAX_CHANGE:
             raise ValueError(f"{name} changes by {MAX_CHANGE} or more")
         return change
     wanted = new.astype(np.float32) - old.astype(np.float32)
@@ -216,6 +217,8 @@ def _arrays(weights: Weights) -> dict[str, NDArray[Any]]:
     arrays = {}
     for name in sorted(weights):
         value = weights[name]
+        if str(getattr(value, "dtype", "")) == "torch.bfloat16":  # numpy has no such type
+            raise ValueError(f"{name} is bfloat16: not float16, float32 or integers")
         array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
         if array.dtype.kind not in "fiub" or (array.dtype.kind == "f" and array.dtype.itemsize > 4):
             raise ValueError(f"{name} is {array.dtype}: not float16, float32 or integers")

@@ -281,3 +281,18 @@ def exact_change() -> tuple[Weights, Weights]:
         "norm": before["norm"] + noise[16:32] / np.float32(65536),
     }
     return before, after
+
+
+def test_an_integer_that_moves_too_far_is_refused_whatever_its_sign():
+    before = {"n": np.zeros(1, np.int64)}
+    for value in (-(2**63), 2**62):
+        with pytest.raises(ValueError, match="n changes by"):
+            encode_update(before, {"n": np.full(1, value, np.int64)}, Distortion(0.5))
+
+
+def test_bfloat16_is_refused_by_name():
+    import torch
+
+    weights = {"w": torch.zeros(3, dtype=torch.bfloat16)}
+    with pytest.raises(ValueError, match="w is bfloat16"):
+        encode_update(weights, weights, Distortion(0.5))

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain, pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from safetensors.numpy import load_file
+from torch import nn
 
 from codec import BitstreamError, FeatureCodec
 from training.codecs.recipe import CodecRecipe
@@ -192,12 +194,17 @@ def test_a_codec_goes_on_learning_and_is_another_codec_then(
     before = train(own, tmp_path / "begun")
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(plain_values(own)))
     start, codec = str(tmp_path / "begun" / "final"), str(tmp_path / "small.yaml")
+    with pytest.raises(ValueError, match=r"local\.batch_size is a multiple of 2"):
+        run(replace(recipe, start=start, codec=codec), tmp_path)
+    recipe = replace(recipe, local=replace(recipe.local, batch_size=4))
     updates = Updates("coded", 20, 10)
     run(replace(recipe, start=start, codec=codec, rounds=2, updates=updates), tmp_path)
     after = FeatureCodec.from_pretrained(tmp_path / "final")
     assert after.fingerprint != before.fingerprint
     assert f"codec {after.fingerprint.hex()[:16]} in " in capsys.readouterr().out
-    assert "training.federated" in (tmp_path / "final" / "README.md").read_text()
+    card = (tmp_path / "final" / "README.md").read_text()
+    assert "training.federated" in card
+    assert f"Chosen on `{own.validation_split}`: the default quality." in card
     ended = load_file(tmp_path / "model.safetensors")
     learned = {name.removeprefix("codec.") for name in ended}
     assert not any(name.startswith("prior.") for name in ended)  # it is not sent
@@ -268,6 +275,35 @@ def test_privacy_adds_up_over_rounds_and_is_flower_s_to_give(
         run(replace(recipe, privacy=privacy), tmp_path)
 
 
+def test_the_largest_changes_keep_their_sign():
+    before = {"a": np.zeros(400_000, np.float32)}
+    after = {"a": np.ones(400_000, np.float32)}
+    for codec in ("qsgd8", "qsgd4"):
+        coding = coding_of(Updates(codec), 0)
+        blob = coding.encode(before, after, Key(0, 0, 1))
+        assert coding.decode(before, blob, Key(0, 0, 1))["a"].min() > 0
+
+
+def test_a_model_with_running_statistics_is_refused(
+    recipe: FederatedRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    model.config = SimpleNamespace(id2label={0: "a"})
+    monkeypatch.setattr(opening, "load_backbone", lambda *_: model)
+    with pytest.raises(ValueError, match="running statistics"):
+        run(replace(recipe, start="resnet"), tmp_path)
+
+
+def test_what_is_wrong_with_a_recipe_is_said_before_anybody_learns(
+    recipe: FederatedRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(loop, "learn", lambda *_: pytest.fail("a client learned"))
+    with pytest.raises(ValueError, match="topk's rate is a share"):
+        run(replace(recipe, updates=Updates("topk", 0.01, 30)), tmp_path)
+    with pytest.raises(ValueError, match="widths are multiples of 4"):
+        run(replace(recipe, image_size=30), tmp_path)
+
+
 def test_each_picture_is_one_client_s_and_labels_differ_by_alpha():
     labels = [i % 10 for i in range(2000)]
 
@@ -288,6 +324,8 @@ def test_each_picture_is_one_client_s_and_labels_differ_by_alpha():
         (lambda: Clients(n=0), r"clients\.n"),
         (lambda: share_out([0, 1], 3, Partition()), "client 2 of 3 has none"),
         (lambda: coding_of(Updates(codec="topk"), 0), "share"),
+        (lambda: Link(up_bytes_s=0), r"link\.up_bytes_s and"),
+        (lambda: Link(profile="nobody"), "nobody"),
     ],
 )
 def test_a_wrong_number_is_refused_by_name(make: Callable[[], Any], message: str):

@@ -52,7 +52,7 @@ def start_classifier(
             model.eval()(x)
         return reached.pop()
 
-    about = f"{digest(model.state_dict())} {data.digest} {preprocess} before the classifier"
+    about = f"{digest(model.state_dict())} {data.digest} {preprocess} {schedule.precision} probe"
     kept = Remembered(features, (classifier.in_features,), folder, len(data), about)
     try:
         x, labels = features_of(kept, data, preprocess), torch.tensor(data.labels)

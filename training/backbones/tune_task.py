@@ -54,11 +54,11 @@ class TuneTask(nn.Module):
         weights = digest(head.state_dict())
 
         def kept(images: Images, about: str) -> Remembered:
-            if not recipe.frozen_blocks:  # the embeddings move: nothing is worth keeping
-                return Remembered(head, shape, None, len(images), "")
-            named = f"{weights} {images.digest} {preprocess} {about}"
-            return Remembered(head, shape, folder, len(images), named)
+            named = f"{weights} {images.digest} {preprocess} {recipe.schedule.precision} {about}"
+            return Remembered(head, shape, folder if worth else None, len(images), named)
 
+        # the embeddings move where no block is frozen, and views may never come again
+        worth = recipe.frozen_blocks > 0 and recipe.schedule.fresh_epochs is not None
         self._tokens = kept(data, f"shift {recipe.shift}")
         self._unchanged = kept(validation, "as it is")
 

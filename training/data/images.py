@@ -29,6 +29,10 @@ class Batch(TypedDict):
     keys: torch.Tensor
 
 
+MAX_SEED = 1 << 15
+"""Seeds are below it: a key has the seed in its upper 16 bits, and is no negative number."""
+
+
 class Keyed(Dataset[Any]):
     """A data set whose samples carry keys: all randomness of a sample is a function of (seed,
     epoch, index).
@@ -37,6 +41,8 @@ class Keyed(Dataset[Any]):
     """
 
     def __init__(self, seed: int) -> None:
+        if not 0 <= seed < MAX_SEED:
+            raise ValueError(f"a seed is in 0..{MAX_SEED - 1}, not {seed}")
         self.seed, self.epoch = seed, 0
         self.fresh_epochs: int | None = None
 

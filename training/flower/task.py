@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from flwr.app import Array, ArrayRecord
 
 from training.engine.recipe import read_recipe
@@ -33,10 +32,7 @@ def recipe_of(run_config: Mapping[str, Any]) -> FederatedRecipe:
 
 @functools.lru_cache(maxsize=1)
 def federation_of(recipe: FederatedRecipe) -> Federation:
-    """Model and pictures of a recipe, once a process; all computing is in one thread, so that any
-    process comes to the same weights.
-    """
-    torch.set_num_threads(1)
+    """Model and pictures of a recipe, once a process."""
     return open_federation(recipe)
 
 

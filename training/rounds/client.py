@@ -56,8 +56,8 @@ def learn(
     local, model = recipe.local, learner.model
     set_weights(model, weights)
     model.train()
-    # steps are the same for any number of cores only with one thread
-    torch.set_num_threads(1)
+    draws = np.random.default_rng((recipe.seed, number, client, 1))
+    torch.manual_seed(int(draws.integers(1 << 31)))  # of dropout
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(
         parameters,

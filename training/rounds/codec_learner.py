@@ -1,10 +1,10 @@
 """a trained codec -> what clients go on to learn of it: encoder, gains, synthesis and adapters.
 
 Clients learn by stage 2 of the codec's training (`training.codecs.task`), each from its own
-pictures: rate and answers together. The server has labelled pictures of its own, the validation
-split of the run. The prior is fitted to them before the first round and stays as it is, so that it
-need not be sent; after the last round the codec is frozen and calibrated anew with them. It is then
-another codec, with another fingerprint.
+pictures: rate and answers together. The server has labelled pictures of its own: the validation
+split and the calibration split of the codec's recipe. The prior is fitted to the first before the
+first round and stays as it is, so that it need not be sent; after the last round the codec is
+frozen with them, and calibrated on the second. It is then another codec, with another fingerprint.
 """
 
 from __future__ import annotations
@@ -68,19 +68,27 @@ class CodecLearner:
 
 
 def own_recipe(recipe: FederatedRecipe) -> CodecRecipe:
-    """The recipe of the codec, on the pictures of the run: the server's, not the clients'.
+    """The recipe of the codec, on the server's pictures, not the clients'.
 
     Raises:
-        FileNotFoundError, ValueError: there is none, or the codec is not one for labels.
+        FileNotFoundError, ValueError: there is none, the codec is not one for labels, or a batch of
+            a client is not made of whole rounds of its qualities.
     """
     assert recipe.codec is not None
     given = read_recipe(CodecRecipe, recipe.codec)
     if given.task != LABELS:
         raise ValueError(f"clients learn from labels, and the codec of {recipe.codec!r} has words")
+    turns = len(given.turns())
+    if recipe.local.batch_size % turns:
+        raise ValueError(
+            f"local.batch_size is a multiple of {turns}, a sample for each turn of a quality of "
+            f"{recipe.codec!r}, not {recipe.local.batch_size}"
+        )
     return dataclasses.replace(
         given,
         data=recipe.data,
-        train_split=recipe.validation_split,
+        train_split=given.validation_split,
+        answer=dataclasses.replace(given.answer, epochs=0),  # clients learn by `local`
         start=recipe.start or given.start,
         compile=False,
         limit=recipe.limit,

@@ -26,7 +26,8 @@ class SmallNet(nn.Module):
     def __init__(self, widths: tuple[int, ...], n_labels: int, image_size: int) -> None:
         super().__init__()
         side = image_size >> len(widths)
-        if not widths or side < 1 or any(width % GROUPS for width in widths):
+        whole = side << len(widths) == image_size and side >= 1
+        if not widths or not whole or any(width % GROUPS for width in widths):
             raise ValueError(
                 f"widths are multiples of {GROUPS}, and as many as a side of {image_size} pixels "
                 f"can be halved, not {widths}"

@@ -15,6 +15,7 @@ from training.data.processor import preprocess_of
 from training.rounds.codec_learner import CodecLearner
 from training.rounds.learner import Classifier, Learner
 from training.rounds.loop import Federation
+from training.rounds.messages import coding_of
 from training.rounds.network import SmallNet
 from training.rounds.partition import share_out, write_partition
 from training.rounds.recipe import FederatedRecipe
@@ -28,6 +29,9 @@ def open_federation(recipe: FederatedRecipe, out: Path | None = None) -> Federat
         ValueError: no such start, data or split, pictures without labels or with others than the
             model's, or too few for the clients.
     """
+    for rate in (recipe.updates.rate, recipe.updates.down_rate):
+        coding_of(recipe.updates, rate)  # a wrong one is said before anybody learns
+    torch.set_num_threads(1)  # numbers are the same for any number of cores only with one thread
     learner = _started(recipe)
     preprocess = _small_preprocess(recipe) if learner is None else learner.preprocess
     known = None if learner is None else learner.labels
@@ -66,6 +70,12 @@ def _started(recipe: FederatedRecipe) -> Learner | None:
     model: Any = load_backbone(recipe.start, Path())
     if not getattr(model.config, "id2label", None):
         raise ValueError(f"start: {recipe.start!r} is no classifier")
+    running = [name for name, buffer in model.named_buffers() if name.endswith("running_mean")]
+    if running:
+        raise ValueError(
+            f"start: {recipe.start!r} has running statistics ({running[0]}), which are no weights "
+            "and would differ from client to client"
+        )
     preprocess, labels = preprocess_of(recipe.start), model.config.id2label
     return Classifier(model.requires_grad_(True), preprocess, labels, recipe.local)
 

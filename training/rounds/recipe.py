@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from codec.link.profiles import profile
+from training.data.images import MAX_SEED
 from training.rounds.privacy import Privacy
 
 
@@ -72,6 +74,15 @@ class Link:
     down_bytes_s: float = 500_000.0
     profile: str | None = None
     deadline_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.up_bytes_s > 0 or not self.down_bytes_s > 0:
+            raise ValueError(
+                "link.up_bytes_s and link.down_bytes_s are above 0, not "
+                f"{self.up_bytes_s:g} and {self.down_bytes_s:g}"
+            )
+        if self.profile is not None:
+            profile(self.profile)
 
 
 @dataclass(frozen=True)
@@ -160,3 +171,5 @@ class FederatedRecipe:
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise ValueError(f"rounds is 1 or more, not {self.rounds}")
+        if not 0 <= self.seed < MAX_SEED:
+            raise ValueError(f"seed is in 0..{MAX_SEED - 1}, not {self.seed}")

@@ -52,7 +52,8 @@ class Qsgd:
         u = np.random.default_rng(key).random(rows.shape, np.float32)
         with np.errstate(invalid="ignore"):
             steps = np.floor(rows / np.where(scale > 0, scale, 1)[:, None] * self.most + u)
-            symbols = steps.reshape(-1)[: len(change)].astype(np.int8)
+            # in float32 the largest change plus u can round to one step more
+            symbols = np.minimum(steps, self.most).reshape(-1)[: len(change)].astype(np.int8)
         if self.n_bits == 4:
             symbols = np.append(symbols, np.zeros(len(symbols) % 2, np.int8)) & 15
             symbols = (symbols[::2] | symbols[1::2] << 4).astype(np.int8)
@@ -133,7 +134,9 @@ class Zstandard:
         n, size = len(before), n_values(before)
         steps = _read(blob[: 4 * n], np.dtype("<f4"), n)
         try:
-            plain = zstandard.decompress(blob[4 * n :], max_output_size=size)
+            if zstandard.frame_content_size(blob[4 * n :]) != size:
+                raise BitstreamError("a message does not hold as many values as there are weights")
+            plain = zstandard.decompress(blob[4 * n :])
         except zstandard.ZstdError as error:
             raise BitstreamError(f"a message is not by zstandard: {error}") from error
         symbols = _shaped(_read(plain, np.dtype(np.int8), size).astype(np.float32), before)
