@@ -101,7 +101,7 @@ class Connection:
         watch.daemon = True
         watch.start()
         try:
-            return self._once_or_again(method, self._path + path, body, headers, start)
+            return self._once_or_again(method, self._path + path, body, headers, start, late)
         except (OSError, HTTPException, ValueError) as error:
             self._http.close()
             if late.is_set() or isinstance(error, TimeoutError):
@@ -116,22 +116,43 @@ class Connection:
             watch.cancel()
 
     def _once_or_again(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], start: float
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        start: float,
+        late: threading.Event,
     ) -> Response:
-        """The reply; once more over a new connection where the kept one was closed meanwhile."""
+        """The reply; once more over a new connection where the kept one was closed meanwhile, but
+        not where this end closed it because it was late.
+        """
         kept = self._http.sock is not None
         try:
-            return self._exchange(method, path, body, headers, start)
+            return self._exchange(method, path, body, headers, start, late)
         except (ConnectionError, HTTPException):  # RemoteDisconnected is one of them
-            if not kept:
+            if not kept or late.is_set():
                 raise
             self._http.close()
-            return self._exchange(method, path, body, headers, start)
+            return self._exchange(method, path, body, headers, start, late)
 
     def _exchange(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], start: float
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        start: float,
+        late: threading.Event,
     ) -> Response:
         up, down = (0, 0) if self._http.sock is None else tcp_bytes(self._http.sock)
+        left_s = max(start + self._timeout_s - time.perf_counter(), 0.001)
+        if self._http.sock is None:
+            self._http.timeout = left_s
+            self._http.connect()
+        self._http.sock.settimeout(left_s)
+        if late.is_set():  # while there was no connection to cut
+            raise TimeoutError
         self._http.request(method, path, body, headers)
         wire = self._http.sock
         reply = self._http.getresponse()
