@@ -6,7 +6,6 @@ repeats anything.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,12 +14,10 @@ from typing import Any, NamedTuple
 from codec.device.sources import pictures_in
 from codec.link.client import SplitClient
 from codec.link.queue import Outbox, QueueFull
-from codec.link.session import BLOB_TYPE, question_header
+from codec.link.session import BLOB_TYPE, FINAL, question_header, value_of
 
 STATE_FILE = ".codec-watch.sqlite"
 MAX_BYTES, MAX_REPLIES = 1 << 28, 100_000
-RETRIED = (408, 429, 500, 502, 503, 504)
-"""Statuses that may be others the next time; any other is the answer that a request gets."""
 
 
 class Seen(NamedTuple):
@@ -86,28 +83,29 @@ class Watch:
         return len(self._sizes)
 
     def send(self) -> Iterator[Seen]:
-        """Send what waits, in order, until the link fails or nothing waits.
+        """Send what waits, in order, until the link fails or nothing waits. A request has been
+        settled when the next one is asked for: who is killed before that gets its reply again.
 
         Raises:
-            ValueError: the link failed, or the server has no time; what waits waits on.
+            ValueError: the link failed, or the server refuses for a reason that is not the
+                picture's: a token, a codec that it lacks, no time. What waits waits on.
         """
+        session = self._client.session
         while (item := self.outbox.next()) is not None:
             headers = dict(item.headers)
             name = headers.pop("Name")
-            path = self._client.session.path("Question" in headers)
             own = {"Sequence": str(item.sequence), "Device": self.outbox.device_id}
-            reply = self._client.session.connection.post(path, item.body, headers | own)
-            if reply.status in RETRIED:
-                raise ValueError(f"the server answered {reply.status}")
-            self.outbox.done(item.sequence, reply.body)
+            path = session.path("Question" in headers)
+            reply = session.connection.post(path, item.body, headers | own)
             try:
-                said = json.loads(reply.body)
-            except ValueError:
-                said = {"detail": "no JSON"}
-            if reply.status == 200:
-                yield Seen(name, said, None)
-            else:
-                yield Seen(name, None, f"{reply.status}: {said.get('detail')}")
+                seen = Seen(name, value_of(reply), None)
+            except ValueError as error:
+                if reply.status not in FINAL:
+                    session.forget()
+                    raise
+                seen = Seen(name, None, str(error))
+            yield seen
+            self.outbox.done(item.sequence, reply.body)
 
     def _put(self, path: Path) -> None:
         """Encode a picture and put it into the outbox, unless it is there already."""

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from codec.cli.app import app as cli
 from codec.link.client import SplitClient
+from codec.link.http import Response
 from codec.link.watch import Watch
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
@@ -111,6 +112,83 @@ def test_nothing_is_lost_or_repeated_over_a_lost_link_and_a_restart(
         watch = Watch(folder, SplitClient(url, device))
         settled(watch)
         assert list(watch.send()) == [], "answered before the restart"
+
+
+class Answering:
+    """A connection whose server knows the codec and answers every request alike."""
+
+    shortens = False
+
+    def __init__(self, status: int, body: bytes) -> None:
+        self.status, self.body = status, body
+        self.asked: list[str] = []
+
+    def post(self, path: str, _body: bytes, _headers: dict[str, str]) -> Response:
+        self.asked.append(path)
+        if path == "/v1/sessions":
+            body = b'{"codec": "tiny", "session": "s", "tasks": ["classify"]}'
+            return Response(200, {}, body, 0, 0, 0.0)
+        return Response(self.status, {}, self.body, 0, 0, 0.0)
+
+
+def answering(watch: Watch, status: int, body: bytes = b'{"detail": "why"}') -> Answering:
+    """The connection, in the place of the watch's own."""
+    found = Answering(status, body)
+    watch._client.session.connection = found  # type: ignore[assignment]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(status, b'{"detail": "why"}') for status in (302, 401, 403, 404, 405, 408, 429, 500, 503)]
+    + [(200, b"<html>log in to this network</html>"), (403, b"<html>"), (200, b"[]")],
+)
+def test_what_is_not_about_a_picture_never_costs_one(
+    tiny_codec: FeatureCodec, camera: Callable[[str, int], Path], status: int, body: bytes
+) -> None:
+    folder = camera("a.png", 1).parent
+    watch = Watch(folder, SplitClient("http://127.0.0.1:1", Device(tiny_codec)))
+    settled(watch)
+    connection = answering(watch, status, body)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"the server answered {status}"):
+            list(watch.send())
+    assert watch.outbox.n_waiting == 1
+    assert connection.asked == ["/v1/sessions", "/v1/tiny/classify"] * 2, "the session is forgotten"
+    answering(watch, 200, b'{"labels": []}')
+    assert list(watch.send()) == [("a.png", {"labels": []}, None)]
+    assert watch.outbox.n_waiting == 0
+
+
+@pytest.mark.parametrize("status", [400, 409, 413, 415, 422])
+def test_a_picture_that_the_server_refuses_is_named_and_the_next_goes_on(
+    tiny_codec: FeatureCodec, camera: Callable[[str, int], Path], status: int
+) -> None:
+    folder = camera("a.png", 1).parent
+    camera("b.png", 2)
+    watch = Watch(folder, SplitClient("http://127.0.0.1:1", Device(tiny_codec)))
+    settled(watch)
+    answering(watch, status)
+    assert [
+        (seen.name, seen.reply, str(status) in (seen.error or "")) for seen in watch.send()
+    ] == [
+        ("a.png", None, True),
+        ("b.png", None, True),
+    ]
+    assert watch.outbox.n_waiting == 0
+
+
+def test_an_answer_comes_again_to_who_was_ended_before_taking_the_next(
+    tiny_codec: FeatureCodec, camera: Callable[[str, int], Path]
+) -> None:
+    folder = camera("a.png", 1).parent
+    watch = Watch(folder, SplitClient("http://127.0.0.1:1", Device(tiny_codec)))
+    settled(watch)
+    answering(watch, 200, b'{"labels": []}')
+    assert next(watch.send()).name == "a.png"
+    assert watch.outbox.n_waiting == 1
+    assert [seen.name for seen in watch.send()] == ["a.png"]
+    assert watch.outbox.n_waiting == 0
 
 
 def test_the_command_prints_a_line_for_each_picture(
