@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from codec.link.http import Response
+from codec.link.http import Response, UnansweredError
 
 BLOB_TYPE = "application/octet-stream"
 FINAL = (400, 409, 413, 415, 422)
@@ -103,18 +103,21 @@ def value_of(reply: Response) -> dict[str, Any]:
     """The JSON of a reply.
 
     Raises:
-        ValueError: the server refused, or sends elsewhere; or this is no reply of such a server.
+        UnansweredError: the server refused, or sends elsewhere; or this is no reply of such a
+            server.
+        ValueError: it refused the request itself, with a status of `FINAL`.
     """
+    kind = ValueError if reply.status in FINAL else UnansweredError
     try:
         value = json.loads(reply.body)
     except ValueError as error:
-        raise ValueError(f"the server answered {reply.status}, and no JSON") from error
+        raise kind(f"the server answered {reply.status}, and no JSON") from error
     if not isinstance(value, dict):
-        raise ValueError(f"the server answered {reply.status}, and no object")
+        raise kind(f"the server answered {reply.status}, and no object")
     if not 200 <= reply.status < 300:
         known = ", ".join(str(one.get("name")) for one in value.get("codecs", []))
         rest = f"; it has {known}" if known else ""
-        raise ValueError(f"the server answered {reply.status}: {value.get('detail')}{rest}")
+        raise kind(f"the server answered {reply.status}: {value.get('detail')}{rest}")
     return value
 
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from codec.device.sources import pictures_in
 from codec.link.client import SplitClient
+from codec.link.http import UnansweredError
 from codec.link.queue import Outbox, QueueFull
-from codec.link.session import BLOB_TYPE, FINAL, question_header, value_of
+from codec.link.session import BLOB_TYPE, question_header, value_of
 
 STATE_FILE = ".codec-watch.sqlite"
 MAX_BYTES, MAX_REPLIES = 1 << 28, 100_000
@@ -99,10 +100,10 @@ class Watch:
             reply = session.connection.post(path, item.body, headers | own)
             try:
                 seen = Seen(name, value_of(reply), None)
+            except UnansweredError:
+                session.forget()
+                raise
             except ValueError as error:
-                if reply.status not in FINAL:
-                    session.forget()
-                    raise
                 seen = Seen(name, None, str(error))
             yield seen
             self.outbox.done(item.sequence, reply.body)

@@ -13,11 +13,10 @@ from typer.testing import CliRunner
 
 from codec.cli.app import app as cli
 from codec.link.client import SplitClient
-from codec.link.http import Response
 from codec.link.watch import Watch
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
-from tests.link.test_client import serving
+from tests.link.test_client import Answering, serving
 
 Picture = Callable[..., Image.Image]
 
@@ -112,23 +111,6 @@ def test_nothing_is_lost_or_repeated_over_a_lost_link_and_a_restart(
         watch = Watch(folder, SplitClient(url, device))
         settled(watch)
         assert list(watch.send()) == [], "answered before the restart"
-
-
-class Answering:
-    """A connection whose server knows the codec and answers every request alike."""
-
-    shortens = False
-
-    def __init__(self, status: int, body: bytes) -> None:
-        self.status, self.body = status, body
-        self.asked: list[str] = []
-
-    def post(self, path: str, _body: bytes, _headers: dict[str, str]) -> Response:
-        self.asked.append(path)
-        if path == "/v1/sessions":
-            body = b'{"codec": "tiny", "session": "s", "tasks": ["classify"]}'
-            return Response(200, {}, body, 0, 0, 0.0)
-        return Response(self.status, {}, self.body, 0, 0, 0.0)
 
 
 def answering(watch: Watch, status: int, body: bytes = b'{"detail": "why"}') -> Answering:
