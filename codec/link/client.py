@@ -20,7 +20,7 @@ from codec.link.choosing import Choosing, Spent, swept_ways
 from codec.link.connecting import connect
 from codec.link.encoders import as_picture_file, open_encoder, preprocess_of
 from codec.link.http import NoReplyError, Response, UnansweredError
-from codec.link.policy import ALONE, Way
+from codec.link.policy import ALONE, Choice, Way
 from codec.link.session import (
     BLOB_TYPE,
     MAX_ALONE,
@@ -32,6 +32,8 @@ from codec.link.session import (
 )
 
 ASKED_FOR = "as asked for"
+MAX_NUMBERS = 1000
+"""Of a caller's own (`sequence`), the last ones, whose ways are known."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class SplitClient:
             found = {} if folder is None else swept_ways(Path(folder), own.config.name, bool(alone))
             ways = found
         self._alone, self._n_alone = alone, 0
+        self._numbered: dict[int, Choice] = {}
         self._choosing = {verb: Choosing(some, deadline_ms) for verb, some in ways.items()}
 
     def __call__(
@@ -123,7 +126,7 @@ class SplitClient:
             questions: for a codec that answers questions.
             quality, max_bytes: of a blob, as `DeviceSession` takes them; then no way is chosen.
             sequence: a number that this device never uses for another request: if the reply is
-                lost, the same call gets it again, and nothing is run twice.
+                lost, the same call gets it again, by the same way, and nothing is run twice.
 
         Raises:
             FileNotFoundError, ValueError: the picture is none, or the server refuses it.
@@ -142,7 +145,7 @@ class SplitClient:
         if quality is not None or max_bytes is not None:
             choosing = None
         if choosing is not None:
-            choice = choosing.next(time.monotonic())
+            choice = self._choice(choosing, sequence)
             way, why = choice.way.name, choice.why
         if way == ALONE:
             return self._by_itself(image, why, False, choosing)
@@ -165,6 +168,19 @@ class SplitClient:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def _choice(self, choosing: Choosing, sequence: int | None) -> Choice:
+        """The way of a picture: of a number that was sent before the same, for its body has to be
+        the same.
+        """
+        if sequence in self._numbered:
+            return self._numbered[sequence]
+        choice = choosing.next(time.monotonic())
+        if sequence is not None and choice.way.name != ALONE:
+            self._numbered[sequence] = choice
+            if len(self._numbered) > MAX_NUMBERS:
+                del self._numbered[next(iter(self._numbered))]
+        return choice
 
     def _body(
         self, image: Any, way: str | None, quality: int | None, max_bytes: int | None

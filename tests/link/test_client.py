@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from codec.link.client import SplitClient
+from codec.link.client import MAX_NUMBERS, SplitClient
 from codec.link.http import NoReplyError, Response
 from codec.link.policy import Way
 from codec.model import FeatureCodec
@@ -251,6 +251,44 @@ def test_the_same_number_gets_the_same_reply(tiny_codec: FeatureCodec, picture: 
         with pytest.raises(ValueError, match=r"409: .* another content"):
             client(picture(2), sequence=3)
         client.close()
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_number_keeps_its_way_when_the_link_gets_worse(
+    tiny_codec: FeatureCodec, picture: Picture, answered: bool
+) -> None:
+    with serving(tiny_codec) as url:
+        client = SplitClient(url, Device(tiny_codec), deadline_ms=5000, ways=WAYS)
+        client(picture(2))  # the session is open
+        post = client.session.connection.post
+
+        def lost(path: str, body: bytes, headers: dict[str, str]) -> Response:
+            post(path, body, headers)  # the server has run it
+            raise NoReplyError("no reply from here")
+
+        client.session.connection.post = lost if not answered else post  # type: ignore
+        try:
+            client(picture(1), sequence=3)
+        except NoReplyError:
+            assert not answered
+        client.session.connection.post = post  # type: ignore[method-assign]
+        found = []
+        for sequence in (3, 4):
+            for _ in range(20):  # 280 bytes took 2.8 s before: no picture comes by the deadline
+                client._choosing["classify"].link.add(280, 400, 2.8, time.monotonic())
+            found.append(client(picture(1), sequence=sequence))
+        client.close()
+    again, other = found
+    assert again.way == "picture:webp@24 q50"
+    assert "run" not in again.stages_ms, "nothing was run"
+    assert other.way == "blob q2", "what the link takes by now"
+
+
+def test_the_ways_of_old_numbers_are_forgotten(tiny_codec: FeatureCodec) -> None:
+    client, _ = with_own(tiny_codec, None, ways=WAYS)
+    for sequence in range(MAX_NUMBERS + 2):
+        client._choice(client._choosing["classify"], sequence)
+    assert (min(client._numbered), len(client._numbered)) == (2, MAX_NUMBERS)
 
 
 def test_a_server_without_the_codec_says_which_it_has(
