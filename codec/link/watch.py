@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,33 +49,35 @@ class Watch:
         self.folder, self._client, self._questions = Path(folder), client, questions
         self.outbox = Outbox(self.folder / STATE_FILE, MAX_BYTES, max_replies=MAX_REPLIES)
         self._sizes: dict[str, tuple[int, int]] = {}
-        self._taken: set[str] = set()
+        self._taken: dict[str, int] = {}
 
     def look(self) -> list[Seen]:
         """Put the new pictures into the outbox, by time and then by name; gives those that are no
         pictures. One that has another size or time than at the last look is still being written,
-        and waits.
+        and waits. A name that has another time than when it was taken is a new picture.
         """
-        try:
-            found = [(path.stat(), path) for path in pictures_in(self.folder)]
-        except FileNotFoundError:  # none, or one has gone meanwhile
-            return []
+        found = {path.name: (stat, path) for stat, path in _files(self.folder)}
+        self._taken = {name: at for name, at in self._taken.items() if name in found}
+        new = [
+            (stat, path)
+            for name, (stat, path) in found.items()
+            if self._taken.get(name) != stat.st_mtime_ns
+        ]
         bad = []
-        new = [(stat, path) for stat, path in found if path.name not in self._taken]
         before = self._sizes
         self._sizes = {path.name: (stat.st_size, stat.st_mtime_ns) for stat, path in new}
-        for _, path in sorted(new, key=lambda one: (one[0].st_mtime_ns, one[1].name)):
+        for stat, path in sorted(new, key=lambda one: (one[0].st_mtime_ns, one[1].name)):
             if before.get(path.name) != self._sizes[path.name]:
                 break  # none goes before it
             try:
-                self._put(path)
+                self._put(path, stat.st_mtime_ns)
             except FileNotFoundError:
                 continue
             except QueueFull:
                 break
             except ValueError as error:
                 bad.append(Seen(path.name, None, str(error)))
-            self._taken.add(path.name)
+            self._taken[path.name] = stat.st_mtime_ns
             del self._sizes[path.name]
         return bad
 
@@ -108,11 +111,19 @@ class Watch:
             yield seen
             self.outbox.done(item.sequence, reply.body)
 
-    def _put(self, path: Path) -> None:
+    def _put(self, path: Path, mtime_ns: int) -> None:
         """Encode a picture and put it into the outbox, unless it is there already."""
-        name = f"{path.name} {path.stat().st_mtime_ns}"
+        name = f"{path.name} {mtime_ns}"
         if name in self.outbox:
             return
         headers = {"Name": path.name, "Content-Type": BLOB_TYPE}
         headers |= question_header(self._questions)
         self.outbox.put(self._client.encoder(path), headers, name)
+
+
+def _files(folder: Path) -> Iterator[tuple[os.stat_result, Path]]:
+    """The pictures that are in a folder, without those that go meanwhile."""
+    with suppress(FileNotFoundError):
+        for path in pictures_in(folder):
+            with suppress(FileNotFoundError):
+                yield path.stat(), path

@@ -79,6 +79,31 @@ def test_a_picture_that_grows_waits_and_so_do_those_behind_it(
     assert behind.exists()
 
 
+def test_a_name_that_comes_again_is_another_picture(
+    tiny_codec: FeatureCodec, camera: Callable[[str, int], Path]
+) -> None:
+    path = camera("a.png", 1)
+    watch = Watch(path.parent, SplitClient("http://127.0.0.1:1", Device(tiny_codec)))
+    settled(watch)
+    settled(watch)
+    assert watch.outbox.n_waiting == 1
+    camera("a.png", 2)  # in the place of the first
+    settled(watch)
+    assert watch.outbox.n_waiting == 2
+    path.unlink()
+    settled(watch)
+    assert (watch._taken, watch.n_unsettled) == ({}, 0), "nothing is held of what has gone"
+    camera("a.png", 2)
+    settled(watch)
+    assert watch.outbox.n_waiting == 2, "the same time: the same picture"
+    path.write_bytes(b"no picture")
+    assert settled(watch) == ["a.png"]
+    path.unlink()
+    camera("a.png", 4)
+    settled(watch)
+    assert watch.outbox.n_waiting == 3
+
+
 def test_what_is_no_picture_is_named_and_the_others_go_on(
     tiny_codec: FeatureCodec, camera: Callable[[str, int], Path]
 ) -> None:
