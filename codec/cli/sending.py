@@ -102,7 +102,7 @@ def watch(
     """Answer every new picture of a folder, in order, until Ctrl-C: a line of JSON each.
 
     What is encoded waits in the folder's .codec-watch.sqlite until it is answered: nothing is lost
-    while the server is away, and nothing is answered twice.
+    while the server is away, and nothing is run twice.
     """
     silence_libraries()
     if not folder.is_dir():

@@ -19,9 +19,10 @@ from codec.device.taking import DeviceSession, Taking
 from codec.link.choosing import Choosing, Spent, swept_ways
 from codec.link.connecting import connect
 from codec.link.encoders import as_picture_file, open_encoder, preprocess_of
-from codec.link.http import Response
-from codec.link.policy import ALONE, Way
+from codec.link.http import NoReplyError, Response, UnansweredError
+from codec.link.policy import ALONE, Choice, Way
 from codec.link.session import (
+    BLOB_TYPE,
     MAX_ALONE,
     LinkSession,
     answer_in,
@@ -31,6 +32,8 @@ from codec.link.session import (
 )
 
 ASKED_FOR = "as asked for"
+MAX_NUMBERS = 1000
+"""Of a caller's own (`sequence`), the last ones, whose ways are known."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class SplitClient:
         ways: that there are, by what is asked (classify, caption, answer). None for those of the
             sweep in the codec's folder; where there is none, every picture goes as a blob.
         alone: what the device makes of a picture by itself: a list of labels as the server gives
-            them. It is a way of its own, and answers where the server does not.
+            them. It is a way of its own, and answers where the server does not; not where the
+            request is wrong.
         timeout_s: seconds until a reply must be there.
 
     Raises:
@@ -103,6 +107,7 @@ class SplitClient:
             found = {} if folder is None else swept_ways(Path(folder), own.config.name, bool(alone))
             ways = found
         self._alone, self._n_alone = alone, 0
+        self._numbered: dict[int, Choice] = {}
         self._choosing = {verb: Choosing(some, deadline_ms) for verb, some in ways.items()}
 
     def __call__(
@@ -121,11 +126,12 @@ class SplitClient:
             questions: for a codec that answers questions.
             quality, max_bytes: of a blob, as `DeviceSession` takes them; then no way is chosen.
             sequence: a number that this device never uses for another request: if the reply is
-                lost, the same call gets it again, and nothing is run twice.
+                lost, the same call gets it again, by the same way, and nothing is run twice.
 
         Raises:
-            FileNotFoundError, ValueError: the picture is none; the server lacks the codec, refuses,
-                or does not reply in time, and the device cannot answer. The message says why.
+            FileNotFoundError, ValueError: the picture is none, or the server refuses it.
+            UnansweredError: the server lacks the codec, does not let this device in, has no time or
+                does not reply in time, and the device cannot answer. The message says why.
         """
         asked = [questions] if isinstance(questions, str) else list(questions)
         headers = question_header(asked) | self._told()
@@ -133,60 +139,58 @@ class SplitClient:
             headers["Sequence"] = str(sequence)
         try:
             choosing = self._choosing.get(self.session.verb(bool(asked)))
-        except ValueError as error:
+        except UnansweredError as error:
             return self._provisional(image, asked, error)
-        if choosing is None or quality is not None or max_bytes is not None:
-            return self._blob(image, headers, bool(asked), quality, max_bytes, None, ASKED_FOR)
-        choice = choosing.next(time.monotonic())
-        name = choice.way.name
-        if name == ALONE:
-            return self._by_itself(image, choice.why, False, choosing)
+        way, why = None, ASKED_FOR
+        if quality is not None or max_bytes is not None:
+            choosing = None
+        if choosing is not None:
+            choice = self._choice(choosing, sequence)
+            way, why = choice.way.name, choice.why
+        if way == ALONE:
+            return self._by_itself(image, why, False, choosing)
+        start = time.perf_counter()
+        body, kind, way = self._body(image, way, quality, max_bytes)
+        device_ms = 1000 * (time.perf_counter() - start)
         try:
-            if name.startswith("blob q"):
-                chosen = int(name.removeprefix("blob q"))
-                return self._blob(image, headers, bool(asked), chosen, None, choosing, choice.why)
-            return self._picture(image, headers, bool(asked), name, choosing, choice.why)
-        except ValueError as error:
-            choosing.failed(time.monotonic())
+            if kind == BLOB_TYPE:
+                reply = self.session.ask_blob(body, headers, bool(asked))
+            else:
+                reply = self.session.ask_picture(body, kind, headers, bool(asked))
+            found = _answer(reply, way, len(body), device_ms, choosing, why)
+        except UnansweredError as error:
+            if choosing is not None and isinstance(error, NoReplyError):
+                choosing.failed(time.monotonic())
             return self._provisional(image, asked, error)
+        self._n_alone = 0
+        return found
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
-    def _blob(
-        self,
-        image: Any,
-        headers: dict[str, str],
-        questions: bool,
-        quality: int | None,
-        max_bytes: int | None,
-        choosing: Choosing | None,
-        why: str,
-    ) -> Answer:
-        start = time.perf_counter()
-        blob = self._encode(image, quality, max_bytes=max_bytes)
-        device_ms = 1000 * (time.perf_counter() - start)
-        reply = self.session.ask_blob(blob, headers, questions)
-        name = f"blob q{blob[0] & 15}"
-        self._n_alone = 0 if reply.status < 400 else self._n_alone
-        return _answer(reply, name, len(blob), device_ms, choosing, why)
+    def _choice(self, choosing: Choosing, sequence: int | None) -> Choice:
+        """The way of a picture: of a number that was sent before the same, for its body has to be
+        the same.
+        """
+        if sequence in self._numbered:
+            return self._numbered[sequence]
+        choice = choosing.next(time.monotonic())
+        if sequence is not None and choice.way.name != ALONE:
+            self._numbered[sequence] = choice
+            if len(self._numbered) > MAX_NUMBERS:
+                del self._numbered[next(iter(self._numbered))]
+        return choice
 
-    def _picture(
-        self,
-        image: Any,
-        headers: dict[str, str],
-        questions: bool,
-        name: str,
-        choosing: Choosing,
-        why: str,
-    ) -> Answer:
-        start = time.perf_counter()
-        file, kind = as_picture_file(image, preprocess_of(self.encoder), name)
-        device_ms = 1000 * (time.perf_counter() - start)
-        reply = self.session.ask_picture(file, kind, headers, questions)
-        self._n_alone = 0 if reply.status < 400 else self._n_alone
-        return _answer(reply, name, len(file), device_ms, choosing, why)
+    def _body(
+        self, image: Any, way: str | None, quality: int | None, max_bytes: int | None
+    ) -> tuple[bytes, str, str]:
+        """What is sent by a way, None for a blob as asked for; its media type; and the way."""
+        if way is not None and not way.startswith("blob q"):
+            return *as_picture_file(image, preprocess_of(self.encoder), way), way
+        chosen = quality if way is None else int(way.removeprefix("blob q"))
+        blob = self._encode(image, chosen, max_bytes=max_bytes)
+        return blob, BLOB_TYPE, f"blob q{blob[0] & 15}"
 
     def _by_itself(
         self, image: Any, why: str, provisional: bool, choosing: Choosing | None
@@ -204,11 +208,13 @@ class SplitClient:
         """The header that tells the server how often the device has answered by itself since."""
         return {"Alone": str(min(self._n_alone, MAX_ALONE))} if self._n_alone else {}
 
-    def _provisional(self, image: Any, asked: Sequence[str], error: ValueError) -> Answer:
+    def _provisional(self, image: Any, asked: Sequence[str], error: UnansweredError) -> Answer:
         """The device's own answer where the server has none; without one, the error."""
         if self._alone is None or asked:
             raise error
-        return self._by_itself(image, f"the server did not answer: {error}", True, None)
+        lost = isinstance(error, NoReplyError)
+        why = f"the server did not answer: {error}" if lost else str(error)
+        return self._by_itself(image, why, True, None)
 
 
 def _answer(

@@ -19,6 +19,14 @@ from codec.link.wire import tcp_bytes
 MAX_REPLY_BYTES = 1 << 20
 
 
+class UnansweredError(ValueError):
+    """A request has no answer, for a reason that is not the request's: later it may have one."""
+
+
+class NoReplyError(UnansweredError):
+    """No whole reply came."""
+
+
 class Response(NamedTuple):
     """What came back.
 
@@ -81,7 +89,8 @@ class Connection:
         """Post a body to a path below the address; gives the reply, whatever its status.
 
         Raises:
-            ValueError: no whole reply in time, or one of more than 1 MiB; the message says why.
+            NoReplyError: no whole reply in time, or one of more than 1 MiB; the message says why.
+            ValueError: a header that cannot be sent.
         """
         return self._ask("POST", path, body, headers)
 
@@ -101,37 +110,58 @@ class Connection:
         watch.daemon = True
         watch.start()
         try:
-            return self._once_or_again(method, self._path + path, body, headers, start)
+            return self._once_or_again(method, self._path + path, body, headers, start, late)
         except (OSError, HTTPException, ValueError) as error:
             self._http.close()
             if late.is_set() or isinstance(error, TimeoutError):
-                raise ValueError(
+                raise NoReplyError(
                     f"no reply from {self.url}: not whole after {self._timeout_s:g} seconds"
                 ) from error
             if isinstance(error, ValueError):
                 raise
             reason = str(error) or type(error).__name__
-            raise ValueError(f"no reply from {self.url}: {reason}") from error
+            raise NoReplyError(f"no reply from {self.url}: {reason}") from error
         finally:
             watch.cancel()
 
     def _once_or_again(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], start: float
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        start: float,
+        late: threading.Event,
     ) -> Response:
-        """The reply; once more over a new connection where the kept one was closed meanwhile."""
+        """The reply; once more over a new connection where the kept one was closed meanwhile, but
+        not where this end closed it because it was late.
+        """
         kept = self._http.sock is not None
         try:
-            return self._exchange(method, path, body, headers, start)
+            return self._exchange(method, path, body, headers, start, late)
         except (ConnectionError, HTTPException):  # RemoteDisconnected is one of them
-            if not kept:
+            if not kept or late.is_set():
                 raise
             self._http.close()
-            return self._exchange(method, path, body, headers, start)
+            return self._exchange(method, path, body, headers, start, late)
 
     def _exchange(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], start: float
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        start: float,
+        late: threading.Event,
     ) -> Response:
         up, down = (0, 0) if self._http.sock is None else tcp_bytes(self._http.sock)
+        left_s = max(start + self._timeout_s - time.perf_counter(), 0.001)
+        if self._http.sock is None:
+            self._http.timeout = left_s
+            self._http.connect()
+        self._http.sock.settimeout(left_s)
+        if late.is_set():  # while there was no connection to cut
+            raise TimeoutError
         self._http.request(method, path, body, headers)
         wire = self._http.sock
         reply = self._http.getresponse()
@@ -158,14 +188,14 @@ class Connection:
 def _body(reply: HTTPResponse, url: str) -> bytes:
     """
     Raises:
-        ValueError: it is too long, or not whole. Of a reply that does not say how long it is,
+        NoReplyError: it is too long, or not whole. Of a reply that does not say how long it is,
             nobody knows that.
     """
     if reply.length is None and not reply.chunked:
-        raise ValueError(f"the reply from {url} does not say how long it is")
+        raise NoReplyError(f"the reply from {url} does not say how long it is")
     found = reply.read(MAX_REPLY_BYTES + 1)
     if len(found) > MAX_REPLY_BYTES:
-        raise ValueError(f"the reply from {url} has more than {MAX_REPLY_BYTES} bytes")
+        raise NoReplyError(f"the reply from {url} has more than {MAX_REPLY_BYTES} bytes")
     if reply.length:
-        raise ValueError(f"the reply from {url} broke off")
+        raise NoReplyError(f"the reply from {url} broke off")
     return found

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from codec.link.broker import broker_at, reply_filter, reply_topic, request_topic
-from codec.link.http import MAX_REPLY_BYTES, Response
+from codec.link.http import MAX_REPLY_BYTES, NoReplyError, Response, UnansweredError
 from codec.link.properties import read, status_of, written
 from codec.link.wire import tcp_bytes
 
@@ -93,8 +93,8 @@ class MqttConnection:
             path: of the HTTP server, such as /v1/NAME/classify.
 
         Raises:
-            ValueError: no reply in time, or one of more than 1 MiB; no server listens; the broker
-                cannot be reached or refuses. The message says why.
+            NoReplyError: no reply in time, or one of more than 1 MiB; no server listens; the
+                broker cannot be reached. UnansweredError: it refuses. The message says why.
         """
         topic, start = request_topic(path, self.broker.device), time.perf_counter()
         before, deadline = self._bytes(), start + self._timeout_s
@@ -134,7 +134,7 @@ class MqttConnection:
             except _LostError as error:
                 self.close()
                 if not was_open or deadline - time.perf_counter() <= wait_s:
-                    raise ValueError(f"no reply from {self.url}: {error}") from error
+                    raise NoReplyError(f"no reply from {self.url}: {error}") from error
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, MAX_WAIT_S)
 
@@ -182,15 +182,15 @@ class MqttConnection:
         def answered() -> bool:
             reason = self._acked.get(sent.mid, 0)
             if reason == _NOBODY:
-                raise ValueError(f"no reply from {self.url}: no server listens there")
+                raise NoReplyError(f"no reply from {self.url}: no server listens there")
             if reason >= _REFUSED:
-                raise ValueError(f"{self.url} refuses messages on {topic}")
+                raise UnansweredError(f"{self.url} refuses messages on {topic}")
             return self._reply is not None and sent.mid in self._acked
 
         self._wait(answered, deadline)
         message: Any = self._reply
         if len(message.payload) > MAX_REPLY_BYTES:
-            raise ValueError(f"the reply from {self.url} has more than {MAX_REPLY_BYTES} bytes")
+            raise NoReplyError(f"the reply from {self.url} has more than {MAX_REPLY_BYTES} bytes")
         found = read(message.properties)
         status = status_of(found.kind, message.payload)
         return Response(status, found.headers, message.payload, 0, 0, 0.0)
@@ -200,12 +200,12 @@ class MqttConnection:
 
         Raises:
             _LostError: the connection ended.
-            ValueError: it took too long.
+            NoReplyError: it took too long.
         """
         while not done():
             left_s = deadline - time.perf_counter()
             if left_s <= 0:
-                raise ValueError(
+                raise NoReplyError(
                     f"no reply from {self.url}: not there after {self._timeout_s:g} seconds"
                 )
             if self._lost is not None:

@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from codec.link.http import Response
+from codec.link.http import Response, UnansweredError
 
 BLOB_TYPE = "application/octet-stream"
+FINAL = (400, 409, 413, 415, 422)
+"""Statuses that are about a request itself: the same one gets them again. Any other refusal is of
+the server, the token or what lies between, and may be over the next time."""
 _NO_SESSION = 404
 MAX_ALONE = 1_000_000
 """The most answers of a device's own that a request may tell the server of, in `Alone`."""
@@ -78,6 +81,10 @@ class LinkSession:
         """The reply to a picture file of a media type. Errors likewise."""
         return self.connection.post(self.path(questions), file, headers | {"Content-Type": kind})
 
+    def forget(self) -> None:
+        """The next request opens the session anew, for the server has another codec by now."""
+        self._opened = None
+
     def _open(self, anew: bool) -> dict[str, Any]:
         if self._opened is None or anew:
             body = json.dumps({"fingerprint": self._fingerprint.hex()}).encode()
@@ -96,18 +103,21 @@ def value_of(reply: Response) -> dict[str, Any]:
     """The JSON of a reply.
 
     Raises:
-        ValueError: the server refused; or this is no reply of such a server.
+        UnansweredError: the server refused, or sends elsewhere; or this is no reply of such a
+            server.
+        ValueError: it refused the request itself, with a status of `FINAL`.
     """
+    kind = ValueError if reply.status in FINAL else UnansweredError
     try:
         value = json.loads(reply.body)
     except ValueError as error:
-        raise ValueError(f"the server answered {reply.status}, and no JSON") from error
+        raise kind(f"the server answered {reply.status}, and no JSON") from error
     if not isinstance(value, dict):
-        raise ValueError(f"the server answered {reply.status}, and no object")
-    if reply.status >= 400:
+        raise kind(f"the server answered {reply.status}, and no object")
+    if not 200 <= reply.status < 300:
         known = ", ".join(str(one.get("name")) for one in value.get("codecs", []))
         rest = f"; it has {known}" if known else ""
-        raise ValueError(f"the server answered {reply.status}: {value.get('detail')}{rest}")
+        raise kind(f"the server answered {reply.status}: {value.get('detail')}{rest}")
     return value
 
 

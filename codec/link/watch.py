@@ -6,21 +6,20 @@ repeats anything.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from codec.device.sources import pictures_in
 from codec.link.client import SplitClient
+from codec.link.http import UnansweredError
 from codec.link.queue import Outbox, QueueFull
-from codec.link.session import BLOB_TYPE, question_header
+from codec.link.session import BLOB_TYPE, question_header, value_of
 
 STATE_FILE = ".codec-watch.sqlite"
 MAX_BYTES, MAX_REPLIES = 1 << 28, 100_000
-RETRIED = (408, 429, 500, 502, 503, 504)
-"""Statuses that may be others the next time; any other is the answer that a request gets."""
 
 
 class Seen(NamedTuple):
@@ -50,33 +49,35 @@ class Watch:
         self.folder, self._client, self._questions = Path(folder), client, questions
         self.outbox = Outbox(self.folder / STATE_FILE, MAX_BYTES, max_replies=MAX_REPLIES)
         self._sizes: dict[str, tuple[int, int]] = {}
-        self._taken: set[str] = set()
+        self._taken: dict[str, int] = {}
 
     def look(self) -> list[Seen]:
         """Put the new pictures into the outbox, by time and then by name; gives those that are no
         pictures. One that has another size or time than at the last look is still being written,
-        and waits.
+        and waits. A name that has another time than when it was taken is a new picture.
         """
-        try:
-            found = [(path.stat(), path) for path in pictures_in(self.folder)]
-        except FileNotFoundError:  # none, or one has gone meanwhile
-            return []
+        found = {path.name: (stat, path) for stat, path in _files(self.folder)}
+        self._taken = {name: at for name, at in self._taken.items() if name in found}
+        new = [
+            (stat, path)
+            for name, (stat, path) in found.items()
+            if self._taken.get(name) != stat.st_mtime_ns
+        ]
         bad = []
-        new = [(stat, path) for stat, path in found if path.name not in self._taken]
         before = self._sizes
         self._sizes = {path.name: (stat.st_size, stat.st_mtime_ns) for stat, path in new}
-        for _, path in sorted(new, key=lambda one: (one[0].st_mtime_ns, one[1].name)):
+        for stat, path in sorted(new, key=lambda one: (one[0].st_mtime_ns, one[1].name)):
             if before.get(path.name) != self._sizes[path.name]:
                 break  # none goes before it
             try:
-                self._put(path)
+                self._put(path, stat.st_mtime_ns)
             except FileNotFoundError:
                 continue
             except QueueFull:
                 break
             except ValueError as error:
                 bad.append(Seen(path.name, None, str(error)))
-            self._taken.add(path.name)
+            self._taken[path.name] = stat.st_mtime_ns
             del self._sizes[path.name]
         return bad
 
@@ -86,34 +87,43 @@ class Watch:
         return len(self._sizes)
 
     def send(self) -> Iterator[Seen]:
-        """Send what waits, in order, until the link fails or nothing waits.
+        """Send what waits, in order, until the link fails or nothing waits. A request has been
+        settled when the next one is asked for: who is killed before that gets its reply again.
 
         Raises:
-            ValueError: the link failed, or the server has no time; what waits waits on.
+            ValueError: the link failed, or the server refuses for a reason that is not the
+                picture's: a token, a codec that it lacks, no time. What waits waits on.
         """
+        session = self._client.session
         while (item := self.outbox.next()) is not None:
             headers = dict(item.headers)
             name = headers.pop("Name")
-            path = self._client.session.path("Question" in headers)
             own = {"Sequence": str(item.sequence), "Device": self.outbox.device_id}
-            reply = self._client.session.connection.post(path, item.body, headers | own)
-            if reply.status in RETRIED:
-                raise ValueError(f"the server answered {reply.status}")
-            self.outbox.done(item.sequence, reply.body)
+            path = session.path("Question" in headers)
+            reply = session.connection.post(path, item.body, headers | own)
             try:
-                said = json.loads(reply.body)
-            except ValueError:
-                said = {"detail": "no JSON"}
-            if reply.status == 200:
-                yield Seen(name, said, None)
-            else:
-                yield Seen(name, None, f"{reply.status}: {said.get('detail')}")
+                seen = Seen(name, value_of(reply), None)
+            except UnansweredError:
+                session.forget()
+                raise
+            except ValueError as error:
+                seen = Seen(name, None, str(error))
+            yield seen
+            self.outbox.done(item.sequence, reply.body)
 
-    def _put(self, path: Path) -> None:
+    def _put(self, path: Path, mtime_ns: int) -> None:
         """Encode a picture and put it into the outbox, unless it is there already."""
-        name = f"{path.name} {path.stat().st_mtime_ns}"
+        name = f"{path.name} {mtime_ns}"
         if name in self.outbox:
             return
         headers = {"Name": path.name, "Content-Type": BLOB_TYPE}
         headers |= question_header(self._questions)
         self.outbox.put(self._client.encoder(path), headers, name)
+
+
+def _files(folder: Path) -> Iterator[tuple[os.stat_result, Path]]:
+    """The pictures that are in a folder, without those that go meanwhile."""
+    with suppress(FileNotFoundError):
+        for path in pictures_in(folder):
+            with suppress(FileNotFoundError):
+                yield path.stat(), path

@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 from PIL import Image
 
-from codec.link.client import SplitClient
+from codec.link.client import MAX_NUMBERS, SplitClient
+from codec.link.http import NoReplyError, Response
 from codec.link.policy import Way
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
@@ -46,6 +48,27 @@ def serving(*codecs: FeatureCodec, tokens: Tokens = Tokens({})) -> Iterator[str]
     finally:
         running.should_exit = True
         thread.join(20)
+
+
+class Answering:
+    """A connection whose server knows the codec and answers every request alike; without a status
+    no reply comes.
+    """
+
+    shortens = False
+
+    def __init__(self, status: int | None, body: bytes = b'{"detail": "why"}') -> None:
+        self.status, self.body = status, body
+        self.asked: list[str] = []
+
+    def post(self, path: str, _body: bytes, _headers: dict[str, str]) -> Response:
+        self.asked.append(path)
+        if path == "/v1/sessions":
+            body = b'{"codec": "tiny", "session": "s", "tasks": ["classify"]}'
+            return Response(200, {}, body, 0, 0, 0.0)
+        if self.status is None:
+            raise NoReplyError("no reply from here")
+        return Response(self.status, {}, self.body, 0, 0, 0.0)
 
 
 def test_a_picture_gets_the_label_that_the_library_gives(
@@ -153,6 +176,60 @@ def test_the_device_answers_by_itself_where_the_server_does_not(
     assert (chosen.way, chosen.provisional) == ("device alone", False)
 
 
+OWN = [{"label": "cat", "score": 0.5}]
+
+
+def with_own(codec: FeatureCodec, status: int | None, **options: Any) -> tuple[SplitClient, Any]:
+    """A client whose device answers by itself too, and a list of its losses of the link."""
+    device = Device(codec)
+    client = SplitClient("http://127.0.0.1:1", device, alone=lambda _image: OWN, **options)
+    client.session.connection = Answering(status)
+    losses: list[float] = []
+    for choosing in client._choosing.values():
+        choosing.failed = losses.append  # type: ignore
+    return client, losses
+
+
+@pytest.mark.parametrize(("ways", "quality"), [({}, None), (WAYS, 0), (WAYS, None)])
+def test_the_device_answers_however_a_picture_would_have_gone(
+    tiny_codec: FeatureCodec, picture: Picture, ways: Any, quality: int | None
+) -> None:
+    client, losses = with_own(tiny_codec, None, ways=ways)
+    found = client(picture(1), quality=quality)
+    assert (found.answer, found.provisional) == (OWN, True)
+    assert found.why == "the server did not answer: no reply from here"
+    assert len(losses) == (1 if ways and quality is None else 0)
+
+
+@pytest.mark.parametrize("ways", [{}, WAYS])
+def test_what_is_no_picture_is_no_loss_of_the_link(tiny_codec: FeatureCodec, ways: Any) -> None:
+    client, losses = with_own(tiny_codec, 200, ways=ways)
+    with pytest.raises(ValueError, match="picture"):
+        client(b"no picture")
+    assert not losses
+
+
+@pytest.mark.parametrize("status", [400, 409, 413, 415, 422])
+def test_a_wrong_request_is_raised_and_no_loss_of_the_link(
+    tiny_codec: FeatureCodec, picture: Picture, status: int
+) -> None:
+    client, losses = with_own(tiny_codec, status, ways=WAYS)
+    with pytest.raises(ValueError, match=f"the server answered {status}: why"):
+        client(picture(1))
+    assert not losses
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 404, 429, 500, 503])
+def test_the_device_answers_where_the_server_refuses_and_the_link_lost_nothing(
+    tiny_codec: FeatureCodec, picture: Picture, status: int
+) -> None:
+    client, losses = with_own(tiny_codec, status, ways=WAYS)
+    found = client(picture(1))
+    assert (found.answer, found.provisional) == (OWN, True)
+    assert found.why == f"the server answered {status}: why"
+    assert not losses
+
+
 def test_a_server_that_forgot_the_session_gets_another_one(
     tiny_codec: FeatureCodec, picture: Picture
 ) -> None:
@@ -174,6 +251,44 @@ def test_the_same_number_gets_the_same_reply(tiny_codec: FeatureCodec, picture: 
         with pytest.raises(ValueError, match=r"409: .* another content"):
             client(picture(2), sequence=3)
         client.close()
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_number_keeps_its_way_when_the_link_gets_worse(
+    tiny_codec: FeatureCodec, picture: Picture, answered: bool
+) -> None:
+    with serving(tiny_codec) as url:
+        client = SplitClient(url, Device(tiny_codec), deadline_ms=5000, ways=WAYS)
+        client(picture(2))  # the session is open
+        post = client.session.connection.post
+
+        def lost(path: str, body: bytes, headers: dict[str, str]) -> Response:
+            post(path, body, headers)  # the server has run it
+            raise NoReplyError("no reply from here")
+
+        client.session.connection.post = lost if not answered else post  # type: ignore
+        try:
+            client(picture(1), sequence=3)
+        except NoReplyError:
+            assert not answered
+        client.session.connection.post = post  # type: ignore[method-assign]
+        found = []
+        for sequence in (3, 4):
+            for _ in range(20):  # 280 bytes took 2.8 s before: no picture comes by the deadline
+                client._choosing["classify"].link.add(280, 400, 2.8, time.monotonic())
+            found.append(client(picture(1), sequence=sequence))
+        client.close()
+    again, other = found
+    assert again.way == "picture:webp@24 q50"
+    assert "run" not in again.stages_ms, "nothing was run"
+    assert other.way == "blob q2", "what the link takes by now"
+
+
+def test_the_ways_of_old_numbers_are_forgotten(tiny_codec: FeatureCodec) -> None:
+    client, _ = with_own(tiny_codec, None, ways=WAYS)
+    for sequence in range(MAX_NUMBERS + 2):
+        client._choice(client._choosing["classify"], sequence)
+    assert (min(client._numbered), len(client._numbered)) == (2, MAX_NUMBERS)
 
 
 def test_a_server_without_the_codec_says_which_it_has(

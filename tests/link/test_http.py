@@ -80,6 +80,54 @@ def test_a_kept_connection_that_the_server_closed_is_opened_anew() -> None:
         connection.close()
 
 
+def test_a_request_over_a_kept_connection_that_is_late_is_not_sent_again() -> None:
+    bodies: list[bytes] = []
+
+    def once(taken: socket.socket) -> None:
+        request(taken)
+        taken.sendall(REPLY)
+        bodies.append(request(taken))
+        while taken.recv(4096):  # until the client gives up
+            pass
+
+    def again(taken: socket.socket) -> None:
+        if taken.recv(1, socket.MSG_PEEK):
+            bodies.append(request(taken))
+
+    with server(once, again) as url:
+        connection = Connection(url, timeout_s=0.5)
+        connection.post("/", b"", {})
+        start = time.monotonic()
+        with pytest.raises(ValueError, match=r"not whole after 0\.5 seconds"):
+            connection.post("/", b"abc", {})
+        assert time.monotonic() - start < 2
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))).close()
+    assert len(bodies) == 1
+
+
+def test_both_tries_of_a_request_share_one_time() -> None:
+    done = threading.Event()
+
+    def closes(taken: socket.socket) -> None:
+        request(taken)
+        taken.sendall(REPLY)
+        request(taken)
+        done.wait(0.6)
+
+    def silent(taken: socket.socket) -> None:
+        request(taken)
+        done.wait(5)
+
+    with server(closes, silent) as url:
+        connection = Connection(url, timeout_s=1.0)
+        connection.post("/", b"", {})
+        start = time.monotonic()
+        with pytest.raises(ValueError, match="not whole after 1 seconds"):
+            connection.post("/", b"abc", {})
+        assert 0.9 < time.monotonic() - start < 1.5
+        done.set()
+
+
 def test_a_server_that_closes_at_once_is_named_and_not_asked_for_ever() -> None:
     with (
         server(lambda taken: None) as url,

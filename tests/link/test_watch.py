@@ -16,7 +16,7 @@ from codec.link.client import SplitClient
 from codec.link.watch import Watch
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
-from tests.link.test_client import serving
+from tests.link.test_client import Answering, serving
 
 Picture = Callable[..., Image.Image]
 
@@ -79,6 +79,31 @@ def test_a_picture_that_grows_waits_and_so_do_those_behind_it(
     assert behind.exists()
 
 
+def test_a_name_that_comes_again_is_another_picture(
+    tiny_codec: FeatureCodec, camera: Callable[[str, int], Path]
+) -> None:
+    path = camera("a.png", 1)
+    watch = Watch(path.parent, SplitClient("http://127.0.0.1:1", Device(tiny_codec)))
+    settled(watch)
+    settled(watch)
+    assert watch.outbox.n_waiting == 1
+    camera("a.png", 2)  # in the place of the first
+    settled(watch)
+    assert watch.outbox.n_waiting == 2
+    path.unlink()
+    settled(watch)
+    assert (watch._taken, watch.n_unsettled) == ({}, 0), "nothing is held of what has gone"
+    camera("a.png", 2)
+    settled(watch)
+    assert watch.outbox.n_waiting == 2, "the same time: the same picture"
+    path.write_bytes(b"no picture")
+    assert settled(watch) == ["a.png"]
+    path.unlink()
+    camera("a.png", 4)
+    settled(watch)
+    assert watch.outbox.n_waiting == 3
+
+
 def test_what_is_no_picture_is_named_and_the_others_go_on(
     tiny_codec: FeatureCodec, camera: Callable[[str, int], Path]
 ) -> None:
@@ -111,6 +136,66 @@ def test_nothing_is_lost_or_repeated_over_a_lost_link_and_a_restart(
         watch = Watch(folder, SplitClient(url, device))
         settled(watch)
         assert list(watch.send()) == [], "answered before the restart"
+
+
+def answering(watch: Watch, status: int, body: bytes = b'{"detail": "why"}') -> Answering:
+    """The connection, in the place of the watch's own."""
+    found = Answering(status, body)
+    watch._client.session.connection = found  # type: ignore[assignment]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(status, b'{"detail": "why"}') for status in (302, 401, 403, 404, 405, 408, 429, 500, 503)]
+    + [(200, b"<html>log in to this network</html>"), (403, b"<html>"), (200, b"[]")],
+)
+def test_what_is_not_about_a_picture_never_costs_one(
+    tiny_codec: FeatureCodec, camera: Callable[[str, int], Path], status: int, body: bytes
+) -> None:
+    folder = camera("a.png", 1).parent
+    watch = Watch(folder, SplitClient("http://127.0.0.1:1", Device(tiny_codec)))
+    settled(watch)
+    connection = answering(watch, status, body)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"the server answered {status}"):
+            list(watch.send())
+    assert watch.outbox.n_waiting == 1
+    assert connection.asked == ["/v1/sessions", "/v1/tiny/classify"] * 2, "the session is forgotten"
+    answering(watch, 200, b'{"labels": []}')
+    assert list(watch.send()) == [("a.png", {"labels": []}, None)]
+    assert watch.outbox.n_waiting == 0
+
+
+@pytest.mark.parametrize("status", [400, 409, 413, 415, 422])
+def test_a_picture_that_the_server_refuses_is_named_and_the_next_goes_on(
+    tiny_codec: FeatureCodec, camera: Callable[[str, int], Path], status: int
+) -> None:
+    folder = camera("a.png", 1).parent
+    camera("b.png", 2)
+    watch = Watch(folder, SplitClient("http://127.0.0.1:1", Device(tiny_codec)))
+    settled(watch)
+    answering(watch, status)
+    assert [
+        (seen.name, seen.reply, str(status) in (seen.error or "")) for seen in watch.send()
+    ] == [
+        ("a.png", None, True),
+        ("b.png", None, True),
+    ]
+    assert watch.outbox.n_waiting == 0
+
+
+def test_an_answer_comes_again_to_who_was_ended_before_taking_the_next(
+    tiny_codec: FeatureCodec, camera: Callable[[str, int], Path]
+) -> None:
+    folder = camera("a.png", 1).parent
+    watch = Watch(folder, SplitClient("http://127.0.0.1:1", Device(tiny_codec)))
+    settled(watch)
+    answering(watch, 200, b'{"labels": []}')
+    assert next(watch.send()).name == "a.png"
+    assert watch.outbox.n_waiting == 1
+    assert [seen.name for seen in watch.send()] == ["a.png"]
+    assert watch.outbox.n_waiting == 0
 
 
 def test_the_command_prints_a_line_for_each_picture(
