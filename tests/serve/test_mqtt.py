@@ -177,6 +177,8 @@ def test_uplinks_are_answered_once_for_the_application(
         assert device.startswith(f"{network}:")
         assert seen.airtime_s == pytest.approx(found[0]["airtime_s"] + found[1]["airtime_s"])
         assert seen.budget_s == 30
+        ((owned,),) = state.memory._replies._database.rows("SELECT name FROM devices")
+        assert owned == "/".join(device.rsplit(":", 1)), "the application owns its devices"
     client.close()
 
 
