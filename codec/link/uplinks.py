@@ -173,6 +173,6 @@ def _budget_s(frequency_hz: Any) -> float | None:
     """Seconds a day, of the band that a frequency is in: EU863-870; other bands have no budget."""
     try:
         frequency_hz = int(frequency_hz)  # The Things Stack writes it as text
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return _EU868 if 863_000_000 <= frequency_hz <= 870_000_000 else None

@@ -171,6 +171,11 @@ class Opened:
         ]
         return captions[0] if self.single else captions
 
+    def check_question(self, question: str) -> None:
+        """Raise `ValueError` for a question that `answer` would refuse, whatever the blob."""
+        tail, tokenizer = self._tails.rest(QUESTIONS), self._tails.tokenizer(QUESTIONS)
+        text.question_ids(tail, tokenizer, question)
+
     @torch.inference_mode()
     def answer(
         self,

@@ -138,7 +138,11 @@ async def _pixels(state: State, served: Served, body: bytes) -> Any:
 
 
 def _digest(asked: Asked, body: bytes) -> bytes:
-    """SHA-256 of all that decides a reply: the target, what the headers ask, and the body."""
+    """SHA-256 of all that decides a reply: the target, what the headers ask, and the body. Of a
+    session only that there is one: a request comes again in another session, where the first one
+    is forgotten.
+    """
     headers = asked.headers
-    parts = [asked.target, asked.kind, headers.question or "", headers.session or ""]
+    within = "" if headers.session is None else "session"
+    parts = [asked.target, asked.kind, headers.question or "", within]
     return hashlib.sha256("\0".join(parts).encode() + b"\0" + body).digest()

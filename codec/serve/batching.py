@@ -92,6 +92,13 @@ class Batcher:
         return self._n_waiting
 
     @property
+    def has_room(self) -> bool:
+        """Whether a job of a new owner would be taken: an owner of several makes room for it."""
+        with self._changed:
+            several = any(len(queue) > 1 for queue in self._queues.values())
+            return self._n_waiting < self._max_waiting or several
+
+    @property
     def oldest_age_s(self) -> float:
         """How long the oldest of them has waited; 0 where none waits."""
         with self._changed:
@@ -164,15 +171,26 @@ class Batcher:
     def _run(self) -> None:
         while batch := self._take():
             start = time.perf_counter()
-            try:
-                results = list(self._work([one.job for one in batch]))
-            except Exception as error:  # of the work itself: every job of the batch has it
-                results = [error] * len(batch)
+            results = self._results([one.job for one in batch])
             run_ms = 1000 * (time.perf_counter() - start)
             for one, result in zip(batch, results, strict=True):
                 queue_ms = 1000 * (start - one.since)
                 failed = isinstance(result, Exception)
                 _settle(one, result if failed else Done(result, queue_ms, run_ms, len(batch)))
+
+    def _results(self, jobs: list[Any]) -> Sequence[Any]:
+        """A result for each job. Where the work itself fails, every job has its exception, and the
+        worker goes on, whatever it is.
+        """
+        try:
+            results = list(self._work(jobs))
+            if len(results) != len(jobs):
+                raise RuntimeError(f"{len(results)} results for {len(jobs)} jobs")
+            return results
+        except Exception as error:
+            return [error] * len(jobs)
+        except BaseException as error:  # in a coroutine it would end the event loop
+            return [RuntimeError(f"the work ended with {type(error).__name__}")] * len(jobs)
 
 
 def _settle(one: _Waiting, outcome: Done | Exception) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from codec.serve.kept import Kept
 from codec.serve.problems import ProblemError, busy
-from codec.serve.replies import KeyReused, Replies, TooManyDevices, TooOld
+from codec.serve.replies import KeyReused, Replies, TooOld
 from codec.serve.settings import Limits
 
 T = TypeVar("T")
@@ -97,12 +97,10 @@ async def remembered(call: Awaitable[T]) -> T:
 
     Raises:
         ProblemError: 409, a number has come with another request, or is too old; 503, the store
-            fails, or knows as many devices as it may.
+            fails.
     """
     try:
         return await call
-    except TooManyDevices as error:
-        raise busy(str(error)) from error
     except (KeyReused, TooOld) as error:
         raise ProblemError(409, str(error)) from error
     except (OSError, ValueError) as error:  # ValueError: the file is damaged

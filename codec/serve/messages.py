@@ -25,6 +25,9 @@ from codec.serve.state import State
 logger = logging.getLogger(__name__)
 T = TypeVar("T", bound=BaseModel)
 
+TOPIC_BYTES = 1 << 10
+"""The longest topic of a reply; a request's is shorter."""
+
 
 class Message(NamedTuple):
     """What came. `retained` also marks a message that its sender wanted to be retained."""
@@ -60,6 +63,8 @@ async def reply_to_message(state: State, message: Message) -> Letter:
     try:
         if message.retained:
             raise ProblemError(400, "a request is not to be retained: it would come again")
+        if len(topic.encode()) > TOPIC_BYTES:
+            raise ProblemError(400, f"a topic has at most {TOPIC_BYTES:,} bytes, its reply's too")
         if not is_name(device):
             raise ProblemError(400, "a device's name has 1 to 64 letters, digits, dots, - or _")
         who = f"mqtt:{device}"

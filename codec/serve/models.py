@@ -73,7 +73,7 @@ class Served:
 
     def __call__(self, jobs: list[Job]) -> list[Any]:
         """The answers to a batch, in order."""
-        sources = self._opened(jobs)
+        sources = [_checked(*both) for both in zip(self._opened(jobs), jobs, strict=True)]
         answers: list[Any] = list(sources)
         for kind in dict.fromkeys((job.verb, job.blob is None) for job in jobs):
             places = [
@@ -121,6 +121,18 @@ class Served:
                     self.codec, {task: self.codec.load_uncut(task).eval() for task in tasks}
                 )
             return self._uncut
+
+
+def _checked(source: Any, job: Job) -> Any:
+    """What was opened for a job; or the exception that its questions bring about, which is not to
+    end the batch of the others.
+    """
+    try:
+        for question in () if isinstance(source, Exception) else job.questions:
+            source.check_question(question)
+    except ValueError as error:
+        return error.with_traceback(None)
+    return source
 
 
 def _asked(parts: list[Opened], jobs: list[Job]) -> list[dict[str, Any]]:

@@ -28,11 +28,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from codec.link.broker import REQUESTS, Broker
+from codec.link.broker import PREFIX, REQUESTS, Broker
 from codec.link.properties import written
-from codec.link.uplinks import FILTERS, is_uplink
+from codec.link.uplinks import FILTERS
 from codec.serve.counters import Counters
-from codec.serve.messages import Letter, Message, reply_to_message
+from codec.serve.messages import Letter, Message, failed, reply_to_message
 from codec.serve.state import State
 from codec.serve.uplinks import Rule, Uplinks
 
@@ -204,17 +204,31 @@ class Listener:
             await order.put((message, task))
 
     async def _answer(self, client: aiomqtt.Client, message: aiomqtt.Message) -> None:
-        """One message -> its answer, with the broker when this returns."""
-        topic, body = str(message.topic), message.payload
+        """One message -> its answer, with the broker when this returns. Where there can be none,
+        the message is done with too: the broker would send it again without end.
+
+        Raises:
+            aiomqtt.MqttError: the connection has ended.
+        """
+        topic, body, outcome = str(message.topic), message.payload, ""
         came = Message(topic, bytes(body or b""), message.properties, bool(message.retain))
-        kind = "uplink" if is_uplink(topic) else "request"
-        if kind == "uplink":
-            letter = await self._uplinks.answer(came)
-        else:
-            letter = await reply_to_message(self._state, came)
-        self._state.metrics.message(kind, _outcome(letter))
-        said = written(letter.headers, letter.correlation)
-        await client.publish(letter.topic, letter.body, qos=1, properties=said)
+        kind = "request" if topic.startswith(f"{PREFIX}/") else "uplink"
+        try:
+            if kind == "uplink":
+                letter = await self._uplinks.answer(came)
+            else:
+                letter = await reply_to_message(self._state, came)
+            outcome = _outcome(letter)
+            said = written(letter.headers, letter.correlation)
+            await client.publish(letter.topic, letter.body, qos=1, properties=said)
+        except aiomqtt.MqttError:
+            raise
+        except Exception as error:
+            outcome = "failed"
+            failed(error)
+        finally:
+            if outcome:
+                self._state.metrics.message(kind, outcome)
 
 
 async def _acknowledge(client: aiomqtt.Client, order: asyncio.Queue[Any]) -> None:

@@ -11,13 +11,13 @@ A sequence below the floor may have been answered, and no one knows any more: it
 floor follows the highest by the window; where a device must make room for others it goes past it.
 
 A token may send for many devices, `token/device`: it is their owner. Where there are too many
-devices, the owner of most of them makes room.
+devices, the owner of most of them makes room: first with the replies of one, and where too many are
+known by their floor alone, with the floors of those that were answered longest ago.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,14 @@ CROWDED = f"""SELECT id FROM devices WHERE floor <= highest AND {OWNER} = (
         GROUP BY 1 ORDER BY count(*) DESC, min(turn) LIMIT 1)
     ORDER BY turn LIMIT 1"""
 """Of the owner that has most devices with replies, the one that was answered longest ago."""
+FORGOTTEN = f"""DELETE FROM devices WHERE id IN (
+    SELECT id FROM devices WHERE floor > highest AND {OWNER} = (
+        SELECT {OWNER} FROM devices WHERE floor > highest
+        GROUP BY 1 ORDER BY count(*) DESC, min(turn) LIMIT 1)
+    ORDER BY turn LIMIT ?)"""
+"""Of the owner that has most devices without replies, those that were answered longest ago: several
+at once, since finding the owner takes a look at all.
+"""
 FIND = """SELECT devices.id, floor, digest, reply FROM devices
     LEFT JOIN replies ON device = devices.id AND sequence = ? WHERE name = ?"""
 
@@ -53,10 +61,6 @@ class KeyReused(ValueError):  # noqa: N818 - the device's mistake
 
 class TooOld(ValueError):  # noqa: N818 - the device's mistake
     """A sequence number is below those whose replies are kept."""
-
-
-class TooManyDevices(ValueError):  # noqa: N818 - a state, not a mistake of this program
-    """A new device, and as many are known as may be."""
 
 
 class Replies:
@@ -70,8 +74,8 @@ class Replies:
         window: how many sequence numbers of a device are kept, below its highest.
         max_devices: of how many devices replies are kept. One more takes the place of a device of
             the owner that has most, the one that was answered longest ago; its requests so far are
-            too old from then on. 100 times as many may be known, half of them of one owner; after
-            that new ones are refused.
+            too old from then on. 100 times as many are known; where there are more, devices of the
+            owner of most are forgotten wholly: an old request of theirs would be run again.
 
     Raises:
         OSError: the file cannot be made, read or written, or another process keeps it.
@@ -95,15 +99,11 @@ class Replies:
         Raises:
             KeyReused: the key has come with another digest.
             TooOld: the sequence is below the window, so whether it was answered is not known.
-            TooManyDevices: the device is new, and there is no room for it.
             ValueError: the sequence is no integer from 0 to 2**63 - 1.
             OSError: the file cannot be read; nothing is to be run, the device will come again.
         """
         _check(sequence)
-        rows = self._database.rows(FIND, sequence, device)
-        if not rows:
-            self._check_room(self._database.rows, device)
-        return _reply_in(rows, device, sequence, digest)
+        return _reply_in(self._database.rows(FIND, sequence, device), device, sequence, digest)
 
     def store(self, device: str, sequence: int, digest: bytes, reply: bytes) -> bytes:
         """Keep the reply to a request with its key, in one change; gives the reply to send, which
@@ -126,9 +126,6 @@ class Replies:
             if rows:
                 number = rows[0][0]
             else:
-                self._check_room(
-                    lambda query, *values: connection.execute(query, values).fetchall(), device
-                )
                 number = connection.execute(
                     "INSERT INTO devices (name, floor, highest, turn) VALUES (?, 0, ?, ?)",
                     (device, sequence, turn),
@@ -147,23 +144,9 @@ class Replies:
                 (number, number),
             )
             self._make_room(connection)
+            if not rows:
+                self._forget(connection)
         return bytes(reply)
-
-    def _check_room(self, rows: Callable[..., list[Any]], device: str) -> None:
-        """
-        Raises:
-            TooManyDevices: as many devices are known, in all or of this one's owner, as may be.
-        """
-        most, owner = KNOWN_PER_KEPT * self.max_devices, device.partition("/")[0]
-        n_known = rows("SELECT count(*) FROM devices")[0][0]
-        if n_known >= most:
-            raise TooManyDevices(f"{n_known} devices are known, and there is room for no more")
-        if owner == device:
-            return
-        between = "SELECT count(*) FROM devices WHERE name > ? AND name < ?"  # '0' follows '/'
-        n_own = rows(between, f"{owner}/", f"{owner}0")[0][0]
-        if n_own >= max(1, most // 2):
-            raise TooManyDevices(f"{n_own} devices of {owner} are known, and may be no more")
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
         """Forget the replies of a device, where there are too many."""
@@ -172,6 +155,12 @@ class Replies:
             row = connection.execute(CROWDED).fetchone()
             connection.execute("DELETE FROM replies WHERE device = ?", row)
             connection.execute("UPDATE devices SET floor = highest + 1 WHERE id = ?", row)
+
+    def _forget(self, connection: sqlite3.Connection) -> None:
+        """Forget devices that are known by their floor alone, where too many are known."""
+        most = KNOWN_PER_KEPT * self.max_devices
+        if connection.execute("SELECT count(*) FROM devices").fetchone()[0] > most:
+            connection.execute(FORGOTTEN, (max(1, most // 100),))
 
     def __len__(self) -> int:
         """How many replies are kept."""

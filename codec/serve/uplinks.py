@@ -149,10 +149,12 @@ class Uplinks:
         digest = hashlib.sha256(f"{rule}\0".encode() + blob).digest()
         placed = await asyncio.to_thread(self._counters.place, uplink, digest)
         self._count(placed)
-        headers = AskHeaders(sequence=placed.sequence)
+        # the application owns its devices, as a token does
+        headers = AskHeaders(sequence=placed.sequence, device=uplink.device)
+        owner = f"{uplink.network}:{uplink.application}"
         if rule.question is not None:
             headers.question = quote(rule.question, safe="")
-        asked = Asked(rule.codec, rule.verb, uplink.name, BLOB_TYPE, f"uplink/{rule.verb}", headers)
+        asked = Asked(rule.codec, rule.verb, owner, BLOB_TYPE, f"uplink/{rule.verb}", headers)
         for left in reversed(range(ATTEMPTS)):
             try:
                 reply = await answer(self._state, asked, blob)

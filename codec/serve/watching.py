@@ -27,10 +27,12 @@ async def alive() -> dict[str, str]:
 
 @router.get("/readyz")
 async def ready(state: Shared) -> dict[str, str]:
-    """There is room for another request."""
+    """The workers run, and there is room for a request of a device that has none waiting."""
     for name, queue in state.queues.items():
-        if queue.n_waiting >= state.limits.waiting:
-            raise busy(f"{name}: {queue.n_waiting} requests wait already")
+        if not queue.is_running:
+            raise busy(f"{name}: its worker does not run")
+        if not queue.has_room:
+            raise busy(f"{name}: {queue.n_waiting} requests wait already, each of another device")
     return {"status": "ready"}
 
 

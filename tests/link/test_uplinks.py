@@ -60,6 +60,8 @@ def test_without_settings_there_is_no_airtime_and_outside_europe_no_budget() -> 
     said = sample(CHIRPSTACK)
     said["txInfo"]["frequency"] = 904_300_000
     assert read(CHIRPSTACK, said).budget_s is None
+    said["txInfo"]["frequency"] = float("inf")  # as JSON's 1e999 is read
+    assert read(CHIRPSTACK, said).budget_s is None
     said["txInfo"]["modulation"] = {"fsk": {"frequencyDeviation": 25000}}
     assert read(CHIRPSTACK, said).airtime_s is None
     del said["txInfo"], said["time"]

@@ -220,6 +220,20 @@ def test_a_body_that_is_too_long_is_refused(tiny_codec: FeatureCodec, picture: P
         problem(client.post(path, content=bytes(1001), headers=long), 413)
 
 
+def test_a_server_is_ready_while_its_workers_run_and_a_new_device_has_room(
+    tiny_codec: FeatureCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app([Served(Server(tiny_codec))])
+    with TestClient(app) as client:
+        assert client.get("/readyz").status_code == 200
+        (queue,) = app.state.server.queues.values()
+        with monkeypatch.context() as patched:
+            patched.setattr(type(queue), "has_room", False)
+            assert "of another device" in problem(client.get("/readyz"), 503)
+        queue.stop()
+        assert "worker" in problem(client.get("/readyz"), 503)
+
+
 def test_metrics_count_replies_and_name_no_device(
     classes: TestClient, tiny_codec: FeatureCodec, picture: Picture
 ) -> None:
@@ -281,6 +295,20 @@ def test_a_request_that_comes_again_gets_the_same_reply_and_runs_nothing(
     with restarted() as client:
         late = client.post(path, content=blob, headers=key | first)
         assert late.content == reply.content, "a restart forgets no reply"
+
+
+def test_a_request_that_comes_again_in_another_session_is_the_same(
+    classes: TestClient, tiny_codec: FeatureCodec, picture: Picture
+) -> None:
+    fingerprint, replies = tiny_codec.fingerprint, []
+    short = shorten(Device(tiny_codec)(picture(1)), fingerprint)
+    path = f"/v1/{tiny_codec.config.name}/classify"
+    for _ in range(2):
+        opened = classes.post("/v1/sessions", json={"fingerprint": fingerprint.hex()})
+        key = BLOB | {"Sequence": "7", "Session": opened.json()["session"]}
+        replies.append(classes.post(path, content=short, headers=key))
+    assert [one.status_code for one in replies] == [200, 200], replies[1].text
+    assert "Server-Timing" not in replies[1].headers, "it was run once"
 
 
 def test_without_a_number_a_request_runs_each_time(

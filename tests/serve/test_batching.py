@@ -93,6 +93,44 @@ def test_work_that_breaks_fails_its_batch_and_the_next_one_runs() -> None:
         assert asyncio.run(batcher.run(2)).value == 2
 
 
+@pytest.mark.parametrize("first", [SystemExit(1), []], ids=["ends", "too few results"])
+def test_work_that_ends_or_gives_too_few_results_leaves_the_worker_running(first: Any) -> None:
+    calls = []
+
+    def work(jobs: list[int]) -> list[int]:
+        calls.append(jobs)
+        if len(calls) > 1:
+            return jobs
+        if isinstance(first, BaseException):
+            raise first
+        return first
+
+    with started(work) as batcher:
+        with pytest.raises(RuntimeError, match="SystemExit|0 results for 1 jobs"):
+            asyncio.run(asyncio.wait_for(batcher.run(1), 10))
+        assert batcher.is_running
+        assert asyncio.run(asyncio.wait_for(batcher.run(2), 10)).value == 2
+
+
+def test_there_is_room_for_a_new_owner_while_one_has_several_jobs() -> None:
+    gate = Gate()
+
+    async def crowd(batcher: Batcher, *owners: str) -> bool:
+        jobs = [asyncio.ensure_future(batcher.run(0))]
+        await asyncio.to_thread(gate.busy.wait, 10)
+        jobs += [asyncio.ensure_future(batcher.run(1, owner)) for owner in owners]
+        await asyncio.sleep(0.1)
+        has_room = batcher.has_room
+        gate.open.set()
+        await asyncio.gather(*jobs)
+        return has_room
+
+    for owners, has_room in ((["a", "a"], True), (["a", "b"], False), (["a"], True)):
+        gate = Gate()
+        with started(gate, max_batch=1, max_waiting=2) as batcher:
+            assert asyncio.run(crowd(batcher, *owners)) == has_room
+
+
 def test_more_than_may_wait_are_refused_and_those_who_left_are_not_run() -> None:
     gate = Gate()
 

@@ -133,6 +133,23 @@ def test_a_fault_of_the_servers_own_is_one_reply_and_names_nothing_of_the_messag
 
 
 @NEEDED
+def test_a_message_that_no_answer_can_be_sent_to_is_done_with_and_the_rest_goes_on(
+    broker: Mosquitto, tiny_codec: FeatureCodec, picture: Picture, caplog: Any
+) -> None:
+    blob, client = Device(tiny_codec)(picture(1)), Client(broker, "codec/v1/+/+/+/reply")
+    with on_broker(broker.url(), tiny_codec, rules=[Rule(1, "tiny", "classify", None)]) as state:
+        client.publish(f"codec/v1/{'a' * 65_511}/cam-1/classify", blob)
+        client.publish("v3//devices/x/up", blob)
+        client.publish(f"v3/a/devices/{'x' * 65}/up", blob)
+        assert "labels" in ask(client, REQUEST, blob)[1]
+        assert count(state, outcome="failed") == 3
+        assert count(state, kind="uplink", outcome="failed") == 2
+        assert "1,024" in ask(client, f"codec/v1/{'a' * 1000}/cam-1/classify", blob)[1]["detail"]
+    client.close()
+    assert "again" not in caplog.text, "the connection has not ended"
+
+
+@NEEDED
 @pytest.mark.parametrize("network", TOPICS)
 def test_uplinks_are_answered_once_for_the_application(
     broker: Mosquitto, tiny_codec: FeatureCodec, picture: Picture, network: str, tmp_path: Path
@@ -160,6 +177,8 @@ def test_uplinks_are_answered_once_for_the_application(
         assert device.startswith(f"{network}:")
         assert seen.airtime_s == pytest.approx(found[0]["airtime_s"] + found[1]["airtime_s"])
         assert seen.budget_s == 30
+        ((owned,),) = state.memory._replies._database.rows("SELECT name FROM devices")
+        assert owned == "/".join(device.rsplit(":", 1)), "the application owns its devices"
     client.close()
 
 
