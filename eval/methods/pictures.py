@@ -42,7 +42,7 @@ FORMATS = {
     "jpeg": Format("JPEG", (5, 10, 20, 30, 50, 70, 85, 95), {"optimize": True}),
     "webp": Format("WEBP", (1, 5, 20, 50, 80, 95), {"method": 6}),
     "avif": Format("AVIF", (10, 30, 50, 60, 70, 80, 90), {"speed": 6}),
-    "jxl": Format("JXL", (10, 30, 50, 70, 90), {}),
+    "jxl": Format("JXL", (10, 30, 50, 70, 90, 95), {}),
     "png": Format("PNG", (None,), {"optimize": True}),
     "webp-lossless": Format("WEBP", (None,), {"lossless": True, "method": 6, "quality": 100}),
 }

@@ -106,7 +106,7 @@ def test_work_that_ends_or_gives_too_few_results_leaves_the_worker_running(first
         return first
 
     with started(work) as batcher:
-        with pytest.raises(RuntimeError, match="SystemExit|0 results for 1 jobs"):
+        with pytest.raises(RuntimeError, match=r"SystemExit|0 results for 1 jobs"):
             asyncio.run(asyncio.wait_for(batcher.run(1), 10))
         assert batcher.is_running
         assert asyncio.run(asyncio.wait_for(batcher.run(2), 10)).value == 2
