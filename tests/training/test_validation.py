@@ -11,7 +11,6 @@ import torch
 from codec.coding.container import HEADER_BYTES
 from codec.model.density import ContextPrior
 from codec.tasks import LABELS
-from training.codecs import validation as validations
 from training.codecs.building import build, load_models
 from training.codecs.opening import open_objective
 from training.codecs.recipe import CodecRecipe
@@ -71,11 +70,8 @@ def test_validation_is_the_same_each_time_and_training_goes_on(validation: Valid
     assert validation.task.training
 
 
-def test_at_most_so_many_pictures_are_looked_at_evenly_spaced(
-    validation: Validation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(validations, "MOST", 4)
-    few = Validation(validation.task, validation.objective)
+def test_at_most_so_many_pictures_are_looked_at_evenly_spaced(validation: Validation) -> None:
+    few = Validation(validation.task, validation.objective, most=4)
     assert few.places == [0, 5, 10, 15]
     assert few()["score"] in (0.0, 25.0, 50.0, 75.0, 100.0)
 
