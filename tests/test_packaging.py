@@ -228,6 +228,7 @@ def test_import_codec_is_light(tmp_path: Path):
     assert cost["seconds"] < 0.5
 
 
+@pytest.mark.long
 def test_decode_path_never_imports_compressai(tmp_path: Path):
     run_python(DECODE_ALONE, tmp_path)
 

@@ -65,6 +65,7 @@ def test_golden_blobs_decode_to_the_symbols_they_held(codec: FeatureCodec) -> No
             assert codec.prior.encode(symbols, read.quality, portable) == [read.payload]
 
 
+@pytest.mark.long
 def test_golden_blobs_get_the_answers_they_got(codec: FeatureCodec) -> None:
     pictures, server = (
         {picture.path.name: picture for picture in sent_pictures(codec)},
@@ -111,6 +112,7 @@ def test_a_golden_blob_cut_or_flipped_anywhere_is_refused(codec: FeatureCodec) -
             codec.decode(bytes(damaged))
 
 
+@pytest.mark.long
 def test_bundled_pictures_are_answered_as_by_the_uncut_model_in_few_bytes(
     codec: FeatureCodec,
 ) -> None:

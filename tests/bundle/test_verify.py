@@ -102,6 +102,7 @@ def test_captions_and_answers_are_compared_where_nothing_says_what_is_right(
     assert len(steps) == 1
 
 
+@pytest.mark.long
 def test_other_symbols_change_captions_and_answers_and_their_score(
     moved: Path, traced: Traced, pictures: list[Known]
 ) -> None:

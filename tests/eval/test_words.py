@@ -215,6 +215,7 @@ def test_only_what_the_data_tells_is_asked(
     assert not out.exists()
 
 
+@pytest.mark.long
 def test_a_sweep_of_scenes_needs_no_data(tiny_blip_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
     options = ["--split", "test[:2]", "--baselines", "webp"]

@@ -192,6 +192,7 @@ def encoded(codec: Any, pixels: torch.Tensor) -> list[bytes]:
     return blobs
 
 
+@pytest.mark.long
 def test_a_codec_can_be_sent_to_another_process(tiny_codec_folder: Path) -> None:
     pixels = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     codec, device = FeatureCodec.from_pretrained(tiny_codec_folder), load_encoder(tiny_codec_folder)

@@ -50,6 +50,7 @@ def test_what_is_not_there_is_not_known(tmp_path: Path) -> None:
     assert find_columns(load_rows(alone, "test")).answers is None
 
 
+@pytest.mark.long
 def test_data_that_cannot_be_read_are_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
