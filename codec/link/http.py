@@ -48,6 +48,19 @@ class Response(NamedTuple):
     latency_ms: float
 
 
+class _Asked(NamedTuple):
+    """A request: when it began (`time.perf_counter`), and whether it is `late`, over both its
+    tries.
+    """
+
+    method: str
+    path: str
+    body: bytes | None
+    headers: dict[str, str]
+    start: float
+    late: threading.Event
+
+
 class Connection:
     """A connection to a server. It is opened by the first request, kept, and opened anew where the
     server closed it meanwhile. One thread at a time.
@@ -103,14 +116,13 @@ class Connection:
         self._http.close()
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Response:
-        headers = self._headers | headers
-        late = threading.Event()
-        start = time.perf_counter()
+        late, start = threading.Event(), time.perf_counter()
+        asked = _Asked(method, self._path + path, body, self._headers | headers, start, late)
         watch = threading.Timer(self._timeout_s, self._cut, (late,))
         watch.daemon = True
         watch.start()
         try:
-            return self._once_or_again(method, self._path + path, body, headers, start, late)
+            return self._once_or_again(asked)
         except (OSError, HTTPException, ValueError) as error:
             self._http.close()
             if late.is_set() or isinstance(error, TimeoutError):
@@ -124,36 +136,21 @@ class Connection:
         finally:
             watch.cancel()
 
-    def _once_or_again(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None,
-        headers: dict[str, str],
-        start: float,
-        late: threading.Event,
-    ) -> Response:
+    def _once_or_again(self, asked: _Asked) -> Response:
         """The reply; once more over a new connection where the kept one was closed meanwhile, but
         not where this end closed it because it was late.
         """
         kept = self._http.sock is not None
         try:
-            return self._exchange(method, path, body, headers, start, late)
+            return self._exchange(asked)
         except (ConnectionError, HTTPException):  # RemoteDisconnected is one of them
-            if not kept or late.is_set():
+            if not kept or asked.late.is_set():
                 raise
             self._http.close()
-            return self._exchange(method, path, body, headers, start, late)
+            return self._exchange(asked)
 
-    def _exchange(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None,
-        headers: dict[str, str],
-        start: float,
-        late: threading.Event,
-    ) -> Response:
+    def _exchange(self, asked: _Asked) -> Response:
+        method, path, body, headers, start, late = asked
         up, down = (0, 0) if self._http.sock is None else tcp_bytes(self._http.sock)
         left_s = max(start + self._timeout_s - time.perf_counter(), 0.001)
         if self._http.sock is None:

@@ -64,11 +64,6 @@ class Uplink:
         return f"{self.network}:{self.application}:{self.device}"
 
 
-def is_uplink(topic: str) -> bool:
-    """Whether a topic is one of the two."""
-    return any(form.fullmatch(topic) for form in _TOPICS.values())
-
-
 def addressed(topic: str) -> tuple[str, str, str]:
     """The network, application and device that a topic of an uplink names."""
     for network, form in _TOPICS.items():

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from codec.link.airtime import lora_airtime_s
-from codec.link.uplinks import CHIRPSTACK, THINGS_STACK, is_uplink, read_uplink
+from codec.link.uplinks import CHIRPSTACK, THINGS_STACK, addressed, read_uplink
 
 HERE = Path(__file__).parent / "uplinks"
 TOPICS = {
@@ -38,7 +38,7 @@ def test_both_networks_say_the_same_of_the_same_frame(network: str) -> None:
     assert found.at_s == pytest.approx(1795773600.201234)
     assert found.airtime_s == lora_airtime_s(13 + 5, 12)
     assert found.budget_s == 30.0
-    assert is_uplink(TOPICS[network])
+    assert addressed(TOPICS[network]) == (found.network, found.application, found.device)
 
 
 def test_devices_are_named_by_the_topic_and_sessions_by_the_network() -> None:
