@@ -59,7 +59,6 @@ class Batcher:
     ) -> None:
         self._work, self._max_batch, self._max_waiting = work, max_batch, max_waiting
         self._queues: OrderedDict[str, deque[_Waiting]] = OrderedDict()  # of the owners; none empty
-        self._n_waiting = 0
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
@@ -74,7 +73,6 @@ class Batcher:
             self._stopping = True
             left = [one for queue in self._queues.values() for one in queue]
             self._queues.clear()
-            self._n_waiting = 0
             self._changed.notify_all()
         for one in left:
             _settle(one, QueueFullError("the server stops"))
@@ -89,14 +87,15 @@ class Batcher:
     @property
     def n_waiting(self) -> int:
         """How many jobs wait."""
-        return self._n_waiting
+        with self._changed:
+            return sum(map(len, self._queues.values()))
 
     @property
     def has_room(self) -> bool:
         """Whether a job of a new owner would be taken: an owner of several makes room for it."""
         with self._changed:
             several = any(len(queue) > 1 for queue in self._queues.values())
-            return self._n_waiting < self._max_waiting or several
+            return self.n_waiting < self._max_waiting or several
 
     @property
     def oldest_age_s(self) -> float:
@@ -120,10 +119,9 @@ class Batcher:
         with self._changed:
             if self._stopping:
                 raise QueueFullError("the server stops")
-            if self._n_waiting >= self._max_waiting:
+            if self.n_waiting >= self._max_waiting:
                 self._make_room(owner)
             self._queues.setdefault(owner, deque()).append(waiting)
-            self._n_waiting += 1
             self._changed.notify()
         return await waiting.future
 
@@ -134,18 +132,16 @@ class Batcher:
         Raises:
             QueueFullError: it is this owner's.
         """
-        refused = QueueFullError(f"{self._n_waiting} requests wait already")
+        refused = QueueFullError(f"{self.n_waiting} requests wait already")
         whose = max(self._queues, key=lambda name: len(self._queues[name]), default=owner)
         if len(self._queues.get(whose, ())) <= len(self._queues.get(owner, ())) + 1:
             raise refused
         _settle(self._queues[whose].pop(), refused)  # more than one: the queue is not empty now
-        self._n_waiting -= 1
 
     def _next(self) -> _Waiting:
         """The oldest job of the owner whose turn it is."""
         owner, queue = next(iter(self._queues.items()))
         one = queue.popleft()
-        self._n_waiting -= 1
         if queue:
             self._queues.move_to_end(owner)
         else:

@@ -38,19 +38,15 @@ SCHEMA = [
         reply BLOB NOT NULL, UNIQUE (device, sequence))""",
 ]
 OWNER = "substr(name, 1, instr(name || '/', '/') - 1)"
-CROWDED = f"""SELECT id FROM devices WHERE floor <= highest AND {OWNER} = (
-        SELECT {OWNER} FROM devices WHERE floor <= highest
+OF_MOST = f"""SELECT id FROM devices WHERE {{0}} AND {OWNER} = (
+        SELECT {OWNER} FROM devices WHERE {{0}}
         GROUP BY 1 ORDER BY count(*) DESC, min(turn) LIMIT 1)
-    ORDER BY turn LIMIT 1"""
-"""Of the owner that has most devices with replies, the one that was answered longest ago."""
-FORGOTTEN = f"""DELETE FROM devices WHERE id IN (
-    SELECT id FROM devices WHERE floor > highest AND {OWNER} = (
-        SELECT {OWNER} FROM devices WHERE floor > highest
-        GROUP BY 1 ORDER BY count(*) DESC, min(turn) LIMIT 1)
-    ORDER BY turn LIMIT ?)"""
-"""Of the owner that has most devices without replies, those that were answered longest ago: several
-at once, since finding the owner takes a look at all.
-"""
+    ORDER BY turn LIMIT ?"""
+"""Of the owner that has most devices of a kind, those that were answered longest ago."""
+CROWDED = OF_MOST.format("floor <= highest")
+"""Of those with replies."""
+FORGOTTEN = f"DELETE FROM devices WHERE id IN ({OF_MOST.format('floor > highest')})"
+"""Those without; several at once, since finding the owner takes a look at all."""
 FIND = """SELECT devices.id, floor, digest, reply FROM devices
     LEFT JOIN replies ON device = devices.id AND sequence = ? WHERE name = ?"""
 
@@ -152,7 +148,7 @@ class Replies:
         """Forget the replies of a device, where there are too many."""
         count = "SELECT count(*) FROM devices WHERE floor <= highest"
         while connection.execute(count).fetchone()[0] > self.max_devices:
-            row = connection.execute(CROWDED).fetchone()
+            row = connection.execute(CROWDED, (1,)).fetchone()
             connection.execute("DELETE FROM replies WHERE device = ?", row)
             connection.execute("UPDATE devices SET floor = highest + 1 WHERE id = ?", row)
 
