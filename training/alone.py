@@ -16,11 +16,12 @@ import torch
 
 from codec.model.alone import DeviceAlone, save_alone
 from codec.tasks import LABELS
-from training.codecs.alone import AloneTask, build_alone, right
+from training.codecs.alone import AloneTask, build_alone
 from training.codecs.building import load_models
 from training.codecs.opening import open_objective
 from training.codecs.recipe import CodecRecipe
 from training.data.images import Images
+from training.data.scoring import percent, right
 from training.engine.card import command_line, recipe_text, score_table
 from training.engine.command import run_command
 from training.engine.compiling import compile_networks
@@ -49,7 +50,7 @@ def run(recipe: CodecRecipe, out: Path) -> DeviceAlone:
         return alone
     with torch.compiler.set_stance("force_eager"):  # from here on batches are of all sizes
         held_out = Images(recipe.data, recipe.calibration_split, preprocess, recipe.limit)
-        score = 100 * float(right(alone, held_out, preprocess).double().mean())
+        score = percent(right(alone, held_out, preprocess))
     save_alone(alone, out / "final")
     card = f"""# {recipe.name}, the device alone
 

@@ -17,12 +17,13 @@ from codec.device.preprocess import Preprocess
 from training.backbones.cards import write_vit
 from training.backbones.probe import start_classifier
 from training.backbones.teacher import ConvNet
-from training.backbones.tune_task import TuneTask
+from training.backbones.tune_task import AT_ONCE, TuneTask
 from training.backbones.tuned import TunedRecipe, open_start, start_preprocess
 from training.backbones.vit import BackboneRecipe, build_vit
-from training.backbones.vit_task import BackboneTask, TeacherTask, accuracy
+from training.backbones.vit_task import BackboneTask, TeacherTask
 from training.data.images import Images
 from training.data.lacking import warn_of_lacking
+from training.data.scoring import percent, right
 from training.engine.card import shown_name
 from training.engine.command import run_command
 from training.engine.loop import is_first_process, train
@@ -55,8 +56,8 @@ def tune(recipe: TunedRecipe, out: Path) -> float:
         score = task.soft_labels.accuracy
         print(f"teacher: {score:.2f}% of the training images, each by a head that did not see it")
     train(task, data, recipe.schedule, out / "vit", validate=task.validate)
-    right = task.right(test)
-    score, by_class = 100 * float(right.mean()), 100 * mean_over_classes(right, test.labels)
+    answered = right(model, test, preprocess, AT_ONCE)
+    score, by_class = percent(answered), 100 * mean_over_classes(answered, test.labels)
     print(
         f"backbone: {score:.2f}% on {len(test)} test images, {by_class:.2f}% in the mean over "
         "classes",
@@ -70,15 +71,16 @@ def tune(recipe: TunedRecipe, out: Path) -> float:
     return score
 
 
-def mean_over_classes(right: torch.Tensor, labels: list[int]) -> float:
+def mean_over_classes(answered: torch.Tensor, labels: list[int]) -> float:
     """The mean of the classes' shares of right answers, over the classes that are there.
 
     Args:
-        right: (n,) of 0 and 1.
+        answered: which pictures are answered rightly, (n,) bool.
         labels: the true classes.
     """
     of = torch.tensor(labels)
-    return float(torch.stack([right[of == label].mean() for label in of.unique()]).mean())
+    shares = [answered[of == label].float().mean() for label in of.unique()]
+    return float(torch.stack(shares).mean())
 
 
 def train_small(recipe: BackboneRecipe, out: Path) -> float:
@@ -96,12 +98,12 @@ def train_small(recipe: BackboneRecipe, out: Path) -> float:
         train(
             TeacherTask(teacher, preprocess, recipe), data, recipe.teacher.schedule, out / "teacher"
         )
-        scores["teacher"] = accuracy(teacher, test, preprocess)
+        scores["teacher"] = percent(right(teacher, test, preprocess))
         print(f"teacher: {scores['teacher']:.2f}% on {len(test)} test images", flush=True)
     torch.manual_seed(recipe.schedule.seed)
     model = build_vit(recipe, data.label_names)
     train(BackboneTask(model, preprocess, recipe, teacher), data, recipe.schedule, out / "vit")
-    scores["backbone"] = accuracy(model, test, preprocess)
+    scores["backbone"] = percent(right(model, test, preprocess))
     print(f"backbone: {scores['backbone']:.2f}% on {len(test)} test images", flush=True)
     if is_first_process():
         write_vit(model, preprocess, recipe, scores, len(test), out / "final")

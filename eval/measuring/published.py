@@ -49,11 +49,13 @@ PUBLISHED = (
 
 def draw_published(ax: Any, task: str) -> None:
     """Draw the points between the ends of the axis of scores, where it is one of labels."""
+    if task != LABELS:
+        return
     low, high = ax.get_ylim()
     for curve, marker in zip(PUBLISHED, "ds", strict=True):
         seen = [point for point in curve.points if low <= point[1] <= high]
-        if task == LABELS and seen:
+        if seen:
             label = f"{curve.name} (published; other data, other model)"
             dots = {"marker": marker, "s": 34, "facecolors": "none", "edgecolors": "#777777"}
             ax.scatter(*zip(*seen, strict=True), label=label, zorder=2, **dots)
-    style_axis(ax)
+    style_axis(ax)  # its legend names them too

@@ -28,8 +28,8 @@ from eval.studies.device_rows import (
 )
 from eval.studies.kept_rows import read_rows, write_rows
 from training import alone
-from training.codecs.alone import right
 from training.codecs.recipe import CodecRecipe
+from training.data.scoring import right
 from training.engine.recipe import read_recipe
 
 FIRST = "{width: 16, depth: 1, stride: 1, expansion: 1}, {width: 24, depth: 2}"

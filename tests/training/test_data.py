@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 
+from codec.device.preprocess import Preprocess
 from training.data.augmentation import augment
+from training.data.images import Images
 from training.data.randomness import uniform
 
 
@@ -31,3 +36,10 @@ def test_augmentation_shifts_and_flips_and_keeps_the_picture() -> None:
     assert 60 < sum(flipped) < 140
     for a, b, f in zip(unshifted, pixels, flipped, strict=True):
         assert torch.equal(a.flip(-1) if f else a, b)
+
+
+def test_a_seed_that_a_key_cannot_hold_is_refused(labelled: Path) -> None:
+    Images(str(labelled), "train", Preprocess(32), seed=(1 << 15) - 1).key(0)
+    for seed in (-1, 1 << 15):
+        with pytest.raises(ValueError, match=r"a seed is in 0\.\.32767"):
+            Images(str(labelled), "train", Preprocess(32), seed=seed)

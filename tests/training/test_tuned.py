@@ -102,8 +102,8 @@ def test_a_probe_reads_what_reaches_the_classifier(recipe: TunedRecipe, tmp_path
 
 
 def test_the_mean_over_classes_counts_each_class_once() -> None:
-    right = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.5])
-    assert mean_over_classes(right, [3, 3, 3, 7, 9]) == pytest.approx(0.5)
+    answered = torch.tensor([True, True, True, False, True, False])
+    assert mean_over_classes(answered, [3, 3, 3, 7, 9, 9]) == pytest.approx(0.5)
 
 
 def test_the_best_epoch_is_kept(

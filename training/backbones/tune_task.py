@@ -17,6 +17,10 @@ from training.backbones.tuned import TunedRecipe
 from training.data.augmentation import augment
 from training.data.images import Images, batches, normalise
 from training.data.remembered import Remembered
+from training.data.scoring import percent
+
+AT_ONCE = 50
+"""So many photographs go through the model at a time where nothing is learned."""
 
 
 class TuneTask(nn.Module):
@@ -50,17 +54,19 @@ class TuneTask(nn.Module):
         head, tail = split(model, recipe.frozen_blocks)
         self._head, self._tail = [head.eval()], [tail]
         grid = token_grid(model, preprocess.size)
-        shape = (grid.n_tokens, grid.width)
-        weights = digest(head.state_dict())
-
-        def kept(images: Images, about: str) -> Remembered:
-            named = f"{weights} {images.digest} {preprocess} {recipe.schedule.precision} {about}"
-            return Remembered(head, shape, folder if worth else None, len(images), named)
-
         # the embeddings move where no block is frozen, and views may never come again
         worth = recipe.frozen_blocks > 0 and recipe.schedule.fresh_epochs is not None
-        self._tokens = kept(data, f"shift {recipe.shift}")
-        self._unchanged = kept(validation, "as it is")
+        weights = digest(head.state_dict()) if worth else ""
+
+        def remembered(images: Images, about: str) -> Remembered:
+            shape = grid.n_tokens, grid.width
+            if not worth:
+                return Remembered(head, shape, None, len(images), "")
+            named = f"{weights} {images.digest} {preprocess} {recipe.schedule.precision} {about}"
+            return Remembered(head, shape, folder, len(images), named)
+
+        self._tokens = remembered(data, f"shift {recipe.shift}")
+        self._unchanged = remembered(validation, "as it is")
 
     def forward(
         self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor
@@ -100,24 +106,16 @@ class TuneTask(nn.Module):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Share of right answers on the validation split, in percent; computed as in training."""
-        device = next(self.parameters()).device.type
-        with self.recipe.schedule.autocast(device):
-            return {"accuracy": 100 * float(self.right(self.validation, self._unchanged).mean())}
-
-    @torch.no_grad()
-    def right(self, data: Images, tokens: Remembered | None = None) -> torch.Tensor:
-        """Which pictures are answered rightly, (n,) float32 of 0 and 1; of tokens that are
-        remembered for the pictures as they are, where they are given.
+        """Share of right answers on the validation split, in percent; computed as in training, of
+        what is remembered of the pictures as they are.
         """
         self.eval()
-        device = next(self.parameters()).device
-        right, start = [], 0
-        for pixels, labels in batches(data, 50):
-            x = normalise(pixels.to(device), self.preprocess)
-            keys = torch.arange(start, start + len(labels))
-            made = self._head[0](x) if tokens is None else tokens(x, keys)
-            right.append((self._tail[0](made).logits.argmax(1).cpu() == labels).float())
-            start += len(labels)
+        device, found, start = next(self.parameters()).device, [], 0
+        with self.recipe.schedule.autocast(device.type):
+            for pixels, labels in batches(self.validation, AT_ONCE):
+                keys = torch.arange(start, start + len(labels))
+                tokens = self._unchanged(normalise(pixels.to(device), self.preprocess), keys)
+                found.append(self._tail[0](tokens).logits.argmax(1).cpu() == labels)
+                start += len(labels)
         self.train()
-        return torch.cat(right)
+        return {"accuracy": percent(torch.cat(found))}

@@ -10,7 +10,7 @@ from codec.device.preprocess import Preprocess
 from codec.model.split import split
 from training.backbones.vit import BackboneRecipe
 from training.data.augmentation import augment
-from training.data.images import Images, batches, normalise
+from training.data.images import normalise
 from training.engine.compiling import compile_networks
 
 
@@ -84,16 +84,3 @@ class BackboneTask(nn.Module):
         top, left = torch.randint(0, side - w + 1, (2,)).tolist()
         grid = tokens[:, 1:].unflatten(1, (side, side))[:, top : top + w, left : left + w]
         return torch.cat([tokens[:, :1], grid.flatten(1, 2)], dim=1)
-
-
-@torch.no_grad()
-def accuracy(model: nn.Module, data: Images, preprocess: Preprocess) -> float:
-    """Share of right answers in percent, in float32."""
-    model.eval()
-    device = next(model.parameters()).device
-    right = 0
-    for pixels, labels in batches(data):
-        out = model(normalise(pixels.to(device), preprocess))
-        logits = out if isinstance(out, torch.Tensor) else out.logits
-        right += int((logits.argmax(1).cpu() == labels).sum())
-    return 100 * right / len(data)

@@ -11,7 +11,7 @@ from codec.model.alone import AloneShape, DeviceAlone
 from training.backbones.mobile_start import start_mobile
 from training.codecs.objective import Objective, divergence
 from training.codecs.recipe import CodecRecipe
-from training.data.images import Keyed, batches, normalise
+from training.data.images import normalise
 
 
 class AloneTask(nn.Module):
@@ -59,15 +59,3 @@ def build_alone(recipe: CodecRecipe, n_labels: int) -> DeviceAlone:
 
 def _shapes(layers: nn.Module) -> dict[str, torch.Size]:
     return {name: p.shape for name, p in layers.state_dict().items()}
-
-
-@torch.inference_mode()
-def right(alone: DeviceAlone, data: Keyed, preprocess: Preprocess) -> torch.Tensor:
-    """Whether the classifier's label of each picture of a data set is right: (n,) bool."""
-    alone.eval()
-    return torch.cat(
-        [
-            alone(normalise(pixels, preprocess)).argmax(1) == labels
-            for pixels, labels in batches(data)
-        ]
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,8 @@ from torch import nn
 
 from codec.device.preprocess import Preprocess
 from training.data.augmentation import augment
-from training.data.images import Batch, Images, collate, normalise
+from training.data.images import Batch, Images, normalise
+from training.data.scoring import logits_of, percent, right
 from training.rounds.recipe import Local
 
 
@@ -56,25 +57,18 @@ class Classifier:
     def loss(self, batch: Batch) -> torch.Tensor:
         """As `Learner`."""
         x = normalise(augment(batch["pixels"], batch["keys"], self.local.shift), self.preprocess)
-        return F.cross_entropy(self._logits(x), batch["labels"])
+        with self._autocast():
+            logits = logits_of(self.model(x))
+        return F.cross_entropy(logits.float(), batch["labels"])
 
-    @torch.no_grad()
     def score(self, data: Images) -> float:
         """As `Learner`."""
-        self.model.eval()
-        right = 0
-        for start in range(0, len(data), 500):
-            batch = collate([data[i] for i in range(start, min(start + 500, len(data)))])
-            logits = self._logits(normalise(batch["pixels"], self.preprocess))
-            right += int((logits.argmax(1) == batch["labels"]).sum())
-        return 100 * right / len(data)
+        with self._autocast():
+            return percent(right(self.model, data, self.preprocess))
 
     def finish(self, out: Path) -> None:
         """The weights are all."""
 
-    def _logits(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, n_labels) float32."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.local.bf16):
-            out: Any = self.model(x)
-        logits: torch.Tensor = out if isinstance(out, torch.Tensor) else out.logits
-        return logits.float()
+    def _autocast(self) -> torch.autocast:
+        device = next(self.model.parameters()).device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.local.bf16)

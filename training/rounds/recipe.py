@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from codec.link.profiles import profile
-from training.data.images import MAX_SEED
 from training.rounds.privacy import Privacy
 
 
@@ -171,5 +170,3 @@ class FederatedRecipe:
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise ValueError(f"rounds is 1 or more, not {self.rounds}")
-        if not 0 <= self.seed < MAX_SEED:
-            raise ValueError(f"seed is in 0..{MAX_SEED - 1}, not {self.seed}")
