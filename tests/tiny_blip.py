@@ -18,6 +18,9 @@ from transformers import (
     BlipProcessor,
 )
 
+from codec.tasks import CAPTIONS, QUESTIONS
+from training.backbones.shared_tower import save_apart
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SENTENCES = (
     "a large ring is left of the small cube ; how many red blue green thing ##s ? "
@@ -90,6 +93,12 @@ def write(folder: Path, task: str, tower: torch.nn.Module | None = None) -> Any:
 
 
 def write_pair(folder: Path) -> None:
-    """Captioner and question answerer with one tower, each in a folder named by its task."""
-    first = write(folder / "image-to-text", "image-to-text")
-    write(folder / "visual-question-answering", "visual-question-answering", first.vision_model)
+    """Captioner and question answerer with one tower, each in a folder named by its task; the
+    tower's weights lie once.
+    """
+    tower = build(CAPTIONS, seed=len(CAPTIONS)).vision_model
+    models = {}
+    for task in (CAPTIONS, QUESTIONS):
+        models[folder / task] = write(folder / task, task, tower)
+        (folder / task / "model.safetensors").unlink()
+    save_apart(models)

@@ -64,13 +64,11 @@ def _n_device_params(config: CodecConfig, folder: Path) -> int | None:
     )
     if config.encoder != "blocks":
         return n_params
-    backbone = (
-        Path(checkpoint.find_backbone(config.backbones[config.tasks[0]], folder))
-        / "model.safetensors"
-    )
-    if not backbone.is_file():
+    backbone = Path(checkpoint.find_backbone(config.backbones[config.tasks[0]], folder))
+    files = sorted(backbone.glob("model*.safetensors"))  # the weights may lie in several
+    if not files:
         return None
-    for name, shape in _shapes(backbone).items():
+    for name, shape in (item for file in files for item in _shapes(file).items()):
         # BLIP's text encoder and decoder have embeddings and layers too
         if name.startswith("text_"):
             continue

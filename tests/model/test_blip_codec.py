@@ -19,6 +19,7 @@ from codec.model.backbone import load_backbone
 from codec.model.split import blocks
 from codec.model.split_text import decoder_logits
 from tests import tiny_blip
+from training.backbones.shared_tower import INDEX, REST, TOWER
 
 CAPTIONS, ANSWERS = "image-to-text", "visual-question-answering"
 Make = Callable[..., FeatureCodec]
@@ -91,7 +92,7 @@ def test_what_is_saved_loads_to_the_same_bytes_words_and_logits(
     assert {
         f"backbone/{task}/{file}"
         for task in (CAPTIONS, ANSWERS)
-        for file in ("model.safetensors", "tokenizer.json")
+        for file in (TOWER, REST, INDEX, "tokenizer.json")
     } <= set(listed)
 
 

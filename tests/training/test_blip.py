@@ -16,11 +16,13 @@ from PIL import Image
 from transformers import AutoProcessor, BlipForConditionalGeneration, BlipForQuestionAnswering
 
 from codec.device.preprocess import Preprocess
+from codec.model.checkpoint import read_manifest
 from codec.model.split_text import decoder_logits
 from codec.tasks import CAPTIONS, QUESTIONS
 from training.backbones.blip import BlipRecipe, build_blip, make_tokenizer
 from training.backbones.blip_task import BlipTask, answer_accuracy
 from training.backbones.see import NameTask
+from training.backbones.shared_tower import INDEX, REST, TOWER
 from training.blip import run
 from training.data.images import batches
 from training.data.texts import RowSource, TextImages, Words, open_source
@@ -158,6 +160,12 @@ def test_a_run_leaves_a_captioner_and_an_answerer_with_one_tower(tmp_path: Path)
     answerer = BlipForQuestionAnswering.from_pretrained(final / QUESTIONS)
     for name, weight in captioner.vision_model.state_dict().items():
         assert torch.equal(weight, answerer.vision_model.state_dict()[name]), name
+    assert (final / QUESTIONS / TOWER).resolve() == (final / CAPTIONS / TOWER).resolve()
+    for task in (CAPTIONS, QUESTIONS):
+        manifest = read_manifest(final / task)
+        assert manifest is not None
+        assert {TOWER, REST, INDEX} <= manifest.sums.keys()
+        assert not (final / task / "model.safetensors").exists()
     processor = AutoProcessor.from_pretrained(final / QUESTIONS)
     inputs = processor(
         Image.new("RGB", (96, 96)), "how many red things are there?", return_tensors="pt"

@@ -10,6 +10,7 @@ from transformers import BlipImageProcessorPil, BlipProcessor, PreTrainedModel
 
 from codec.device.preprocess import Preprocess
 from codec.model.checkpoint import write_manifest
+from training.backbones.shared_tower import save_apart
 from training.engine.card import command_line, recipe_text, score_table
 
 
@@ -67,7 +68,8 @@ def write_blip(
     how: str = "trained from scratch",
 ) -> None:
     """Save BLIP models in float16 with their processor and a model card; several of them in folders
-    named by task. `how` they were trained is a part of a sentence in the card.
+    named by task, their vision tower once. `how` they were trained is a part of a sentence in the
+    card.
     """
     size = {"height": preprocess.size, "width": preprocess.size}
     pixels = BlipImageProcessorPil(
@@ -77,9 +79,15 @@ def write_blip(
         image_std=preprocess.std,
     )
     table = score_table("score", recipe.test_split, n_test, scores)
+    places = {task: out / task if len(models) > 1 else out for task in models}
+    for model in models.values():
+        model.half()
+    if len(models) > 1:
+        save_apart({places[task]: model for task, model in models.items()})
+    else:
+        next(iter(models.values())).save_pretrained(out)
     for task, model in models.items():
-        place = out / task if len(models) > 1 else out
-        model.half().save_pretrained(place)
+        place = places[task]
         BlipProcessor(pixels, tokenizer).save_pretrained(place)
         what = f"a small BLIP for {task}"
         _write_card(model, what, how, "blip", table, recipe, place)
