@@ -11,7 +11,8 @@ class Limits:
 
     Attributes:
         blob_bytes, picture_bytes, batch_bytes: of a body, by what it is.
-        bodies_bytes: of the bodies of all requests that are being answered.
+        bodies_bytes: of the bodies of all requests that wait or are being answered, over HTTP and
+            MQTT; one owner of requests has at most half of them.
         questions: of one request.
         decoding: pictures that are decoded at once; a picture of few bytes may have many pixels.
         batch: jobs that go through the model at once.

@@ -13,6 +13,7 @@ from fastapi.security import HTTPBearer
 from codec.coding.container import BitstreamError, restore
 from codec.serve.batching import Batcher, Done, QueueFullError
 from codec.serve.comparing import expected_of
+from codec.serve.holding import Bodies
 from codec.serve.memory import Memory, remembered
 from codec.serve.metrics import Metrics
 from codec.serve.models import Job, Served
@@ -41,7 +42,7 @@ class State:
         memory: replies, kept blobs and sessions.
         status: what the status page shows.
         shadow: checks of the codecs on pictures that come.
-        n_bytes_in: of the bodies of all requests that are being answered.
+        bodies: of all requests that are being answered.
     """
 
     codecs: Mapping[str, Served]
@@ -49,10 +50,10 @@ class State:
     limits: Limits
     memory: Memory
     metrics: Metrics = field(default_factory=Metrics)
-    n_bytes_in: int = 0
 
     def __post_init__(self) -> None:
         limits = self.limits
+        self.bodies = Bodies(limits.bodies_bytes)
         self.queues = {
             name: Batcher(served, limits.batch, limits.waiting)
             for name, served in self.codecs.items()

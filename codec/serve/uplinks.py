@@ -125,6 +125,8 @@ class Uplinks:
         return Letter(topic, json.dumps(said).encode(), headers, None, status, repeated)
 
     def _read(self, message: Message) -> Uplink:
+        if message.refused is not None:
+            raise message.refused
         if message.retained:
             raise ProblemError(400, "an uplink is not to be retained: it would come again")
         if len(message.body) > MAX_BYTES:

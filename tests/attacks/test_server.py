@@ -162,16 +162,35 @@ def test_all_bodies_together_are_bounded(tiny_codec: FeatureCodec, picture: Pict
     file = io.BytesIO()
     picture(1).save(file, "png")
     body, kind = file.getvalue(), {"Content-Type": "image/png"}
-    with serving(tiny_codec, limits=Limits(bodies_bytes=len(body))) as client:
-        state = client.app.state.server  # type: ignore[attr-defined]
+    with serving(tiny_codec, limits=Limits(bodies_bytes=2 * len(body))) as client:
+        bodies = client.app.state.server.bodies  # type: ignore[attr-defined]
         for _ in range(3):
             assert client.post("/v1/tiny/classify", content=body, headers=kind).status_code == 200
-        assert state.n_bytes_in == 0, "what was answered takes nothing any more"
-        state.n_bytes_in = 1  # another request's
-        reply = client.post("/v1/tiny/classify", content=body, headers=kind)
-        assert "memory" in problem(reply, 503)
+        assert bodies.n_bytes == 0, "what was answered takes nothing any more"
+        others = [bodies.held("another"), bodies.held("a third")]
+        for other, status in zip(others, (200, 503), strict=True):
+            other.add(len(body) // 2 + 1)
+            reply = client.post("/v1/tiny/classify", content=body, headers=kind)
+            assert reply.status_code == status
+        assert "of other requests fill" in problem(reply, 503)
         assert reply.headers["Retry-After"]
-        assert state.n_bytes_in == 1
+        for other in others:
+            other.end()
+        assert bodies.n_bytes == 0
+
+
+def test_the_bodies_of_one_token_leave_half_of_the_memory_to_others(
+    tiny_codec: FeatureCodec, blob: bytes
+) -> None:
+    with serving(tiny_codec, limits=Limits(bodies_bytes=2000)) as client:
+        for _ in range(20):  # requests whose bodies trickle
+            client.app.state.server.bodies.held("cam-0").add(50)  # type: ignore[attr-defined]
+        mine, theirs = (
+            client.post("/v1/tiny/classify", content=blob, headers=BLOB | who)
+            for who in (FIRST, SECOND)
+        )
+        assert "its half" in problem(mine, 503)
+        assert theirs.status_code == 200
 
 
 def test_a_device_that_keeps_more_and_more_pushes_out_its_own_alone(

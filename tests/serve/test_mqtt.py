@@ -4,6 +4,7 @@ it ends the rest.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import copy
 import json
@@ -98,6 +99,53 @@ def test_what_is_asked_wrongly_is_refused_and_counted_and_the_rest_goes_on(
         assert "labels" in ask(client, REQUEST, blob)[1]
         assert count(state, outcome="refused") == 13
         assert count(state, outcome="answered") == 1
+    client.close()
+
+
+@NEEDED
+def test_bodies_count_with_those_of_http_and_are_refused_where_they_fill_the_memory(
+    broker: Mosquitto, tiny_codec: FeatureCodec, picture: Picture
+) -> None:
+    blob, client = Device(tiny_codec)(picture(1)), Client(broker, "codec/v1/+/+/+/reply")
+    uplinks = Client(broker, "codec/v1/uplink/+/+/answer")
+    rules = [Rule(1, "tiny", "classify", None)]
+    message = uplink(CHIRPSTACK, to_frame(blob, tiny_codec.fingerprint))
+    with on_broker(broker.url(), tiny_codec, rules=rules) as state:
+        over_http = [state.bodies.held(who) for who in ("cam-1", "cam-2")]
+        for one in over_http:
+            one.add(Limits.bodies_bytes // 2)
+        said, problem = ask(client, REQUEST, blob)
+        assert (problem["status"], "memory" in problem["detail"]) == (503, True)
+        assert said.headers["retry-after"] == "1"
+        uplinks.publish(TOPICS[CHIRPSTACK], message)
+        uplinks.until(lambda: len(uplinks.seen) == 1)
+        assert json.loads(uplinks.seen[0].payload)["problem"]["status"] == 503
+        for one in over_http:
+            one.end()
+        assert "labels" in ask(client, REQUEST, blob)[1]
+        uplinks.publish(TOPICS[CHIRPSTACK], message)
+        uplinks.until(lambda: len(uplinks.seen) == 2)
+        assert "reply" in json.loads(uplinks.seen[1].payload)
+        wait_for(lambda: state.bodies.n_bytes == 0)
+    client.close()
+    uplinks.close()
+
+
+@NEEDED
+def test_a_connection_that_ends_leaves_no_body_counted(
+    broker: Mosquitto, tiny_codec: FeatureCodec, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_all: Any) -> Any:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr("codec.serve.messages.answer", never)
+    client = Client(broker)
+    with on_broker(broker.url(), tiny_codec) as state:
+        for _ in range(100):  # 64 in work, the others wait
+            client.publish(REQUEST, Device(tiny_codec)(picture(1)))
+        wait_for(lambda: state.bodies.n_bytes > 0)
+        broker.kill()
+        wait_for(lambda: state.bodies.n_bytes == 0)
     client.close()
 
 
