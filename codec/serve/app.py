@@ -68,7 +68,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def running(_app: FastAPI) -> AsyncIterator[None]:
-        for queue in state.queues.values():
+        for _, queue in state.workers:
             queue.start()
         own = [asyncio.create_task(showing.tell(state.status))]
         if mqtt is not None:
@@ -81,7 +81,7 @@ def create_app(
         await asyncio.gather(*own, return_exceptions=True)
         state.status.events.close()
         await state.shadow.stop()
-        for queue in state.queues.values():
+        for _, queue in state.workers:
             queue.stop()
         opened.close()
 

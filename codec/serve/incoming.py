@@ -54,8 +54,8 @@ class Incoming(asyncio.Queue[aiomqtt.Message]):
         """Why a message waits without its body; None where it has it."""
         return self._refused.get(message)
 
-    def done(self, message: aiomqtt.Message) -> None:
-        """A message was answered, or its answer was given up."""
+    def done(self, message: aiomqtt.Message, _task: object = None) -> None:
+        """A message was answered, or its answer was given up; whose task needs not be said."""
         self._refused.pop(message, None)
         if (held := self._held.pop(message, None)) is not None:
             held.end()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import logging
 import random
@@ -198,7 +199,7 @@ class Listener:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             # not in the task: one that is cancelled before it begins runs nothing of its own
-            task.add_done_callback(lambda _task, message=message: incoming.done(message))
+            task.add_done_callback(functools.partial(incoming.done, message))
             await order.put((message.mid, message.qos, task))
 
     async def _answer(

@@ -230,6 +230,8 @@ def test_a_server_is_ready_while_its_workers_run_and_a_new_device_has_room(
         with monkeypatch.context() as patched:
             patched.setattr(type(queue), "has_room", False)
             assert "of another device" in problem(client.get("/readyz"), 503)
+        app.state.server.pictures.stop()
+        assert problem(client.get("/readyz"), 503).startswith("pictures to decode: its worker")
         queue.stop()
         assert "worker" in problem(client.get("/readyz"), 503)
 

@@ -139,11 +139,11 @@ def test_a_connection_that_ends_leaves_no_body_counted(
         await asyncio.sleep(60)
 
     monkeypatch.setattr("codec.serve.messages.answer", never)
-    client = Client(broker)
+    client, blob = Client(broker), Device(tiny_codec)(picture(1))
     with on_broker(broker.url(), tiny_codec) as state:
         for _ in range(100):  # 64 in work, the others wait
-            client.publish(REQUEST, Device(tiny_codec)(picture(1)))
-        wait_for(lambda: state.bodies.n_bytes > 0)
+            client._client.publish(REQUEST, blob, qos=0)
+        wait_for(lambda: state.bodies.n_bytes == 100 * len(blob))
         broker.kill()
         wait_for(lambda: state.bodies.n_bytes == 0)
     client.close()
