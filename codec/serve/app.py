@@ -63,7 +63,7 @@ def create_app(
             replies = opened.enter_context(
                 contextlib.closing(Replies(Path(place) / "replies.sqlite"))
             )
-        memory = OwnMemory(limits, replies)
+        memory = opened.enter_context(contextlib.closing(OwnMemory(limits, replies)))
     state = State(names_of(codecs), tokens, limits, memory)
 
     @contextlib.asynccontextmanager

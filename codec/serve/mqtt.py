@@ -38,6 +38,7 @@ from codec.serve.incoming import Incoming
 from codec.serve.messages import Letter, Message, failed, reply_to_message
 from codec.serve.problems import ProblemError
 from codec.serve.state import State
+from codec.serve.storing import Storing
 from codec.serve.uplinks import Rule, Uplinks
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,8 @@ class Listener:
             self._place = tempfile.TemporaryDirectory()
             path = Path(self._place.name) / "state"
         self._counters = Counters(path.with_name(f"{path.name}-uplinks"))
-        self._uplinks = Uplinks(state, settings.rules, self._counters)
+        self._storing = Storing("frame counters")
+        self._uplinks = Uplinks(state, settings.rules, self._counters, self._storing)
         self._identity, self._connected_before = settings.identity, False
 
     async def run(self) -> None:
@@ -120,6 +122,7 @@ class Listener:
                 said = why
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
         finally:
+            self._storing.close()
             self._counters.close()
             if self._place is not None:
                 self._place.cleanup()
@@ -143,7 +146,7 @@ class Listener:
                     if one.done():
                         one.result()
             finally:
-                ending = [*both, *tasks]
+                ending = [*both, *tasks, *(order.get_nowait()[2] for _ in range(order.qsize()))]
                 for one in ending:
                     one.cancel()
                 await asyncio.gather(*ending, return_exceptions=True)

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +29,9 @@ from codec.link.properties import read, written
 from codec.link.uplinks import CHIRPSTACK, THINGS_STACK
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
+from codec.serve.counters import Counters
 from codec.serve.mqtt import Mqtt
+from codec.serve.problems import ProblemError
 from codec.serve.settings import Limits
 from codec.serve.uplinks import Rule, rule_in
 from tests.broker import NEEDED, Client, Mosquitto, mosquitto
@@ -135,16 +138,21 @@ def test_bodies_count_with_those_of_http_and_are_refused_where_they_fill_the_mem
 def test_a_connection_that_ends_leaves_no_body_counted(
     broker: Mosquitto, tiny_codec: FeatureCodec, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(*_all: Any) -> Any:
-        await asyncio.sleep(60)
+    over = threading.Event()
 
-    monkeypatch.setattr("codec.serve.messages.answer", never)
+    async def late(*_all: Any) -> Any:
+        while not over.is_set():
+            await asyncio.sleep(0.01)
+        raise ProblemError(503, "too late")
+
+    monkeypatch.setattr("codec.serve.messages.answer", late)
     client, blob = Client(broker), Device(tiny_codec)(picture(1))
     with on_broker(broker.url(), tiny_codec) as state:
         for _ in range(100):  # 64 in work, the others wait
             client._client.publish(REQUEST, blob, qos=0)
         wait_for(lambda: state.bodies.n_bytes == 100 * len(blob))
         broker.kill()
+        over.set()
         wait_for(lambda: state.bodies.n_bytes == 0)
     client.close()
 
@@ -227,6 +235,31 @@ def test_uplinks_are_answered_once_for_the_application(
         assert seen.budget_s == 30
         ((owned,),) = state.memory._replies._database.rows("SELECT name FROM devices")
         assert owned == "/".join(device.rsplit(":", 1)), "the application owns its devices"
+    client.close()
+
+
+@NEEDED
+def test_an_uplink_waits_for_a_file_of_counters_that_another_process_keeps(
+    broker: Mosquitto, tiny_codec: FeatureCodec, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, n_locked = Counters.place, 2
+
+    def locked(*asked: Any) -> Any:
+        nonlocal n_locked
+        if n_locked:
+            n_locked -= 1
+            raise TimeoutError("file: another process has kept it for 10 seconds")
+        return place(*asked)
+
+    monkeypatch.setattr(Counters, "place", locked)
+    monkeypatch.setattr("codec.serve.uplinks.WAIT_S", 0.01)
+    frame = to_frame(Device(tiny_codec)(picture(1)), tiny_codec.fingerprint)
+    client = Client(broker, "codec/v1/uplink/+/+/answer")
+    with on_broker(broker.url(), tiny_codec, rules=[Rule(1, "tiny", "classify", None)]):
+        client.publish(TOPICS[CHIRPSTACK], uplink(CHIRPSTACK, frame))
+        client.until(lambda: len(client.seen) == 1)
+        assert "reply" in json.loads(client.seen[0].payload)
+        assert n_locked == 0
     client.close()
 
 
