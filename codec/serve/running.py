@@ -5,7 +5,8 @@ the application sees a request.
 
 uvicorn's own timeouts begin with the first reply. Here a connection that brings no whole head of a
 request in time is closed, also after the first one; and where there are too many connections, the
-one that has been idle longest makes room.
+one that has been idle longest makes room, or reads no reply. Where there is none such, the new one
+is refused.
 """
 
 from __future__ import annotations
