@@ -97,7 +97,7 @@ class Database:
 
     def rows(self, query: str, *values: Any) -> list[Any]:
         """The rows that one query gives, all of the same moment; errors as `change`."""
-        with self._lock, self._named_errors():
+        with self._alone(), self._named_errors():
             return self._connection.execute(query, values).fetchall()
 
     @contextlib.contextmanager
@@ -105,11 +105,11 @@ class Database:
         """One change: what is executed in it is on the disk afterwards, or nothing of it is.
 
         Raises:
-            OSError: the disk is full, cannot be written, or another process keeps the file
-                (`TimeoutError`).
+            OSError: the disk is full, cannot be written, or another process, or threads of this one
+                that wait for it, keep the file (`TimeoutError`).
             ValueError: the file is damaged.
         """
-        with self._lock, self._named_errors():
+        with self._alone(), self._named_errors():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -118,6 +118,18 @@ class Database:
                 with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back itself
                     self._connection.execute("ROLLBACK")
                 raise
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other threads out. Each waits `BUSY_S` itself where another process has the file:
+        without a bound here the last one would wait for all before it.
+        """
+        if not self._lock.acquire(timeout=BUSY_S):
+            raise TimeoutError(f"{self.path}: other threads have kept it for {BUSY_S:g} seconds")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:

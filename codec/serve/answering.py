@@ -6,11 +6,10 @@ count and remember alike.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from codec.link.session import BLOB_TYPE
 from codec.serve.batching import Done
@@ -95,7 +94,8 @@ async def answer(state: State, asked: Asked, body: bytes) -> Reply:
         if (before := await state.reply_before(key)) is not None:
             return Reply(before, None)
     job = await _job(state, served, asked, body, questions)
-    done = await state.run(served.name, job, asked.device)
+    picture = body if job.blob is None else None
+    done = await state.run(served.name, job, asked.device, picture)
     kept = query.blob
     state.answered(served, job, done, body if kept is None else None)
     state.metrics.alone(served.name, headers.alone)
@@ -115,7 +115,7 @@ def timing(done: Done) -> str:
 async def _job(
     state: State, served: Served, asked: Asked, body: bytes, questions: tuple[str, ...]
 ) -> Job:
-    """What is to be run; errors as `answer`."""
+    """What is to be run, without the pixels of a picture; errors as `answer`."""
     verb, top_k = asked.verb, asked.query.top_k
     if asked.query.blob is not None:
         found = await remembered(state.memory.kept_blob(asked.device, asked.query.blob))
@@ -125,16 +125,7 @@ async def _job(
     if asked.kind == BLOB_TYPE:
         whole = await state.whole_blob(served, body, asked.headers.session, asked.device)
         return Job(verb, whole, questions=questions, top_k=top_k)
-    return Job(verb, pixels=await _pixels(state, served, body), questions=questions, top_k=top_k)
-
-
-async def _pixels(state: State, served: Served, body: bytes) -> Any:
-    """The picture in a body, as the model sees it."""
-    try:
-        async with state.decoding:
-            return await asyncio.to_thread(served.pixels, body)
-    except (ValueError, OSError) as error:
-        raise ProblemError(400, f"the body is no picture: {error}") from error
+    return Job(verb, questions=questions, top_k=top_k)
 
 
 def _digest(asked: Asked, body: bytes) -> bytes:

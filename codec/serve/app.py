@@ -63,12 +63,12 @@ def create_app(
             replies = opened.enter_context(
                 contextlib.closing(Replies(Path(place) / "replies.sqlite"))
             )
-        memory = OwnMemory(limits, replies)
+        memory = opened.enter_context(contextlib.closing(OwnMemory(limits, replies)))
     state = State(names_of(codecs), tokens, limits, memory)
 
     @contextlib.asynccontextmanager
     async def running(_app: FastAPI) -> AsyncIterator[None]:
-        for queue in state.queues.values():
+        for _, queue in state.workers:
             queue.start()
         own = [asyncio.create_task(showing.tell(state.status))]
         if mqtt is not None:
@@ -81,7 +81,7 @@ def create_app(
         await asyncio.gather(*own, return_exceptions=True)
         state.status.events.close()
         await state.shadow.stop()
-        for queue in state.queues.values():
+        for _, queue in state.workers:
             queue.stop()
         opened.close()
 

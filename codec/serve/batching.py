@@ -1,6 +1,6 @@
 """jobs, as they come -> batches -> results: while one batch runs, the next one gathers.
 
-The queue is taken whenever the worker is free. So a lone job never waits, and under load a batch is
+The queue is taken whenever a worker is free. So a lone job never waits, and under load a batch is
 as large as what came meanwhile: there is no time to set. Owners of jobs take turns, and where too
 many jobs wait, the owner of most of them loses its newest one: who floods the queue waits for
 itself.
@@ -46,29 +46,38 @@ class _Waiting:
 
 
 class Batcher:
-    """One worker thread that runs jobs in batches.
+    """Worker threads that run jobs in batches.
 
     Args:
         work: jobs -> for each a result, or the exception that is its own.
         max_batch: the most jobs of a batch.
         max_waiting: the most jobs that wait.
+        n_workers: batches that run at once.
     """
 
     def __init__(
-        self, work: Callable[[list[Any]], Sequence[Any]], max_batch: int, max_waiting: int
+        self,
+        work: Callable[[list[Any]], Sequence[Any]],
+        max_batch: int,
+        max_waiting: int,
+        n_workers: int = 1,
     ) -> None:
         self._work, self._max_batch, self._max_waiting = work, max_batch, max_waiting
         self._queues: OrderedDict[str, deque[_Waiting]] = OrderedDict()  # of the owners; none empty
         self._changed = threading.Condition()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, name="batches", daemon=True)
+            for _ in range(n_workers)
+        ]
 
     def start(self) -> None:
-        """Start the worker."""
-        self._thread.start()
+        """Start the workers."""
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Let the running batch end, and fail what still waits."""
+        """Let the running batches end, and fail what still waits."""
         with self._changed:
             self._stopping = True
             left = [one for queue in self._queues.values() for one in queue]
@@ -76,13 +85,14 @@ class Batcher:
             self._changed.notify_all()
         for one in left:
             _settle(one, QueueFullError("the server stops"))
-        if self._thread.is_alive():
-            self._thread.join()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
 
     @property
     def is_running(self) -> bool:
-        """Whether the worker takes jobs."""
-        return self._thread.is_alive()
+        """Whether all workers take jobs."""
+        return all(thread.is_alive() for thread in self._threads)
 
     @property
     def n_waiting(self) -> int:
@@ -149,7 +159,7 @@ class Batcher:
         return one
 
     def _take(self) -> list[_Waiting]:
-        """The next batch; empty where the worker is to end. Nobody waits for a job any more whose
+        """The next batch; empty where a worker is to end. Nobody waits for a job any more whose
         caller has gone.
         """
         with self._changed:

@@ -161,7 +161,7 @@ class Replica:
             RuntimeError: a worker has ended, so nothing would be answered any more.
         """
         state: State = self._own_app.state.server
-        for name, queue in state.queues.items():
+        for name, queue in state.workers:
             if not queue.is_running:
                 raise RuntimeError(f"the worker of {name} has ended")
 

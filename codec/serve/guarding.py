@@ -1,15 +1,14 @@
-"""requests -> the application, with the bodies of all of them together bounded."""
+"""requests -> the application, with their bodies counted among all that are held."""
 
 from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from codec.serve.problems import busy
 from codec.serve.state import State
 
 
 class Guarding:
-    """An application that refuses bodies while those of other requests fill the memory for them.
+    """An application that refuses bodies while others fill the memory for them.
 
     Args:
         app: the application.
@@ -23,24 +22,21 @@ class Guarding:
         """Pass a request on.
 
         Raises:
-            ProblemError: from what the request receives: 503, all bodies together are too long.
+            ProblemError: from what the request receives: 503, as `Bodies.check`.
         """
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        state, n_bytes = self._state, 0
+        said = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+        # without a token it is refused before any of its body is read
+        held = self._state.bodies.held(self._state.tokens.device(said) or "")
 
         async def bounded() -> Message:
-            nonlocal n_bytes
             message = await receive()
-            n = len(message.get("body", b""))
-            n_bytes += n
-            state.n_bytes_in += n
-            if state.n_bytes_in > state.limits.bodies_bytes:
-                raise busy("the bodies of other requests fill the memory for them")
+            held.add(len(message.get("body", b"")))
             return message
 
         try:
             await self._app(scope, bounded, send)
         finally:
-            state.n_bytes_in -= n_bytes
+            held.end()

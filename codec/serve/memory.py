@@ -6,14 +6,14 @@ them, see `codec.serve.cluster`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
 from codec.serve.kept import Kept
 from codec.serve.problems import ProblemError, busy
-from codec.serve.replies import KeyReused, Replies, TooOld
+from codec.serve.replies import KeyReused, Replies, TooOld, owner_of
 from codec.serve.settings import Limits
+from codec.serve.storing import Storing
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Memory(Protocol):
 
 class OwnMemory:
     """The memory of one process: replies on its disk, blobs and sessions in its RAM. Its calls are
-    those of `Memory`.
+    those of `Memory`; those of replies wait in a thread of their own, `codec.serve.storing`.
 
     Args:
         limits: how much is kept.
@@ -57,7 +57,7 @@ class OwnMemory:
     """
 
     def __init__(self, limits: Limits, replies: Replies) -> None:
-        self._replies = replies
+        self._replies, self._storing = replies, Storing("replies")
         self._blobs: Kept[tuple[str, bytes]] = Kept(
             limits.kept_blobs, limits.kept_bytes, limits.kept_s
         )
@@ -65,11 +65,13 @@ class OwnMemory:
 
     async def reply_before(self, device: str, sequence: int, digest: bytes) -> bytes | None:
         """See `Memory`."""
-        return await asyncio.to_thread(self._replies.begin, device, sequence, digest)
+        begin = self._replies.begin
+        return await self._storing.call(owner_of(device), begin, device, sequence, digest)
 
     async def keep_reply(self, device: str, sequence: int, digest: bytes, reply: bytes) -> bytes:
         """See `Memory`."""
-        return await asyncio.to_thread(self._replies.store, device, sequence, digest, reply)
+        store = self._replies.store
+        return await self._storing.call(owner_of(device), store, device, sequence, digest, reply)
 
     async def keep_blob(self, device: str, codec: str, blob: bytes) -> str:
         """See `Memory`."""
@@ -90,6 +92,10 @@ class OwnMemory:
     async def session(self, device: str, name: str) -> str | None:
         """See `Memory`."""
         return self._sessions.get(device, name)
+
+    def close(self) -> None:
+        """End the thread of the replies; their file is the caller's."""
+        self._storing.close()
 
 
 async def remembered(call: Awaitable[T]) -> T:

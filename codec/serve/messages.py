@@ -30,12 +30,18 @@ TOPIC_BYTES = 1 << 10
 
 
 class Message(NamedTuple):
-    """What came. `retained` also marks a message that its sender wanted to be retained."""
+    """What came.
+
+    Attributes:
+        retained: also where its sender wanted it to be retained.
+        refused: why it is to be refused whatever it asks; None where it is not.
+    """
 
     topic: str
     body: bytes
     properties: Any
     retained: bool
+    refused: ProblemError | None = None
 
 
 class Letter(NamedTuple):
@@ -61,6 +67,8 @@ async def reply_to_message(state: State, message: Message) -> Letter:
     said, reply = read(message.properties), None
     topic = reply_topic(message.topic)
     try:
+        if message.refused is not None:
+            raise message.refused
         if message.retained:
             raise ProblemError(400, "a request is not to be retained: it would come again")
         if len(topic.encode()) > TOPIC_BYTES:

@@ -30,7 +30,7 @@ class Job:
     Attributes:
         verb: of `TASKS`.
         blob: the blob; None for a picture.
-        pixels: (S, S, 3) uint8 of a picture; None for a blob.
+        pixels: (S, S, 3) uint8 of a picture; None for a blob, and before it is decoded.
         questions: for `answer`.
         top_k: for `classify`.
     """
@@ -121,6 +121,19 @@ class Served:
                     self.codec, {task: self.codec.load_uncut(task).eval() for task in tasks}
                 )
             return self._uncut
+
+
+def decoded(pictures: list[tuple[Served, bytes]]) -> list[Any]:
+    """Picture files, each with the codec that is asked -> what its model sees, (S, S, 3) uint8, or
+    the ValueError that is the file's own.
+    """
+    found: list[Any] = []
+    for served, picture in pictures:
+        try:
+            found.append(served.pixels(picture))
+        except (ValueError, OSError) as error:
+            found.append(ValueError(f"the body is no picture: {error}"))
+    return found
 
 
 def _checked(source: Any, job: Job) -> Any:

@@ -11,6 +11,8 @@ not spare that store, since a server that is killed between two of its four pack
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import hashlib
 import logging
 import random
@@ -32,8 +34,11 @@ from codec.link.broker import PREFIX, REQUESTS, Broker
 from codec.link.properties import written
 from codec.link.uplinks import FILTERS
 from codec.serve.counters import Counters
+from codec.serve.incoming import Incoming
 from codec.serve.messages import Letter, Message, failed, reply_to_message
+from codec.serve.problems import ProblemError
 from codec.serve.state import State
+from codec.serve.storing import Storing
 from codec.serve.uplinks import Rule, Uplinks
 
 logger = logging.getLogger(__name__)
@@ -73,19 +78,6 @@ class Mqtt:
         return f"codec-serve-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
 
 
-class _Incoming(asyncio.Queue[aiomqtt.Message]):
-    """Messages that wait. Those of QoS 1 are bounded by the broker, which waits for their
-    acknowledgement; of QoS 0 too many are dropped.
-    """
-
-    most = 1024
-
-    def put_nowait(self, item: aiomqtt.Message) -> None:
-        if item.qos == 0 and self.qsize() >= self.most:
-            raise asyncio.QueueFull
-        super().put_nowait(item)
-
-
 class Listener:
     """The server's end of MQTT.
 
@@ -105,7 +97,8 @@ class Listener:
             self._place = tempfile.TemporaryDirectory()
             path = Path(self._place.name) / "state"
         self._counters = Counters(path.with_name(f"{path.name}-uplinks"))
-        self._uplinks = Uplinks(state, settings.rules, self._counters)
+        self._storing = Storing("frame counters")
+        self._uplinks = Uplinks(state, settings.rules, self._counters, self._storing)
         self._identity, self._connected_before = settings.identity, False
 
     async def run(self) -> None:
@@ -115,7 +108,8 @@ class Listener:
             while True:
                 self._joined = False
                 try:
-                    await self._connection()
+                    with contextlib.closing(Incoming(self._state.bodies)) as incoming:
+                        await self._connection(incoming)
                     why = "the connection ended"
                 except (aiomqtt.MqttError, OSError) as error:
                     why = str(error) or type(error).__name__
@@ -128,13 +122,14 @@ class Listener:
                 said = why
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
         finally:
+            self._storing.close()
             self._counters.close()
             if self._place is not None:
                 self._place.cleanup()
 
-    async def _connection(self) -> None:
+    async def _connection(self, incoming: Incoming) -> None:
         """One connection, until it ends."""
-        client = self._client()
+        client = self._client(incoming)
         async with client:
             await self._subscribe(client)
             self._joined = self._connected_before = True
@@ -142,7 +137,7 @@ class Listener:
             order: asyncio.Queue[Any] = asyncio.Queue(self._settings.inflight)
             tasks: set[asyncio.Task[None]] = set()
             both = [
-                asyncio.create_task(self._take(client, order, tasks)),
+                asyncio.create_task(self._take(client, incoming, order, tasks)),
                 asyncio.create_task(_acknowledge(client, order)),
             ]
             try:
@@ -151,12 +146,12 @@ class Listener:
                     if one.done():
                         one.result()
             finally:
-                ending = [*both, *tasks]
+                ending = [*both, *tasks, *(order.get_nowait()[2] for _ in range(order.qsize()))]
                 for one in ending:
                     one.cancel()
                 await asyncio.gather(*ending, return_exceptions=True)
 
-    def _client(self) -> aiomqtt.Client:
+    def _client(self, incoming: Incoming) -> aiomqtt.Client:
         broker, limits, kept = self._settings.broker, self._state.limits, self._settings.state
         asked = Properties(PacketTypes.CONNECT)
         asked.SessionExpiryInterval = PROCESS_SESSION_S if kept is None else KEPT_SESSION_S
@@ -172,7 +167,7 @@ class Listener:
             clean_start=kept is None and not self._connected_before,
             properties=asked,
             keepalive=KEEPALIVE_S,
-            queue_type=_Incoming,
+            queue_type=lambda maxsize: incoming,  # type: ignore[arg-type]
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
             tls_context=ssl.create_default_context() if broker.tls else None,
         )
@@ -194,16 +189,25 @@ class Listener:
                     raise aiomqtt.MqttError(f"the broker refuses the topic {one}: {reason}")
 
     async def _take(
-        self, client: aiomqtt.Client, order: asyncio.Queue[Any], tasks: set[asyncio.Task[None]]
+        self,
+        client: aiomqtt.Client,
+        incoming: Incoming,
+        order: asyncio.Queue[Any],
+        tasks: set[asyncio.Task[None]],
     ) -> None:
         """Begin with each message that comes, as long as there is room."""
         async for message in client.messages:
-            task = asyncio.create_task(self._answer(client, message))
+            refused = incoming.refusal(message)
+            task = asyncio.create_task(self._answer(client, message, refused))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
-            await order.put((message, task))
+            # not in the task: one that is cancelled before it begins runs nothing of its own
+            task.add_done_callback(functools.partial(incoming.done, message))
+            await order.put((message.mid, message.qos, task))
 
-    async def _answer(self, client: aiomqtt.Client, message: aiomqtt.Message) -> None:
+    async def _answer(
+        self, client: aiomqtt.Client, message: aiomqtt.Message, refused: ProblemError | None
+    ) -> None:
         """One message -> its answer, with the broker when this returns. Where there can be none,
         the message is done with too: the broker would send it again without end.
 
@@ -211,7 +215,7 @@ class Listener:
             aiomqtt.MqttError: the connection has ended.
         """
         topic, body, outcome = str(message.topic), message.payload, ""
-        came = Message(topic, bytes(body or b""), message.properties, bool(message.retain))
+        came = Message(topic, bytes(body or b""), message.properties, bool(message.retain), refused)
         kind = "request" if topic.startswith(f"{PREFIX}/") else "uplink"
         try:
             if kind == "uplink":
@@ -234,9 +238,9 @@ class Listener:
 async def _acknowledge(client: aiomqtt.Client, order: asyncio.Queue[Any]) -> None:
     """Acknowledge each message when its answer is with the broker, in the order they came."""
     while True:
-        message, task = await order.get()
+        number, qos, task = await order.get()
         await task
-        client._client.ack(message.mid, message.qos)
+        client._client.ack(number, qos)
 
 
 def _outcome(letter: Letter) -> str:

@@ -167,6 +167,11 @@ class Replies:
         self._database.close()
 
 
+def owner_of(device: str) -> str:
+    """The token that sends for a device."""
+    return device.partition("/")[0]
+
+
 def _check(sequence: int) -> None:
     if not 0 <= sequence < MAX_SEQUENCE:
         raise ValueError(f"a sequence number is from 0 to {MAX_SEQUENCE - 1}, not {sequence}")

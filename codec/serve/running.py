@@ -5,7 +5,8 @@ the application sees a request.
 
 uvicorn's own timeouts begin with the first reply. Here a connection that brings no whole head of a
 request in time is closed, also after the first one; and where there are too many connections, the
-one that has been idle longest makes room.
+one that has been idle longest makes room, or reads no reply. Where there is none such, the new one
+is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from codec.link.properties import PROBLEM_TYPE
-from codec.serve.problems import ProblemError
+from codec.serve.problems import ProblemError, busy
 
 HEAD_BYTES = 1 << 16
 HEAD_S = 10.0
@@ -39,13 +40,14 @@ class Connection(H11Protocol):
     """A connection with bounds. h11 itself bounds the bytes of a head."""
 
     def connection_made(self, transport: Any) -> None:
-        """It is open; where there are too many, the longest idle one is closed."""
+        """It is open; where there are too many, the longest idle one of the others is closed, and
+        this one where none of them is idle.
+        """
         super().connection_made(transport)
         self._late: asyncio.TimerHandle | None = None
         self._since_s = time.monotonic()
         if len(self.connections) > CONNECTIONS:
-            idle = [one for one in self.connections if isinstance(one, Connection) and one._waits]
-            min(idle, key=lambda one: one._since_s, default=self)._end()
+            self._make_room()
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -68,6 +70,26 @@ class Connection(H11Protocol):
         """Whether no request of this connection is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
+    def _make_room(self) -> None:
+        others = (one for one in self.connections if isinstance(one, Connection))
+        may_go = [one for one in others if one is not self and one._may_go]
+        idle = min(may_go, key=lambda one: one._since_s, default=None)
+        if idle is None:
+            self._refuse(busy(f"{CONNECTIONS} connections are open, each with a request"))
+            return
+        idle._refuse(busy(f"{CONNECTIONS} connections are open; this one was idle for longest"))
+        if idle.transport.get_write_buffer_size():  # nobody there reads: it would never close
+            idle.transport.abort()
+
+    @property
+    def _may_go(self) -> bool:
+        """Whether it can make room: no request of it is being answered, or nobody reads the reply;
+        and it is not closed already.
+        """
+        unsent = self.transport.get_write_buffer_size() > 0
+        closed = self.transport.is_closing() and not unsent
+        return (self._waits or self.flow.write_paused) and not closed
+
     def _watch(self) -> None:
         if not self._waits:
             self._unwatch()
@@ -80,7 +102,7 @@ class Connection(H11Protocol):
             self._late = None
 
     def _end(self) -> None:
-        """Close it; whoever still sends hears why."""
+        """Its time is over; whoever still sends hears why."""
         self._refuse(ProblemError(408, f"no whole request came within {HEAD_S:g} seconds"))
 
     def send_400_response(self, msg: str) -> None:
@@ -92,9 +114,10 @@ class Connection(H11Protocol):
         if self.transport.is_closing():
             return
         body = json.dumps(problem.members()).encode()
-        status = HTTPStatus(problem.status)
+        status, later = HTTPStatus(problem.status), problem.retry_after_s
+        retry = "" if later is None else f"Retry-After: {later}\r\n"
         self.transport.write(
-            f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {PROBLEM_TYPE}\r\n"
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {PROBLEM_TYPE}\r\n{retry}"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
             + body
         )

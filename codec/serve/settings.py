@@ -11,13 +11,14 @@ class Limits:
 
     Attributes:
         blob_bytes, picture_bytes, batch_bytes: of a body, by what it is.
-        bodies_bytes: of the bodies of all requests that are being answered.
+        bodies_bytes: of the bodies of all requests that wait or are being answered, over HTTP and
+            MQTT; one owner of requests has at most half of them.
         questions: of one request.
         decoding: pictures that are decoded at once; a picture of few bytes may have many pixels.
         batch: jobs that go through the model at once.
-        waiting: jobs of one codec that wait.
+        waiting: jobs of one codec that wait, and pictures that wait to be decoded.
         body_s: seconds in which a body must have come.
-        request_s: seconds until a reply.
+        request_s: seconds until a reply, from when the body has come.
         kept_blobs, kept_bytes, kept_s: of blobs that are kept.
         sessions: that are open.
         shadow: of the requests with a picture, the share whose picture is also sent through the

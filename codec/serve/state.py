@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Header, Request, Security
@@ -13,9 +13,10 @@ from fastapi.security import HTTPBearer
 from codec.coding.container import BitstreamError, restore
 from codec.serve.batching import Batcher, Done, QueueFullError
 from codec.serve.comparing import expected_of
+from codec.serve.holding import Bodies
 from codec.serve.memory import Memory, remembered
 from codec.serve.metrics import Metrics
-from codec.serve.models import Job, Served
+from codec.serve.models import Job, Served, decoded
 from codec.serve.problems import ProblemError, busy
 from codec.serve.settings import Limits
 from codec.serve.shadow import Shadow
@@ -38,10 +39,12 @@ class State:
     Attributes:
         codecs: by name.
         queues: of each codec.
+        pictures: the queue of those that are decoded first: a small file may have many pixels.
+        workers: all queues, each with what it is for.
         memory: replies, kept blobs and sessions.
         status: what the status page shows.
         shadow: checks of the codecs on pictures that come.
-        n_bytes_in: of the bodies of all requests that are being answered.
+        bodies: of all requests that are being answered.
     """
 
     codecs: Mapping[str, Served]
@@ -49,15 +52,16 @@ class State:
     limits: Limits
     memory: Memory
     metrics: Metrics = field(default_factory=Metrics)
-    n_bytes_in: int = 0
 
     def __post_init__(self) -> None:
         limits = self.limits
+        self.bodies = Bodies(limits.bodies_bytes)
         self.queues = {
             name: Batcher(served, limits.batch, limits.waiting)
             for name, served in self.codecs.items()
         }
-        self.decoding = asyncio.Semaphore(limits.decoding)
+        self.pictures = Batcher(decoded, 1, limits.waiting, limits.decoding)
+        self.workers = [*self.queues.items(), ("pictures to decode", self.pictures)]
         for name, queue in self.queues.items():
             self.metrics.watch_queue(name, queue)
         self._expected = {name: expected_of(served) for name, served in self.codecs.items()}
@@ -129,20 +133,32 @@ class State:
         if way == "blob" and body is not None and n_bytes is not None:
             self.metrics.compared(served.name, len(body), n_bytes)
 
-    async def run(self, name: str, job: Job, device: str) -> Done:
+    async def run(self, name: str, job: Job, device: str, picture: bytes | None = None) -> Done:
         """What became of a job of a device, whose id is its token's.
+
+        Args:
+            picture: a file, which is decoded for the job first.
 
         Raises:
             ProblemError: 400, the job's own fault; 503, too many wait, or it took too long.
         """
+        both = self._decode_and_run(name, job, device, picture)
         try:
-            return await asyncio.wait_for(self.queues[name].run(job, device), self.limits.request_s)
+            return await asyncio.wait_for(both, self.limits.request_s)
         except QueueFullError as error:
             raise busy(str(error)) from error
         except asyncio.TimeoutError as error:
             raise busy(f"no answer within {self.limits.request_s:g} seconds") from error
         except (ValueError, BitstreamError) as error:
             raise ProblemError(400, str(error)) from error
+
+    async def _decode_and_run(
+        self, name: str, job: Job, device: str, picture: bytes | None
+    ) -> Done:
+        if picture is not None:
+            pixels = (await self.pictures.run((self.codecs[name], picture), device)).value
+            job = replace(job, pixels=pixels)
+        return await self.queues[name].run(job, device)
 
 
 async def state_of(request: Request) -> State:

@@ -8,11 +8,12 @@ picture for the application to know.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar, cast
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
@@ -25,11 +26,15 @@ from codec.link.uplinks import Uplink, addressed, read_uplink
 from codec.serve.answering import Asked, Reply, answer
 from codec.serve.bodies import JSON_TYPE, too_long
 from codec.serve.counters import Counters, Placed
+from codec.serve.memory import remembered
 from codec.serve.messages import Letter, Message, failed
 from codec.serve.models import Served, Verb
 from codec.serve.problems import ProblemError
 from codec.serve.shapes import AskHeaders
 from codec.serve.state import State
+from codec.serve.storing import Storing
+
+T = TypeVar("T")
 
 MAX_BYTES = 1 << 16
 """The longest message of a network server that is read."""
@@ -83,13 +88,16 @@ class Uplinks:
     Args:
         rules: what the frames of each port are.
         counters: of the devices' frames.
+        storing: makes the calls of the counters.
 
     Raises:
         ValueError: two rules for one port.
     """
 
-    def __init__(self, state: State, rules: Sequence[Rule], counters: Counters) -> None:
-        self._state, self._counters = state, counters
+    def __init__(
+        self, state: State, rules: Sequence[Rule], counters: Counters, storing: Storing
+    ) -> None:
+        self._state, self._counters, self._storing = state, counters, storing
         self._rules = {rule.port: rule for rule in rules}
         if len(self._rules) != len(rules):
             raise ValueError("there are two uplink codecs for one port")
@@ -125,6 +133,8 @@ class Uplinks:
         return Letter(topic, json.dumps(said).encode(), headers, None, status, repeated)
 
     def _read(self, message: Message) -> Uplink:
+        if message.refused is not None:
+            raise message.refused
         if message.retained:
             raise ProblemError(400, "an uplink is not to be retained: it would come again")
         if len(message.body) > MAX_BYTES:
@@ -147,22 +157,16 @@ class Uplinks:
         except BitstreamError as error:
             raise ProblemError(400, str(error)) from error
         digest = hashlib.sha256(f"{rule}\0".encode() + blob).digest()
-        placed = await asyncio.to_thread(self._counters.place, uplink, digest)
-        self._count(placed)
         # the application owns its devices, as a token does
-        headers = AskHeaders(sequence=placed.sequence, device=uplink.device)
         owner = f"{uplink.network}:{uplink.application}"
+        place = functools.partial(self._storing.call, owner, self._counters.place, uplink, digest)
+        placed = await _patiently(lambda: remembered(place()))
+        self._count(placed)
+        headers = AskHeaders(sequence=placed.sequence, device=uplink.device)
         if rule.question is not None:
             headers.question = quote(rule.question, safe="")
         asked = Asked(rule.codec, rule.verb, owner, BLOB_TYPE, f"uplink/{rule.verb}", headers)
-        for left in reversed(range(ATTEMPTS)):
-            try:
-                reply = await answer(self._state, asked, blob)
-                break
-            except ProblemError as problem:
-                if problem.retry_after_s is None or not left:
-                    raise
-            await asyncio.sleep(WAIT_S)
+        reply = await _patiently(lambda: answer(self._state, asked, blob))
         if uplink.airtime_s is not None and reply.done is not None:
             self._state.status.uplink(uplink.name, uplink.airtime_s, uplink.budget_s)
         return reply
@@ -173,3 +177,15 @@ class Uplinks:
         count("missing", placed.n_missing)
         for what in ("late", "repeated", "restarted"):
             count(what, int(getattr(placed, what)))
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """What a call gives, tried again while the server is busy. Errors as the call's last one."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return await call()
+        except ProblemError as problem:
+            if problem.retry_after_s is None:
+                raise
+        await asyncio.sleep(WAIT_S)
+    return await call()

@@ -28,7 +28,7 @@ async def alive() -> dict[str, str]:
 @router.get("/readyz")
 async def ready(state: Shared) -> dict[str, str]:
     """The workers run, and there is room for a request of a device that has none waiting."""
-    for name, queue in state.queues.items():
+    for name, queue in state.workers:
         if not queue.is_running:
             raise busy(f"{name}: its worker does not run")
         if not queue.has_room:

@@ -8,8 +8,11 @@ import base64
 import io
 import json
 import sqlite3
+import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -158,20 +161,98 @@ def test_a_picture_of_enormous_size_is_refused(classes: TestClient) -> None:
     assert "pixels" in said
 
 
+def test_pictures_that_take_long_to_decode_leave_their_turn_to_another_devices(
+    tiny_codec: FeatureCodec, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, kind = io.BytesIO(), {"Content-Type": "image/png"}
+    picture(1).save(file, "png")
+    decode, begun, gate = Served.pixels, threading.Event(), threading.Event()
+
+    def slow(served: Served, body: bytes) -> Any:
+        begun.set()
+        assert gate.wait(30)
+        return decode(served, body)
+
+    def ask(who: dict[str, str]) -> Any:
+        return client.post("/v1/tiny/classify", content=file.getvalue(), headers=kind | who)
+
+    def until(done: Callable[[], bool]) -> None:
+        end_s = time.monotonic() + 20
+        while not done():
+            assert time.monotonic() < end_s
+            time.sleep(0.01)
+
+    monkeypatch.setattr(Served, "pixels", slow)
+    limits = Limits(waiting=3, decoding=1)
+    with serving(tiny_codec, limits=limits) as client, ThreadPoolExecutor(10) as pool:
+        state = client.app.state.server  # type: ignore[attr-defined]
+        state.queues["tiny"]._max_waiting = 100  # of this queue no one is refused
+        try:
+            flood = [pool.submit(ask, FIRST)]
+            assert begun.wait(20)  # else the worker may find more in the queue than fit
+            flood += [pool.submit(ask, FIRST) for _ in range(5)]
+            until(lambda: sum(one.done() for one in flood) == 2)
+            other = pool.submit(ask, SECOND)
+            until(lambda: sum(one.done() for one in flood) == 3)
+            assert (state.pictures.n_waiting, other.done()) == (3, False)
+        finally:
+            gate.set()
+        assert other.result(20).status_code == 200
+        refused = [reply for one in flood if (reply := one.result(20)).status_code != 200]
+        assert ["wait already" in problem(one, 503) for one in refused] == [True] * 3
+
+
+def test_decoding_and_the_model_share_the_time_of_a_request(
+    tiny_codec: FeatureCodec, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, decode, run = io.BytesIO(), Served.pixels, Served.__call__
+    picture(1).save(file, "png")
+
+    def late(work: Any) -> Any:
+        return lambda *both: (time.sleep(0.6), work(*both))[1]
+
+    monkeypatch.setattr(Served, "pixels", late(decode))
+    monkeypatch.setattr(Served, "__call__", late(run))
+    with serving(tiny_codec, limits=Limits(request_s=1.0)) as client:
+        kind = {"Content-Type": "image/png"}
+        reply = client.post("/v1/tiny/classify", content=file.getvalue(), headers=kind)
+        assert "no answer within 1 seconds" in problem(reply, 503)
+        assert reply.headers["Retry-After"]
+
+
 def test_all_bodies_together_are_bounded(tiny_codec: FeatureCodec, picture: Picture) -> None:
     file = io.BytesIO()
     picture(1).save(file, "png")
     body, kind = file.getvalue(), {"Content-Type": "image/png"}
-    with serving(tiny_codec, limits=Limits(bodies_bytes=len(body))) as client:
-        state = client.app.state.server  # type: ignore[attr-defined]
+    with serving(tiny_codec, limits=Limits(bodies_bytes=2 * len(body))) as client:
+        bodies = client.app.state.server.bodies  # type: ignore[attr-defined]
         for _ in range(3):
             assert client.post("/v1/tiny/classify", content=body, headers=kind).status_code == 200
-        assert state.n_bytes_in == 0, "what was answered takes nothing any more"
-        state.n_bytes_in = 1  # another request's
-        reply = client.post("/v1/tiny/classify", content=body, headers=kind)
-        assert "memory" in problem(reply, 503)
+        assert bodies.n_bytes == 0, "what was answered takes nothing any more"
+        others = [bodies.held("another"), bodies.held("a third")]
+        for other, status in zip(others, (200, 503), strict=True):
+            other.add(len(body) // 2 + 1)
+            reply = client.post("/v1/tiny/classify", content=body, headers=kind)
+            assert reply.status_code == status
+        assert "of other requests fill" in problem(reply, 503)
         assert reply.headers["Retry-After"]
-        assert state.n_bytes_in == 1
+        for other in others:
+            other.end()
+        assert bodies.n_bytes == 0
+
+
+def test_the_bodies_of_one_token_leave_half_of_the_memory_to_others(
+    tiny_codec: FeatureCodec, blob: bytes
+) -> None:
+    with serving(tiny_codec, limits=Limits(bodies_bytes=2000)) as client:
+        for _ in range(20):  # requests whose bodies trickle
+            client.app.state.server.bodies.held("cam-0").add(50)  # type: ignore[attr-defined]
+        mine, theirs = (
+            client.post("/v1/tiny/classify", content=blob, headers=BLOB | who)
+            for who in (FIRST, SECOND)
+        )
+        assert "its half" in problem(mine, 503)
+        assert theirs.status_code == 200
 
 
 def test_a_device_that_keeps_more_and_more_pushes_out_its_own_alone(

@@ -10,6 +10,8 @@ import stat
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -225,6 +227,22 @@ def test_a_file_that_another_process_keeps_is_named(path: Path, monkeypatch) -> 
     with pytest.raises(TimeoutError, match="another process has kept it"):
         outbox.put(b"x")
     assert outbox.next() is None  # reading goes on
+    other.execute("ROLLBACK")
+    assert outbox.put(b"x") == 0
+
+
+def test_threads_that_wait_for_a_file_do_not_wait_for_each_others_waits(
+    path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("codec.link.database.BUSY_S", 0.5)
+    outbox = Outbox(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    start_s = time.monotonic()
+    with ThreadPoolExecutor(10) as pool:
+        failed = [one.exception() for one in [pool.submit(outbox.put, b"x") for _ in range(10)]]
+    assert {type(one) for one in failed} == {TimeoutError}
+    assert time.monotonic() - start_s < 3  # not 10 times half a second
     other.execute("ROLLBACK")
     assert outbox.put(b"x") == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -230,8 +231,18 @@ def test_a_server_is_ready_while_its_workers_run_and_a_new_device_has_room(
         with monkeypatch.context() as patched:
             patched.setattr(type(queue), "has_room", False)
             assert "of another device" in problem(client.get("/readyz"), 503)
+        app.state.server.pictures.stop()
+        assert problem(client.get("/readyz"), 503).startswith("pictures to decode: its worker")
         queue.stop()
         assert "worker" in problem(client.get("/readyz"), 503)
+
+
+def test_an_application_that_ends_leaves_no_thread(tiny_codec: FeatureCodec) -> None:
+    before = set(threading.enumerate())
+    with TestClient(create_app([Served(Server(tiny_codec))])) as client:
+        assert client.get("/readyz").status_code == 200
+        assert len({one for one in threading.enumerate() if one.name == "batches"} - before) == 4
+    assert not {one for one in threading.enumerate() if one.name == "batches"} - before
 
 
 def test_metrics_count_replies_and_name_no_device(

@@ -14,8 +14,10 @@ from codec.serve.batching import Batcher, Done, QueueFullError
 
 
 @contextmanager
-def started(work: Any, max_batch: int = 8, max_waiting: int = 100) -> Iterator[Batcher]:
-    batcher = Batcher(work, max_batch, max_waiting)
+def started(
+    work: Any, max_batch: int = 8, max_waiting: int = 100, n_workers: int = 1
+) -> Iterator[Batcher]:
+    batcher = Batcher(work, max_batch, max_waiting, n_workers)
     batcher.start()
     try:
         yield batcher
@@ -110,6 +112,22 @@ def test_work_that_ends_or_gives_too_few_results_leaves_the_worker_running(first
             asyncio.run(asyncio.wait_for(batcher.run(1), 10))
         assert batcher.is_running
         assert asyncio.run(asyncio.wait_for(batcher.run(2), 10)).value == 2
+
+
+def test_several_workers_run_batches_at_once_and_all_of_them_end() -> None:
+    both = threading.Barrier(2)
+
+    def work(jobs: list[int]) -> list[int]:
+        both.wait(10)
+        return jobs
+
+    async def pair(batcher: Batcher) -> list[Done]:
+        return await asyncio.gather(*(batcher.run(i) for i in range(2)))
+
+    with started(work, max_batch=1, n_workers=2) as batcher:
+        assert [done.value for done in asyncio.run(pair(batcher))] == [0, 1]
+        assert batcher.is_running
+    assert not any(thread.is_alive() for thread in batcher._threads)
 
 
 def test_there_is_room_for_a_new_owner_while_one_has_several_jobs() -> None:

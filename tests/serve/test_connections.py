@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from email.message import Message
 from typing import Any, NamedTuple
 
 import pytest
@@ -33,6 +34,7 @@ class Heard(NamedTuple):
     """What came back before the server closed."""
 
     status: int
+    headers: Message
     body: bytes
     seconds: float
 
@@ -44,11 +46,11 @@ class Heard(NamedTuple):
 
 
 @contextlib.contextmanager
-def listening(codec: FeatureCodec) -> Iterator[tuple[uvicorn.Server, int]]:
+def listening(codec: FeatureCodec, connections: int = 100) -> Iterator[tuple[uvicorn.Server, int]]:
     """A server that `codec serve` would run, with short times, and its port."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "HEAD_S", HEAD_S)
-        patch.setattr(running, "CONNECTIONS", 100)
+        patch.setattr(running, "CONNECTIONS", connections)
         app = create_app([Served(Server(codec))], limits=Limits(body_s=BODY_S, blob_bytes=1000))
         server = uvicorn.Server(running.configured(app, "127.0.0.1", 0))
         thread = threading.Thread(target=server.run, daemon=True)
@@ -77,7 +79,14 @@ def heard(sock: socket.socket, start: float) -> Heard:
     reply = http.client.HTTPResponse(sock)
     reply.begin()
     body = reply.read()
-    return Heard(reply.status, body, time.monotonic() - start)
+    return Heard(reply.status, reply.headers, body, time.monotonic() - start)
+
+
+def heard_first(sock: socket.socket) -> int:
+    """The status of the first reply on a connection that stays open."""
+    reply = http.client.HTTPResponse(sock)
+    reply.begin()
+    return reply.status
 
 
 def said(port: int, *parts: bytes, pause_s: float = 0.0) -> Heard:
@@ -171,6 +180,64 @@ def test_half_open_connections_make_room_for_others(port: int) -> None:
             if i % 50 == 0:
                 alive(port)
         alive(port)
+
+
+def until(done: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+def test_the_connection_that_was_idle_for_longest_hears_why_it_makes_room(
+    tiny_codec: FeatureCodec,
+) -> None:
+    with listening(tiny_codec, 3) as (server, port), contextlib.ExitStack() as stack:
+        idle = []
+        for n in range(1, 4):
+            idle.append(stack.enter_context(opened(port)))
+            until(lambda n=n: len(server.server_state.connections) == n)
+        alive(port)
+        reply = heard(idle[0], time.monotonic())
+        assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
+        assert reply.problem == "3 connections are open; this one was idle for longest"
+
+
+def test_where_no_connection_is_idle_a_new_one_hears_that_there_are_too_many(
+    tiny_codec: FeatureCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, ask = threading.Event(), Served.__call__
+
+    def slow(served: Served, jobs: list[Any]) -> list[Any]:
+        assert gate.wait(30)
+        return ask(served, jobs)
+
+    monkeypatch.setattr(Served, "__call__", slow)
+    blob = Device(tiny_codec)(Image.new("RGB", (32, 32)))
+    asked = BEGIN + f"Content-Length: {len(blob)}\r\n\r\n".encode() + blob
+    with listening(tiny_codec, 3) as (server, port), contextlib.ExitStack() as stack:
+        try:
+            busy = [stack.enter_context(opened(port)) for _ in range(3)]
+            for one in busy:
+                one.sendall(asked)
+            until(lambda: sum(not one._waits for one in server.server_state.connections) == 3)
+            reply = said(port)
+            assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
+            assert reply.problem == "3 connections are open, each with a request"
+        finally:
+            gate.set()
+        assert [heard_first(one) for one in busy] == [200] * 3
+        alive(port)
+
+
+def test_connections_that_read_no_reply_make_room_for_others(tiny_codec: FeatureCodec) -> None:
+    many = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 1000
+    with listening(tiny_codec, 3) as (server, port), contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(opened(port)).sendall(many)
+        until(lambda: sum(one.flow.write_paused for one in server.server_state.connections) == 3)
+        alive(port)
+        until(lambda: len(server.server_state.connections) < 3)
 
 
 def test_requests_in_one_packet_are_answered_in_order(port: int) -> None:

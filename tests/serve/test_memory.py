@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -88,6 +92,38 @@ def test_a_memory_that_does_not_answer_is_said_with_when_to_come_again(
         assert reply.status_code == 503
         assert reply.headers["Retry-After"] == "1"
         assert "does not answer" in json.loads(reply.content)["detail"]
+
+
+def test_a_store_that_stalls_holds_back_no_request_for_long_and_no_other_at_all(
+    tiny_codec: FeatureCodec, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, begin, file = threading.Event(), Replies.begin, io.BytesIO()
+
+    def stalled(*asked: Any) -> bytes | None:
+        assert gate.wait(60)
+        return begin(*asked)
+
+    monkeypatch.setattr(Replies, "begin", stalled)
+    monkeypatch.setattr("codec.serve.storing.ANSWER_S", 1.0)
+    picture(1).save(file, "png")
+    app, path = create_app([Served(Server(tiny_codec))]), f"/v1/{tiny_codec.config.name}/classify"
+    with TestClient(app) as client, ThreadPoolExecutor(40) as pool:  # more than asyncio has threads
+
+        def numbered(number: int) -> Any:
+            return client.post(path, content=b"any", headers=BLOB | {"Sequence": str(number)})
+
+        try:
+            asked = [pool.submit(numbered, number) for number in range(40)]
+            other = client.post(
+                path, content=file.getvalue(), headers={"Content-Type": "image/png"}
+            )
+            assert other.status_code == 200
+            for one in asked:
+                reply = one.result(20)
+                assert (reply.status_code, reply.headers["Retry-After"]) == (503, "1")
+                assert reply.json()["detail"].endswith("reached: no answer within 1 seconds")
+        finally:
+            gate.set()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ it ends the rest.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import copy
 import json
@@ -11,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +29,9 @@ from codec.link.properties import read, written
 from codec.link.uplinks import CHIRPSTACK, THINGS_STACK
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
+from codec.serve.counters import Counters
 from codec.serve.mqtt import Mqtt
+from codec.serve.problems import ProblemError
 from codec.serve.settings import Limits
 from codec.serve.uplinks import Rule, rule_in
 from tests.broker import NEEDED, Client, Mosquitto, mosquitto
@@ -98,6 +102,58 @@ def test_what_is_asked_wrongly_is_refused_and_counted_and_the_rest_goes_on(
         assert "labels" in ask(client, REQUEST, blob)[1]
         assert count(state, outcome="refused") == 13
         assert count(state, outcome="answered") == 1
+    client.close()
+
+
+@NEEDED
+def test_bodies_count_with_those_of_http_and_are_refused_where_they_fill_the_memory(
+    broker: Mosquitto, tiny_codec: FeatureCodec, picture: Picture
+) -> None:
+    blob, client = Device(tiny_codec)(picture(1)), Client(broker, "codec/v1/+/+/+/reply")
+    uplinks = Client(broker, "codec/v1/uplink/+/+/answer")
+    rules = [Rule(1, "tiny", "classify", None)]
+    message = uplink(CHIRPSTACK, to_frame(blob, tiny_codec.fingerprint))
+    with on_broker(broker.url(), tiny_codec, rules=rules) as state:
+        over_http = [state.bodies.held(who) for who in ("cam-1", "cam-2")]
+        for one in over_http:
+            one.add(Limits.bodies_bytes // 2)
+        said, problem = ask(client, REQUEST, blob)
+        assert (problem["status"], "memory" in problem["detail"]) == (503, True)
+        assert said.headers["retry-after"] == "1"
+        uplinks.publish(TOPICS[CHIRPSTACK], message)
+        uplinks.until(lambda: len(uplinks.seen) == 1)
+        assert json.loads(uplinks.seen[0].payload)["problem"]["status"] == 503
+        for one in over_http:
+            one.end()
+        assert "labels" in ask(client, REQUEST, blob)[1]
+        uplinks.publish(TOPICS[CHIRPSTACK], message)
+        uplinks.until(lambda: len(uplinks.seen) == 2)
+        assert "reply" in json.loads(uplinks.seen[1].payload)
+        wait_for(lambda: state.bodies.n_bytes == 0)
+    client.close()
+    uplinks.close()
+
+
+@NEEDED
+def test_a_connection_that_ends_leaves_no_body_counted(
+    broker: Mosquitto, tiny_codec: FeatureCodec, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    async def late(*_all: Any) -> Any:
+        while not over.is_set():
+            await asyncio.sleep(0.01)
+        raise ProblemError(503, "too late")
+
+    monkeypatch.setattr("codec.serve.messages.answer", late)
+    client, blob = Client(broker), Device(tiny_codec)(picture(1))
+    with on_broker(broker.url(), tiny_codec) as state:
+        for _ in range(100):  # 64 in work, the others wait
+            client._client.publish(REQUEST, blob, qos=0)
+        wait_for(lambda: state.bodies.n_bytes == 100 * len(blob))
+        broker.kill()
+        over.set()
+        wait_for(lambda: state.bodies.n_bytes == 0)
     client.close()
 
 
@@ -179,6 +235,31 @@ def test_uplinks_are_answered_once_for_the_application(
         assert seen.budget_s == 30
         ((owned,),) = state.memory._replies._database.rows("SELECT name FROM devices")
         assert owned == "/".join(device.rsplit(":", 1)), "the application owns its devices"
+    client.close()
+
+
+@NEEDED
+def test_an_uplink_waits_for_a_file_of_counters_that_another_process_keeps(
+    broker: Mosquitto, tiny_codec: FeatureCodec, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, n_locked = Counters.place, 2
+
+    def locked(*asked: Any) -> Any:
+        nonlocal n_locked
+        if n_locked:
+            n_locked -= 1
+            raise TimeoutError("file: another process has kept it for 10 seconds")
+        return place(*asked)
+
+    monkeypatch.setattr(Counters, "place", locked)
+    monkeypatch.setattr("codec.serve.uplinks.WAIT_S", 0.01)
+    frame = to_frame(Device(tiny_codec)(picture(1)), tiny_codec.fingerprint)
+    client = Client(broker, "codec/v1/uplink/+/+/answer")
+    with on_broker(broker.url(), tiny_codec, rules=[Rule(1, "tiny", "classify", None)]):
+        client.publish(TOPICS[CHIRPSTACK], uplink(CHIRPSTACK, frame))
+        client.until(lambda: len(client.seen) == 1)
+        assert "reply" in json.loads(client.seen[0].payload)
+        assert n_locked == 0
     client.close()
 
 
