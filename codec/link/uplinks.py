@@ -99,7 +99,7 @@ def read_uplink(topic: str, message: bytes) -> Uplink:
         rate, frequency = _inside(sent, "modulation", "lora"), _inside(sent, "frequency")
         factor = "spreadingFactor"
     counter, port = _number(inner, names[0], MAX_COUNTER), _number(inner, names[1], 255)
-    if not isinstance(session, str) or not 1 <= len(session) <= 64:
+    if not isinstance(session, str) or not 1 <= len(session) <= 64 or not session.isprintable():
         raise ValueError("the uplink names no session and no device address")
     frame = _frame(inner, names[2])
     airtime_s = _airtime_s(len(frame), _inside(rate, factor), _inside(rate, "bandwidth"))

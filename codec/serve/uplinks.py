@@ -1,18 +1,17 @@
 """LoRaWAN uplink -> frame -> blob -> the same path as HTTP -> an answer for the application.
 
-A device and its frame counter are the key, so an uplink that comes twice is run once. Nothing goes
-down to the device: a downlink takes the gateway's airtime from everyone, and the device sent its
-picture for the application to know.
+A device and the number of its frame are the key, so an uplink that comes twice is run once. Nothing
+goes down to the device: a downlink takes the gateway's airtime from everyone, and the device sent
+its picture for the application to know.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar, cast
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
@@ -25,16 +24,19 @@ from codec.link.uplinks import Uplink, addressed, read_uplink
 from codec.serve.answering import Asked, Reply, answer
 from codec.serve.bodies import JSON_TYPE, too_long
 from codec.serve.counters import Counters, Placed
+from codec.serve.memory import remembered
 from codec.serve.messages import Letter, Message, failed
 from codec.serve.models import Served, Verb
 from codec.serve.problems import ProblemError
 from codec.serve.shapes import AskHeaders
 from codec.serve.state import State
 
+T = TypeVar("T")
+
 MAX_BYTES = 1 << 16
 """The longest message of a network server that is read."""
 ATTEMPTS, WAIT_S = 10, 1.0
-"""An uplink is not sent again by anyone: while the server is busy it waits here."""
+"""An uplink is not sent again by anyone: while the server is busy, or a store fails, it waits."""
 _FORM = re.compile(r"(?:(?P<port>\d{1,3})=)?(?P<codec>[^:=]+)(?::(?P<verb>[a-z]+)(?::(?P<q>.+))?)?")
 
 
@@ -113,8 +115,10 @@ class Uplinks:
                 uplink = self._read(message)
                 said |= {"counter": uplink.counter, "port": uplink.port}
                 said |= {"received_s": uplink.at_s, "airtime_s": uplink.airtime_s}
+                placed = await _patiently(lambda: self._place(uplink))
+                self._count(placed)
                 rule = self._rule(uplink)
-                reply = await self._answer(uplink, rule)
+                reply = await self._answer(uplink, rule, placed.sequence)
                 said["reply"], repeated = json.loads(reply.body), reply.done is None
             except Exception as error:  # the next message is another one's
                 problem = error if isinstance(error, ProblemError) else failed(error)
@@ -140,29 +144,22 @@ class Uplinks:
             raise ProblemError(404, f"no codec is set for FPort {uplink.port}")
         return rule
 
-    async def _answer(self, uplink: Uplink, rule: Rule) -> Reply:
+    async def _place(self, uplink: Uplink) -> Placed:
+        return await remembered(asyncio.to_thread(self._counters.place, uplink))
+
+    async def _answer(self, uplink: Uplink, rule: Rule, sequence: int) -> Reply:
         served = self._state.served(rule.codec)
         try:
             blob = from_frame(uplink.frame, served.codec.fingerprint)
         except BitstreamError as error:
             raise ProblemError(400, str(error)) from error
-        digest = hashlib.sha256(f"{rule}\0".encode() + blob).digest()
-        placed = await asyncio.to_thread(self._counters.place, uplink, digest)
-        self._count(placed)
         # the application owns its devices, as a token does
-        headers = AskHeaders(sequence=placed.sequence, device=uplink.device)
+        headers = AskHeaders(sequence=sequence, device=uplink.device)
         owner = f"{uplink.network}:{uplink.application}"
         if rule.question is not None:
             headers.question = quote(rule.question, safe="")
         asked = Asked(rule.codec, rule.verb, owner, BLOB_TYPE, f"uplink/{rule.verb}", headers)
-        for left in reversed(range(ATTEMPTS)):
-            try:
-                reply = await answer(self._state, asked, blob)
-                break
-            except ProblemError as problem:
-                if problem.retry_after_s is None or not left:
-                    raise
-            await asyncio.sleep(WAIT_S)
+        reply = await _patiently(lambda: answer(self._state, asked, blob))
         if uplink.airtime_s is not None and reply.done is not None:
             self._state.status.uplink(uplink.name, uplink.airtime_s, uplink.budget_s)
         return reply
@@ -173,3 +170,15 @@ class Uplinks:
         count("missing", placed.n_missing)
         for what in ("late", "repeated", "restarted"):
             count(what, int(getattr(placed, what)))
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """What a call gives; it is made again while the problem is one that passes."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return await call()
+        except ProblemError as problem:
+            if problem.retry_after_s is None:
+                raise
+        await asyncio.sleep(WAIT_S)
+    return await call()

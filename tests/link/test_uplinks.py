@@ -78,6 +78,7 @@ BAD = [
     (lambda up: up.update(fPort="1"), "fPort is not a number"),
     (lambda up: up.pop("devAddr"), "no session"),
     (lambda up: up.update(devAddr=["x"]), "no session"),
+    (lambda up: up.update(devAddr="\ud800"), "no session"),
 ]
 
 

@@ -27,6 +27,7 @@ from codec.link.properties import read, written
 from codec.link.uplinks import CHIRPSTACK, THINGS_STACK
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
+from codec.serve.counters import Counters
 from codec.serve.mqtt import Mqtt
 from codec.serve.settings import Limits
 from codec.serve.uplinks import Rule, rule_in
@@ -179,6 +180,62 @@ def test_uplinks_are_answered_once_for_the_application(
         assert seen.budget_s == 30
         ((owned,),) = state.memory._replies._database.rows("SELECT name FROM devices")
         assert owned == "/".join(device.rsplit(":", 1)), "the application owns its devices"
+    client.close()
+
+
+@NEEDED
+@pytest.mark.parametrize("change", ["start", "join", "no times"])
+def test_uplinks_that_come_again_after_a_device_began_anew_have_the_same_answers(
+    broker: Mosquitto, tiny_codec: FeatureCodec, picture: Picture, change: str, tmp_path: Path
+) -> None:
+    frames = [to_frame(Device(tiny_codec)(picture(n)), tiny_codec.fingerprint) for n in range(3)]
+    messages = []
+    for n, (counter, frame) in enumerate(zip((5, 0, 1), frames, strict=True)):
+        time_of = None if change == "no times" else f"2026-11-27T10:00:0{n}Z"
+        session = "00189441" if change == "join" and n else "00189440"
+        messages.append(uplink(CHIRPSTACK, frame, counter, time=time_of, devAddr=session))
+    client = Client(broker, "codec/v1/uplink/+/+/answer")
+
+    def answers(*which: int) -> list[bytes]:
+        n_before = len(client.seen)
+        for n in which:
+            client.publish(TOPICS[CHIRPSTACK], messages[n])
+        client.until(lambda: len(client.seen) == n_before + len(which))
+        return [one.payload for one in client.seen[n_before:]]
+
+    more: Any = {"rules": [Rule(None, "tiny", "classify", None)], "state": tmp_path / "state"}
+    with on_broker(broker.url(), tiny_codec, **more) as state:
+        first = answers(0, 1)
+        assert answers(0, 1) == first
+        assert state.metrics.read(0.0).total("taskcodec_ways_total") == 2
+    with on_broker(broker.url(), tiny_codec, **more) as state:
+        assert answers(0, 1, 2)[:2] == first
+        assert state.metrics.read(0.0).total("taskcodec_ways_total") == 1, "the new one"
+    assert all("reply" in json.loads(one.payload) for one in client.seen)
+    client.close()
+
+
+@NEEDED
+def test_an_uplink_waits_for_a_store_that_fails(
+    broker: Mosquitto, tiny_codec: FeatureCodec, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, n_failed = Counters.place, 2
+
+    def failing(self: Any, came: Any) -> Any:
+        nonlocal n_failed
+        if n_failed:
+            n_failed -= 1
+            raise OSError("no room on the disk")
+        return place(self, came)
+
+    monkeypatch.setattr(Counters, "place", failing)
+    monkeypatch.setattr("codec.serve.uplinks.WAIT_S", 0.01)
+    frame = to_frame(Device(tiny_codec)(picture(1)), tiny_codec.fingerprint)
+    client = Client(broker, "codec/v1/uplink/+/+/answer")
+    with on_broker(broker.url(), tiny_codec, rules=[Rule(None, "tiny", "classify", None)]):
+        client.publish(TOPICS[CHIRPSTACK], uplink(CHIRPSTACK, frame))
+        client.until(lambda: len(client.seen) == 1)
+        assert "reply" in json.loads(client.seen[0].payload)
     client.close()
 
 
