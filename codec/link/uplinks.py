@@ -59,6 +59,11 @@ class Uplink:
     budget_s: float | None
 
     @property
+    def n_bytes(self) -> int:
+        """On the air, with LoRaWAN's own but without MAC commands."""
+        return len(self.frame) + LORAWAN_OVERHEAD_BYTES
+
+    @property
     def name(self) -> str:
         """Of the device among all of them. No device of HTTP or MQTT has a colon in its name."""
         return f"{self.network}:{self.application}:{self.device}"

@@ -107,7 +107,7 @@ class Uplinks:
             "application": application,
             "device": device,
         }
-        status, repeated = 200, False
+        status, repeated, n_bytes = 200, False, 0
         rule: Rule | None = None
         name = ":".join([network, application, device])
         async with self._locks.setdefault(name, asyncio.Lock()):
@@ -115,6 +115,7 @@ class Uplinks:
                 uplink = self._read(message)
                 said |= {"counter": uplink.counter, "port": uplink.port}
                 said |= {"received_s": uplink.at_s, "airtime_s": uplink.airtime_s}
+                n_bytes = uplink.n_bytes
                 placed = await _patiently(lambda: self._place(uplink))
                 self._count(placed)
                 rule = self._rule(uplink)
@@ -125,6 +126,8 @@ class Uplinks:
                 said["problem"], status = problem.members(), problem.status
         codec, verb = ("", "") if rule is None else (rule.codec, rule.verb)
         self._state.metrics.replied(codec, verb, status)
+        if codec and not repeated:
+            self._state.metrics.exchanged("lorawan", codec, n_bytes, 0)
         topic, headers = answer_topic(application, device), {CONTENT_TYPE: JSON_TYPE}
         return Letter(topic, json.dumps(said).encode(), headers, None, status, repeated)
 
