@@ -41,7 +41,7 @@ class Uplink:
         session: another one after each join: the session key's id, or the device's address.
         counter: of the frame, in the session.
         port: LoRaWAN's FPort.
-        frame: the application's payload.
+        frame: the application's payload; empty where the frame carried MAC commands alone.
         at_s: when the network received it, in seconds since 1970; None where it does not say.
         airtime_s: that it took; None where the network does not say how it was sent.
         budget_s: seconds a day that such a device may be on the air; None where nothing says so.
@@ -136,9 +136,9 @@ def _number(said: Mapping[str, Any], name: str, most: int) -> int:
 
 
 def _frame(said: Mapping[str, Any], name: str) -> bytes:
-    coded = said.get(name)
-    if not isinstance(coded, str) or not coded:
-        raise ValueError(f"the uplink has no {name}: the frame carried nothing")
+    coded = said.get(name, "")
+    if not isinstance(coded, str):
+        raise ValueError(f"the uplink's {name} is no text")
     try:
         return base64.b64decode(coded, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -150,16 +150,19 @@ class Status:
         self._kept: deque[Reading] = deque([self._last], maxlen=N_READINGS)
         self._n_samples = 0
 
-    def uplink(self, device: str, airtime_s: float, budget_s: float | None) -> None:
+    def uplink(
+        self, device: str, airtime_s: float, budget_s: float | None, at_s: float | None = None
+    ) -> None:
         """A message came from a device over a link with little airtime. Any thread may say so.
 
         Args:
             device: its id.
             airtime_s: seconds that the message was on the air.
             budget_s: seconds a day that the device may be, see `Profile.airtime_budget_s`.
+            at_s: when it was, in seconds since 1970; None for now.
         """
         self._metrics.uplink(airtime_s)
-        self.devices.uplink(device, airtime_s, budget_s)
+        self.devices.uplink(device, airtime_s, budget_s, at_s)
 
     def sample(self) -> Point:
         """Take another point of the charts: of the time since the last one."""

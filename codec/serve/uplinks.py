@@ -117,7 +117,7 @@ class Uplinks:
                 said |= {"received_s": uplink.at_s, "airtime_s": uplink.airtime_s}
                 n_bytes = uplink.n_bytes
                 placed = await _patiently(lambda: self._place(uplink))
-                self._count(placed)
+                self._count(uplink, placed)
                 rule = self._rule(uplink)
                 reply = await self._answer(uplink, rule, placed.sequence)
                 said["reply"], repeated = json.loads(reply.body), reply.done is None
@@ -152,6 +152,8 @@ class Uplinks:
 
     async def _answer(self, uplink: Uplink, rule: Rule, sequence: int) -> Reply:
         served = self._state.served(rule.codec)
+        if not uplink.frame:
+            raise ProblemError(400, "the frame carried nothing")
         try:
             blob = from_frame(uplink.frame, served.codec.fingerprint)
         except BitstreamError as error:
@@ -162,12 +164,13 @@ class Uplinks:
         if rule.question is not None:
             headers.question = quote(rule.question, safe="")
         asked = Asked(rule.codec, rule.verb, owner, BLOB_TYPE, f"uplink/{rule.verb}", headers)
-        reply = await _patiently(lambda: answer(self._state, asked, blob))
-        if uplink.airtime_s is not None and reply.done is not None:
-            self._state.status.uplink(uplink.name, uplink.airtime_s, uplink.budget_s)
-        return reply
+        return await _patiently(lambda: answer(self._state, asked, blob))
 
-    def _count(self, placed: Placed) -> None:
+    def _count(self, uplink: Uplink, placed: Placed) -> None:
+        """Count a frame, and once its time on the air: it took that whatever becomes of it."""
+        if uplink.airtime_s is not None and not placed.repeated:
+            told = self._state.status.uplink
+            told(uplink.name, uplink.airtime_s, uplink.budget_s, uplink.at_s)
         count = self._state.metrics.frames
         count("placed", 1)
         count("missing", placed.n_missing)

@@ -22,9 +22,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from codec.cli.app import app as cli
+from codec.link.airtime import lora_airtime_s
 from codec.link.frames import to_frame
 from codec.link.properties import read, written
-from codec.link.uplinks import CHIRPSTACK, THINGS_STACK
+from codec.link.uplinks import CHIRPSTACK, THINGS_STACK, read_uplink
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
 from codec.serve.counters import Counters
@@ -252,6 +253,8 @@ def test_uplinks_that_are_wrong_are_refused_where_the_application_listens(
                 (b"no JSON", 400, "no JSON"),
                 (uplink(CHIRPSTACK, frame, port=2), 404, "FPort 2"),
                 (uplink(CHIRPSTACK, b"\xff" * 9), 400, "format version 15"),
+                (uplink(CHIRPSTACK, b""), 400, "carried nothing"),
+                (uplink(CHIRPSTACK, b""), 400, "carried nothing"),
                 (bytes(1 << 17), 413, "more than 65,536"),
             ),
             1,
@@ -261,9 +264,13 @@ def test_uplinks_that_are_wrong_are_refused_where_the_application_listens(
             problem = json.loads(client.seen[-1].payload)["problem"]
             assert (problem["status"], reason in problem["detail"]) == (status, True), problem
         client.publish(topic, uplink(CHIRPSTACK, frame))
-        client.until(lambda: len(client.seen) == 5)
+        client.until(lambda: len(client.seen) == 7)
         assert "reply" in json.loads(client.seen[-1].payload)
-        assert count(state, kind="uplink", outcome="refused") == 4
+        assert count(state, kind="uplink", outcome="refused") == 6
+        ((_, seen),) = state.status.devices.latest()
+        on_air = [lora_airtime_s(13 + n, 12) for n in (len(frame), 9, 0, len(frame))]
+        assert seen.airtime_s == pytest.approx(sum(on_air)), "all but the one that came again"
+        assert seen.last_s == read_uplink(topic, uplink(CHIRPSTACK, frame)).at_s
     client.close()
 
 
