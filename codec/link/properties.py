@@ -62,6 +62,13 @@ def read(properties: Any) -> Said:
     return Said(headers, kind, getattr(properties, "CorrelationData", None))
 
 
+def packet_bytes(topic: str, properties: Any, n_body_bytes: int) -> int:
+    """The bytes of a message of QoS 1, whole: PUBLISH (MQTT 5.0, sec. 3.3)."""
+    n_properties = 1 if properties is None else len(properties.pack())
+    rest = 2 + len(topic.encode()) + 2 + n_properties + n_body_bytes
+    return 1 + -(-rest.bit_length() // 7) + rest  # the length has 7 bits a byte
+
+
 def status_of(kind: str, body: bytes) -> int:
     """The status of HTTP that a reply has: a problem says its own, any other reply is 200."""
     if kind != PROBLEM_TYPE:

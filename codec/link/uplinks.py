@@ -41,7 +41,7 @@ class Uplink:
         session: another one after each join: the session key's id, or the device's address.
         counter: of the frame, in the session.
         port: LoRaWAN's FPort.
-        frame: the application's payload.
+        frame: the application's payload; empty where the frame carried MAC commands alone.
         at_s: when the network received it, in seconds since 1970; None where it does not say.
         airtime_s: that it took; None where the network does not say how it was sent.
         budget_s: seconds a day that such a device may be on the air; None where nothing says so.
@@ -59,9 +59,19 @@ class Uplink:
     budget_s: float | None
 
     @property
+    def n_bytes(self) -> int:
+        """On the air, with LoRaWAN's own but without MAC commands."""
+        return len(self.frame) + LORAWAN_OVERHEAD_BYTES
+
+    @property
     def name(self) -> str:
         """Of the device among all of them. No device of HTTP or MQTT has a colon in its name."""
-        return f"{self.network}:{self.application}:{self.device}"
+        return f"{self.owner}:{self.device}"
+
+    @property
+    def owner(self) -> str:
+        """Its application, which owns its devices as a token does."""
+        return f"{self.network}:{self.application}"
 
 
 def addressed(topic: str) -> tuple[str, str, str]:
@@ -99,7 +109,7 @@ def read_uplink(topic: str, message: bytes) -> Uplink:
         rate, frequency = _inside(sent, "modulation", "lora"), _inside(sent, "frequency")
         factor = "spreadingFactor"
     counter, port = _number(inner, names[0], MAX_COUNTER), _number(inner, names[1], 255)
-    if not isinstance(session, str) or not 1 <= len(session) <= 64:
+    if not isinstance(session, str) or not 1 <= len(session) <= 64 or not session.isprintable():
         raise ValueError("the uplink names no session and no device address")
     frame = _frame(inner, names[2])
     airtime_s = _airtime_s(len(frame), _inside(rate, factor), _inside(rate, "bandwidth"))
@@ -131,9 +141,9 @@ def _number(said: Mapping[str, Any], name: str, most: int) -> int:
 
 
 def _frame(said: Mapping[str, Any], name: str) -> bytes:
-    coded = said.get(name)
-    if not isinstance(coded, str) or not coded:
-        raise ValueError(f"the uplink has no {name}: the frame carried nothing")
+    coded = said.get(name, "")
+    if not isinstance(coded, str):
+        raise ValueError(f"the uplink's {name} is no text")
     try:
         return base64.b64decode(coded, validate=True)
     except (binascii.Error, ValueError) as error:

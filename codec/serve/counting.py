@@ -68,7 +68,7 @@ class Counting:
                 metrics.replied("", "", status)
             return
         metrics.replied(name, verb if verb in TASKS else "", status)
-        metrics.exchanged(name, n_up, n_down)
+        metrics.exchanged("http", name, n_up, n_down)
         done = scope.get("state", {}).get("done")
         if done is not None:
             metrics.whole(name, whole_s, done)

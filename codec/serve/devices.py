@@ -62,15 +62,23 @@ class Devices:
             after = replace(before, last_s=self._clock(), n_requests=before.n_requests + 1)
             self._put(device, after)
 
-    def uplink(self, device: str, airtime_s: float, budget_s: float | None) -> None:
+    def uplink(
+        self, device: str, airtime_s: float, budget_s: float | None, at_s: float | None = None
+    ) -> None:
         """A message came from a device over a link with little airtime: it took `airtime_s` of the
-        `budget_s` that the device has a day.
+        `budget_s` that the device has a day, on the day of `at_s`; now where that is None, or to
+        come. The last day that was heard of is the one that counts.
         """
         with self._lock:
             before, now = self._before(device), self._clock()
-            day = int(now // DAY_S)
-            spent = airtime_s + (before.airtime_s if before.day == day else 0.0)
-            self._put(device, Seen(now, before.n_requests + 1, day, spent, budget_s))
+            at_s = now if at_s is None else min(at_s, now)
+            day, spent = int(at_s // DAY_S), airtime_s
+            if day < before.day:
+                day, spent = before.day, before.airtime_s
+            elif day == before.day:
+                spent += before.airtime_s
+            last_s = max(at_s, before.last_s)
+            self._put(device, Seen(last_s, before.n_requests + 1, day, spent, budget_s))
 
     def latest(self) -> list[tuple[str, Seen]]:
         """Device ids and what is known of them, the one that was seen last first."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from codec.link.broker import NO_USER, OPEN, PREFIX, SESSIONS, is_name, reply_topic
-from codec.link.properties import CONTENT_TYPE, PROBLEM_TYPE, read
+from codec.link.properties import CONTENT_TYPE, PROBLEM_TYPE, packet_bytes, read, written
 from codec.serve.answering import Asked, Reply, answer, timing
 from codec.serve.keeping import session_for
 from codec.serve.models import TASKS
@@ -94,6 +94,11 @@ async def reply_to_message(state: State, message: Message) -> Letter:
         letter = refusal(topic, failed(error), said.correlation)
     known = codec if codec in state.codecs else ""
     state.metrics.replied(known, verb if known and verb in TASKS else "", letter.status)
+    if known:
+        up = packet_bytes(message.topic, message.properties, len(message.body))
+        back = written(letter.headers, letter.correlation)
+        down = packet_bytes(letter.topic, back, len(letter.body))
+        state.metrics.exchanged("mqtt", known, up, down)
     if reply is not None and reply.done is not None:
         state.metrics.whole(known, time.perf_counter() - start_s, reply.done)
     return letter

@@ -27,9 +27,14 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._requests = self._counter("requests", "Requests", "codec", "task", "status")
         self._ways = self._counter("ways", "Answers by how the picture came", "codec", "way")
-        self._http = self._counter(
-            "http_bytes", "Bytes of HTTP, headers too, without TLS", "codec", "direction"
-        )
+        self._links = {
+            name: self._counter(f"{name}_bytes", what, "codec", "direction")
+            for name, what in (
+                ("http", "Bytes of HTTP, headers too, without TLS"),
+                ("mqtt", "Bytes of MQTT's requests and replies, without acknowledgements and TLS"),
+                ("lorawan", "Bytes of LoRaWAN's frames, its own too"),
+            )
+        }
         self._compared = self._counter(
             "compared_bytes",
             "Bytes of blobs, and of pictures with the same score by the codec's sweep",
@@ -93,10 +98,12 @@ class Metrics:
         self._shadow_bytes.labels(codec, "blob").inc(n_blob_bytes)
         self._shadow_bytes.labels(codec, "picture").inc(n_picture_bytes)
 
-    def exchanged(self, codec: str, n_bytes_up: int, n_bytes_down: int) -> None:
-        """A request about a codec came and was replied to, with so many bytes of HTTP."""
-        self._http.labels(codec, "up").inc(n_bytes_up)
-        self._http.labels(codec, "down").inc(n_bytes_down)
+    def exchanged(self, link: str, codec: str, n_bytes_up: int, n_bytes_down: int) -> None:
+        """A request about a codec came and was replied to, with so many bytes on the device's link,
+        which is http, mqtt or lorawan.
+        """
+        self._links[link].labels(codec, "up").inc(n_bytes_up)
+        self._links[link].labels(codec, "down").inc(n_bytes_down)
 
     def whole(self, codec: str, whole_s: float, done: Done) -> None:
         """A request that had a job took so long from its headers to the reply's last byte."""

@@ -88,12 +88,13 @@ def summary(numbers: Numbers) -> str:
             f"oldest {duration(max(one.oldest_s for one in codecs))}",
         ),
     ]
-    up, as_pictures = sum(one.http_up for one in codecs), sum(one.as_pictures for one in codecs)
+    up = sum(sum(one.up.values()) for one in codecs)
+    as_pictures = sum(one.as_pictures for one in codecs)
     if as_pictures > up:
         less = f"{1 - up / as_pictures:.0%} less"
-        tiles.append(("HTTP up", size(up), f"{less} than with pictures"))
+        tiles.append(("Bytes up", size(up), f"{less} than with pictures"))
     elif up:
-        tiles.append(("HTTP up", size(up), "no sweep to compare with"))
+        tiles.append(("Bytes up", size(up), "no sweep to compare with"))
     if agreement := _agreement(codecs):
         tiles.append(agreement)
     return '<dl class="tiles">' + "".join(_tile(*one) for one in tiles) + "</dl>"
@@ -143,12 +144,12 @@ def _byte_rows(one: CodecNumbers) -> Iterable[tuple[str, str]]:
     if one.compared.picture:
         share = one.compared.blob / one.compared.picture
         yield "blob / picture of the same score", f"{share:.1%}"
-    if one.http_up:
-        yield "HTTP up", size(one.http_up)
+    for link, n_bytes in one.up.items():
+        yield f"{link} up", size(n_bytes)
     if one.compared.picture:
-        yield "HTTP up with such pictures", size(one.as_pictures)
-    if one.http_down:
-        yield "HTTP down", size(one.http_down)
+        yield "all up with such pictures", size(one.as_pictures)
+    for link, n_bytes in one.down.items():
+        yield f"{link} down", size(n_bytes)
 
 
 def _shadow_rows(one: CodecNumbers) -> Iterable[tuple[str, str, str]]:

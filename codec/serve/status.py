@@ -24,6 +24,7 @@ N_POINTS, N_READINGS, READING_EVERY = 180, 15, 12
 """Points of the charts; whole readings that are kept, each `READING_EVERY` points: 15 minutes."""
 STAGES = ("queue", "run", "around", "whole")
 WAYS = ("blob", "picture", "kept", "alone")
+LINKS = ("HTTP", "MQTT", "LoRaWAN")
 SHARES = (0.5, 0.95, 0.99)
 
 
@@ -62,7 +63,7 @@ class CodecNumbers:
         tasks: by what is asked: answered, refused (4xx) and failed (5xx) requests.
         ways: answers by `WAYS`.
         body: mean bytes of a blob and of a picture as they came; 0 where none came.
-        http_up, http_down: bytes of HTTP, of all requests about it.
+        up, down: bytes of all requests about it, and of their replies, by `LINKS`.
         compared: bytes of blobs, and of pictures of the same score.
         stages_ms: percentiles `SHARES` by `STAGES`, of the last quarter of an hour.
         shadow: answers of shadow checks by what is asked and outcome.
@@ -74,8 +75,8 @@ class CodecNumbers:
     tasks: dict[str, tuple[int, int, int]]
     ways: dict[str, int]
     body: Pair
-    http_up: int
-    http_down: int
+    up: dict[str, int]
+    down: dict[str, int]
     compared: Pair
     stages_ms: dict[str, tuple[float | None, ...]]
     shadow: dict[str, dict[str, int]]
@@ -85,8 +86,8 @@ class CodecNumbers:
 
     @property
     def as_pictures(self) -> float:
-        """Bytes of HTTP up, had the blobs that can be compared been pictures of the same score."""
-        return self.http_up - self.compared.blob + self.compared.picture
+        """All bytes up, had the blobs that can be compared been pictures of the same score."""
+        return sum(self.up.values()) - self.compared.blob + self.compared.picture
 
     @property
     def n_answers(self) -> int:
@@ -149,16 +150,19 @@ class Status:
         self._kept: deque[Reading] = deque([self._last], maxlen=N_READINGS)
         self._n_samples = 0
 
-    def uplink(self, device: str, airtime_s: float, budget_s: float | None) -> None:
+    def uplink(
+        self, device: str, airtime_s: float, budget_s: float | None, at_s: float | None = None
+    ) -> None:
         """A message came from a device over a link with little airtime. Any thread may say so.
 
         Args:
             device: its id.
             airtime_s: seconds that the message was on the air.
             budget_s: seconds a day that the device may be, see `Profile.airtime_budget_s`.
+            at_s: when it was, in seconds since 1970; None for now.
         """
         self._metrics.uplink(airtime_s)
-        self.devices.uplink(device, airtime_s, budget_s)
+        self.devices.uplink(device, airtime_s, budget_s, at_s)
 
     def sample(self) -> Point:
         """Take another point of the charts: of the time since the last one."""
@@ -205,7 +209,9 @@ def _codec(facts: Facts, now: Reading, recent: Reading) -> CodecNumbers:
     sums = now.by("kind", "taskcodec_body_bytes_sum", **own)
     counted = now.by("kind", "taskcodec_body_bytes_count", **own)
     body = [sums.get(kind, 0.0) / max(counted.get(kind, 0.0), 1.0) for kind in Pair._fields]
-    http = now.by("direction", "taskcodec_http_bytes_total", **own)
+    on_links = {
+        link: now.by("direction", f"taskcodec_{link.lower()}_bytes_total", **own) for link in LINKS
+    }
     shadow = "taskcodec_shadow_total"
     outcomes = {
         task: {o: int(n) for o, n in now.by("outcome", shadow, task=task, **own).items()}
@@ -216,8 +222,8 @@ def _codec(facts: Facts, now: Reading, recent: Reading) -> CodecNumbers:
         tasks=tasks,
         ways={way: int(ways.get(way, 0)) for way in WAYS},
         body=Pair(*body),
-        http_up=int(http.get("up", 0)),
-        http_down=int(http.get("down", 0)),
+        up={link: int(n["up"]) for link, n in on_links.items() if n.get("up")},
+        down={link: int(n["down"]) for link, n in on_links.items() if n.get("down")},
         compared=_pair(now, "taskcodec_compared_bytes_total", facts.name),
         stages_ms={stage: _percentiles_ms(recent, stage=stage, **own) for stage in STAGES},
         shadow=outcomes,

@@ -1,15 +1,13 @@
 """LoRaWAN uplink -> frame -> blob -> the same path as HTTP -> an answer for the application.
 
-A device and its frame counter are the key, so an uplink that comes twice is run once. Nothing goes
-down to the device: a downlink takes the gateway's airtime from everyone, and the device sent its
-picture for the application to know.
+A device and the number of its frame are the key, so an uplink that comes twice is run once. Nothing
+goes down to the device: a downlink takes the gateway's airtime from everyone, and the device sent
+its picture for the application to know.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -39,7 +37,7 @@ T = TypeVar("T")
 MAX_BYTES = 1 << 16
 """The longest message of a network server that is read."""
 ATTEMPTS, WAIT_S = 10, 1.0
-"""An uplink is not sent again by anyone: while the server is busy it waits here."""
+"""An uplink is not sent again by anyone: while the server is busy, or a store fails, it waits."""
 _FORM = re.compile(r"(?:(?P<port>\d{1,3})=)?(?P<codec>[^:=]+)(?::(?P<verb>[a-z]+)(?::(?P<q>.+))?)?")
 
 
@@ -113,7 +111,7 @@ class Uplinks:
             "application": application,
             "device": device,
         }
-        status, repeated = 200, False
+        status, repeated, n_bytes = 200, False, 0
         rule: Rule | None = None
         name = ":".join([network, application, device])
         async with self._locks.setdefault(name, asyncio.Lock()):
@@ -121,14 +119,19 @@ class Uplinks:
                 uplink = self._read(message)
                 said |= {"counter": uplink.counter, "port": uplink.port}
                 said |= {"received_s": uplink.at_s, "airtime_s": uplink.airtime_s}
+                n_bytes = uplink.n_bytes
+                placed = await _patiently(lambda: self._place(uplink))
+                self._count(uplink, placed)
                 rule = self._rule(uplink)
-                reply = await self._answer(uplink, rule)
+                reply = await self._answer(uplink, rule, placed.sequence)
                 said["reply"], repeated = json.loads(reply.body), reply.done is None
             except Exception as error:  # the next message is another one's
                 problem = error if isinstance(error, ProblemError) else failed(error)
                 said["problem"], status = problem.members(), problem.status
         codec, verb = ("", "") if rule is None else (rule.codec, rule.verb)
         self._state.metrics.replied(codec, verb, status)
+        if codec and not repeated:
+            self._state.metrics.exchanged("lorawan", codec, n_bytes, 0)
         topic, headers = answer_topic(application, device), {CONTENT_TYPE: JSON_TYPE}
         return Letter(topic, json.dumps(said).encode(), headers, None, status, repeated)
 
@@ -150,28 +153,31 @@ class Uplinks:
             raise ProblemError(404, f"no codec is set for FPort {uplink.port}")
         return rule
 
-    async def _answer(self, uplink: Uplink, rule: Rule) -> Reply:
+    async def _place(self, uplink: Uplink) -> Placed:
+        call = self._storing.call(uplink.owner, self._counters.place, uplink)
+        return await remembered(call)
+
+    async def _answer(self, uplink: Uplink, rule: Rule, sequence: int) -> Reply:
         served = self._state.served(rule.codec)
+        if not uplink.frame:
+            raise ProblemError(400, "the frame carried nothing")
         try:
             blob = from_frame(uplink.frame, served.codec.fingerprint)
         except BitstreamError as error:
             raise ProblemError(400, str(error)) from error
-        digest = hashlib.sha256(f"{rule}\0".encode() + blob).digest()
-        # the application owns its devices, as a token does
-        owner = f"{uplink.network}:{uplink.application}"
-        place = functools.partial(self._storing.call, owner, self._counters.place, uplink, digest)
-        placed = await _patiently(lambda: remembered(place()))
-        self._count(placed)
-        headers = AskHeaders(sequence=placed.sequence, device=uplink.device)
+        headers = AskHeaders(sequence=sequence, device=uplink.device)
         if rule.question is not None:
             headers.question = quote(rule.question, safe="")
-        asked = Asked(rule.codec, rule.verb, owner, BLOB_TYPE, f"uplink/{rule.verb}", headers)
-        reply = await _patiently(lambda: answer(self._state, asked, blob))
-        if uplink.airtime_s is not None and reply.done is not None:
-            self._state.status.uplink(uplink.name, uplink.airtime_s, uplink.budget_s)
-        return reply
+        asked = Asked(
+            rule.codec, rule.verb, uplink.owner, BLOB_TYPE, f"uplink/{rule.verb}", headers
+        )
+        return await _patiently(lambda: answer(self._state, asked, blob))
 
-    def _count(self, placed: Placed) -> None:
+    def _count(self, uplink: Uplink, placed: Placed) -> None:
+        """Count a frame, and once its time on the air: it took that whatever becomes of it."""
+        if uplink.airtime_s is not None and not placed.repeated:
+            told = self._state.status.uplink
+            told(uplink.name, uplink.airtime_s, uplink.budget_s, uplink.at_s)
         count = self._state.metrics.frames
         count("placed", 1)
         count("missing", placed.n_missing)
@@ -180,7 +186,7 @@ class Uplinks:
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """What a call gives, tried again while the server is busy. Errors as the call's last one."""
+    """What a call gives; it is made again while the problem is one that passes."""
     for _ in range(ATTEMPTS - 1):
         try:
             return await call()

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from codec.cli.app import app as cli
+from codec.cli.cells import Sent, sent_by
 
 
 def run(*arguments: object) -> Any:
@@ -23,7 +24,21 @@ def cameras(*arguments: object) -> dict[str, int]:
 
 def test_a_gateway_carries_many_more_cameras_with_blobs_than_with_webp() -> None:
     found = cameras("blip-tiny-easyvqa", "-p", "lorawan-eu868-sf9", "--per-hour", 10)
-    assert found["blip-tiny-easyvqa, quality 5"] > 20 * found["webp q95"]
+    assert found["blip-tiny-easyvqa, quality 5"] > 10 * found["webp-lossless"]
+
+
+def test_webp_is_lossless_where_that_is_smaller() -> None:
+    def files(*names: str, lossless: float) -> list[Sent]:
+        rows = [("tiny", 0, 9.0), *((name, 90, 100.0) for name in names)]
+        rows += [("webp-lossless", None, lossless)]
+        whole = [
+            {"codec": name, "quality": q, "bytes_mean": n, "bytes_p95": n, "drop": 0.0}
+            for name, q, n in rows
+        ]
+        return sent_by({"classify": whole}, "tiny", 0.5)[1:]
+
+    assert files("webp@24", "avif", lossless=70.5) == [("webp-lossless", 71), ("avif q90", 100)]
+    assert files("webp@24", lossless=170.0) == [("webp@24 q90", 100)]
 
 
 def test_near_cameras_take_less_time_and_let_more_in() -> None:

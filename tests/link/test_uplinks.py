@@ -68,16 +68,23 @@ def test_without_settings_there_is_no_airtime_and_outside_europe_no_budget() -> 
     assert (read(CHIRPSTACK, said).airtime_s, read(CHIRPSTACK, said).at_s) == (None, None)
 
 
+def test_a_frame_that_carries_nothing_was_on_the_air_too() -> None:
+    said = sample(CHIRPSTACK)
+    for empty in (said | {"data": ""}, {name: said[name] for name in said if name != "data"}):
+        found = read(CHIRPSTACK, empty)
+        assert (found.frame, found.airtime_s) == (b"", lora_airtime_s(13, 12))
+
+
 BAD = [
     (lambda up: up.update(data="!"), "not base64"),
-    (lambda up: up.update(data=""), "carried nothing"),
-    (lambda up: up.pop("data"), "carried nothing"),
+    (lambda up: up.update(data=7), "no text"),
     (lambda up: up.update(fCnt=-1), "fCnt is not a number"),
     (lambda up: up.update(fCnt=True), "fCnt is not a number"),
     (lambda up: up.update(fCnt=1 << 32), "fCnt is not a number"),
     (lambda up: up.update(fPort="1"), "fPort is not a number"),
     (lambda up: up.pop("devAddr"), "no session"),
     (lambda up: up.update(devAddr=["x"]), "no session"),
+    (lambda up: up.update(devAddr="\ud800"), "no session"),
 ]
 
 

@@ -48,6 +48,24 @@ def test_airtime_is_of_a_day_and_comes_back_at_midnight() -> None:
     assert seen.n_requests == 3
 
 
+def test_airtime_counts_on_the_day_when_it_was_taken() -> None:
+    clock = Clock()
+    devices = Devices(5, clock)
+    day_s = clock.now_s
+    clock.now_s += 3600  # what waited at the broker over midnight
+    for at_s, airtime_s in ((day_s - 7200, 1.0), (day_s - 3600, 2.0)):
+        devices.uplink("field", airtime_s, 30.0, at_s)
+    ((_, seen),) = devices.latest()
+    assert (seen.last_s, seen.airtime_left_s(clock.now_s)) == (day_s - 3600, 30.0)
+    assert seen.airtime_left_s(day_s - 1) == 27.0
+    devices.uplink("field", 4.0, 30.0, day_s + 60)
+    devices.uplink("field", 8.0, 30.0, day_s - 60)
+    devices.uplink("field", 16.0, 30.0, day_s + 9 * DAY_S)  # as a wrong clock says
+    ((_, seen),) = devices.latest()
+    assert (seen.last_s, seen.airtime_left_s(clock.now_s)) == (clock.now_s, 10.0)
+    assert seen.n_requests == 5
+
+
 def test_a_request_over_another_link_keeps_the_airtime() -> None:
     devices = Devices(5, Clock())
     devices.uplink("field", 1.5, 30.0)

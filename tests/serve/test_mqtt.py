@@ -24,9 +24,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from codec.cli.app import app as cli
+from codec.link.airtime import lora_airtime_s
 from codec.link.frames import to_frame
 from codec.link.properties import read, written
-from codec.link.uplinks import CHIRPSTACK, THINGS_STACK
+from codec.link.uplinks import CHIRPSTACK, THINGS_STACK, read_uplink
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
 from codec.serve.counters import Counters
@@ -239,27 +240,64 @@ def test_uplinks_are_answered_once_for_the_application(
 
 
 @NEEDED
-def test_an_uplink_waits_for_a_file_of_counters_that_another_process_keeps(
-    broker: Mosquitto, tiny_codec: FeatureCodec, picture: Picture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("change", ["start", "join", "no times"])
+def test_uplinks_that_come_again_after_a_device_began_anew_have_the_same_answers(
+    broker: Mosquitto, tiny_codec: FeatureCodec, picture: Picture, change: str, tmp_path: Path
 ) -> None:
-    place, n_locked = Counters.place, 2
+    frames = [to_frame(Device(tiny_codec)(picture(n)), tiny_codec.fingerprint) for n in range(3)]
+    messages = []
+    for n, (counter, frame) in enumerate(zip((5, 0, 1), frames, strict=True)):
+        time_of = None if change == "no times" else f"2026-11-27T10:00:0{n}Z"
+        session = "00189441" if change == "join" and n else "00189440"
+        messages.append(uplink(CHIRPSTACK, frame, counter, time=time_of, devAddr=session))
+    client = Client(broker, "codec/v1/uplink/+/+/answer")
 
-    def locked(*asked: Any) -> Any:
-        nonlocal n_locked
-        if n_locked:
-            n_locked -= 1
-            raise TimeoutError("file: another process has kept it for 10 seconds")
-        return place(*asked)
+    def answers(*which: int) -> list[bytes]:
+        n_before = len(client.seen)
+        for n in which:
+            client.publish(TOPICS[CHIRPSTACK], messages[n])
+        client.until(lambda: len(client.seen) == n_before + len(which))
+        return [one.payload for one in client.seen[n_before:]]
 
-    monkeypatch.setattr(Counters, "place", locked)
+    more: Any = {"rules": [Rule(None, "tiny", "classify", None)], "state": tmp_path / "state"}
+    with on_broker(broker.url(), tiny_codec, **more) as state:
+        first = answers(0, 1)
+        assert answers(0, 1) == first
+        assert state.metrics.read(0.0).total("taskcodec_ways_total") == 2
+    with on_broker(broker.url(), tiny_codec, **more) as state:
+        assert answers(0, 1, 2)[:2] == first
+        assert state.metrics.read(0.0).total("taskcodec_ways_total") == 1, "the new one"
+    assert all("reply" in json.loads(one.payload) for one in client.seen)
+    client.close()
+
+
+@NEEDED
+@pytest.mark.parametrize("error", [OSError("no room on the disk"), TimeoutError("it is locked")])
+def test_an_uplink_waits_for_a_store_that_fails(
+    broker: Mosquitto,
+    tiny_codec: FeatureCodec,
+    picture: Picture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    place, n_failed = Counters.place, 2
+
+    def failing(self: Any, came: Any) -> Any:
+        nonlocal n_failed
+        if n_failed:
+            n_failed -= 1
+            raise error
+        return place(self, came)
+
+    monkeypatch.setattr(Counters, "place", failing)
     monkeypatch.setattr("codec.serve.uplinks.WAIT_S", 0.01)
     frame = to_frame(Device(tiny_codec)(picture(1)), tiny_codec.fingerprint)
     client = Client(broker, "codec/v1/uplink/+/+/answer")
-    with on_broker(broker.url(), tiny_codec, rules=[Rule(1, "tiny", "classify", None)]):
+    with on_broker(broker.url(), tiny_codec, rules=[Rule(None, "tiny", "classify", None)]):
         client.publish(TOPICS[CHIRPSTACK], uplink(CHIRPSTACK, frame))
         client.until(lambda: len(client.seen) == 1)
         assert "reply" in json.loads(client.seen[0].payload)
-        assert n_locked == 0
+        assert n_failed == 0
     client.close()
 
 
@@ -276,6 +314,8 @@ def test_uplinks_that_are_wrong_are_refused_where_the_application_listens(
                 (b"no JSON", 400, "no JSON"),
                 (uplink(CHIRPSTACK, frame, port=2), 404, "FPort 2"),
                 (uplink(CHIRPSTACK, b"\xff" * 9), 400, "format version 15"),
+                (uplink(CHIRPSTACK, b""), 400, "carried nothing"),
+                (uplink(CHIRPSTACK, b""), 400, "carried nothing"),
                 (bytes(1 << 17), 413, "more than 65,536"),
             ),
             1,
@@ -285,9 +325,13 @@ def test_uplinks_that_are_wrong_are_refused_where_the_application_listens(
             problem = json.loads(client.seen[-1].payload)["problem"]
             assert (problem["status"], reason in problem["detail"]) == (status, True), problem
         client.publish(topic, uplink(CHIRPSTACK, frame))
-        client.until(lambda: len(client.seen) == 5)
+        client.until(lambda: len(client.seen) == 7)
         assert "reply" in json.loads(client.seen[-1].payload)
-        assert count(state, kind="uplink", outcome="refused") == 4
+        assert count(state, kind="uplink", outcome="refused") == 6
+        ((_, seen),) = state.status.devices.latest()
+        on_air = [lora_airtime_s(13 + n, 12) for n in (len(frame), 9, 0, len(frame))]
+        assert seen.airtime_s == pytest.approx(sum(on_air)), "all but the one that came again"
+        assert seen.last_s == read_uplink(topic, uplink(CHIRPSTACK, frame)).at_s
     client.close()
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from prometheus_client import Counter
 from starlette.testclient import TestClient
 
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
 from codec.serve import page
 from codec.serve.app import create_app
+from codec.serve.metrics import Metrics
 from codec.serve.models import Served
 from codec.serve.settings import Limits
 from codec.serve.tokens import Tokens
@@ -161,6 +163,22 @@ def test_the_dashboard_reads_metrics_that_there_are(
         re.sub(r"_(bucket|sum|count)$", "", one) for one in used
     }
     assert left_out <= {"taskcodec_shadow_bytes_total"}
+
+
+def test_the_document_names_every_metric_and_its_labels() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "status.md").read_text()
+    rows = re.findall(r"^\| (`taskcodec_.*) \| (.*) \|$", text, re.MULTILINE)
+    documented = {name: labels for names, labels in rows for name in re.findall(r"\w+", names)}
+    found = {
+        one.describe()[0].name: one for one in Metrics()._registry._names_to_collectors.values()
+    }
+    exported = {
+        name + ("_total" if isinstance(one, Counter) else ""): one for name, one in found.items()
+    }
+    assert documented.keys() == exported.keys()
+    for name, one in exported.items():
+        for label in one._labelnames:
+            assert re.search(rf"\b{label}\b", documented[name]), (name, label)
 
 
 def test_no_label_takes_what_a_stranger_writes(

@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,12 @@ import uvicorn
 from PIL import Image
 
 from codec.link.client import SplitClient
+from codec.link.frames import SPARED_BYTES, to_frame
 from codec.link.policy import Way
+from codec.link.uplinks import CHIRPSTACK
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
+from codec.serve import page
 from codec.serve.app import create_app
 from codec.serve.batching import Done
 from codec.serve.comparing import expected_of
@@ -27,6 +31,10 @@ from codec.serve.metrics import Metrics
 from codec.serve.models import Served
 from codec.serve.settings import Limits
 from codec.serve.status import N_POINTS, N_READINGS, READING_EVERY, CodecNumbers, Facts, Status
+from codec.serve.uplinks import Rule
+from tests.broker import NEEDED, Client, mosquitto
+from tests.link.test_mqtt import on_broker
+from tests.link.test_uplinks import TOPICS, sample
 
 Picture = Callable[..., Image.Image]
 
@@ -68,11 +76,11 @@ def test_bytes_are_those_that_the_device_counts_on_its_socket(
         found = [client(picture(1)), client(picture(2), quality=1), client(picture(3))]
         client.close()
         sent, end_s = sum(one.n_bytes_up for one in found), time.monotonic() + 10
-        while only(state).http_up < sent and time.monotonic() < end_s:
+        while only(state).up.get("HTTP", 0) < sent and time.monotonic() < end_s:
             time.sleep(0.01)  # the server counts a request when its reply is out
         numbers = only(state)
-    assert numbers.http_up == sent
-    assert numbers.http_down == sum(one.n_bytes_down for one in found)
+    assert numbers.up == {"HTTP": sent}
+    assert numbers.down == {"HTTP": sum(one.n_bytes_down for one in found)}
     assert (numbers.ways["picture"], numbers.ways["blob"]) == (2, 1)
     assert numbers.body.blob == found[1].n_body_bytes
 
@@ -141,7 +149,43 @@ def test_blobs_are_held_against_pictures_of_the_same_score(
         client.close()
         numbers = only(state)
     assert numbers.compared == (sum(one.n_body_bytes for one in found), 500.0)
-    assert numbers.as_pictures == numbers.http_up - numbers.compared.blob + 500.0
+    assert numbers.as_pictures == numbers.up["HTTP"] - numbers.compared.blob + 500.0
+
+
+@NEEDED
+def test_what_comes_over_a_broker_is_counted_where_it_is_compared(
+    tiny_codec_folder: Path, tiny_codec: FeatureCodec, picture: Picture, tmp_path: Path
+) -> None:
+    codec = swept(tiny_codec_folder, tiny_codec, tmp_path / "swept")
+    blob = Device(codec)(picture(1), 0)
+    said = sample(CHIRPSTACK) | {"data": b64encode(to_frame(blob, codec.fingerprint)).decode()}
+    rules = [Rule(None, "tiny", "classify", None)]
+    with (
+        mosquitto(tmp_path / "broker") as broker,
+        on_broker(broker.url("server"), codec, rules=rules) as state,
+    ):
+        client = SplitClient(broker.url("cam-1"), Device(codec), ways={})
+        found = [client(picture(n), quality=1) for n in (1, 2)]
+        client.close()
+        at_mqtt = only(state)
+        network = Client(broker, "codec/v1/uplink/+/+/answer")
+        for n in (1, 2):  # twice the same frame, which was on the air once
+            network.publish(TOPICS[CHIRPSTACK], json.dumps(said).encode())
+            network.until(lambda n=n: len(network.seen) == n)
+        network.close()
+        text, numbers = page.details(state.status.numbers()), only(state)
+    # the session is of no codec; of each reply the device acknowledges the message, in 4 bytes
+    session = found[0].n_bytes_up - found[1].n_bytes_up + found[1].n_body_bytes
+    session -= found[0].n_body_bytes
+    assert at_mqtt.up == {"MQTT": sum(one.n_bytes_up - 4 for one in found) - session}
+    assert numbers.up == at_mqtt.up | {"LoRaWAN": 13 + len(blob) - SPARED_BYTES}
+    n_blobs = sum(one.n_body_bytes for one in found) + len(blob)
+    assert numbers.compared == (n_blobs, 2 * 300.0 + 200.0)
+    assert numbers.as_pictures == sum(numbers.up.values()) - n_blobs + 800.0
+    for shown in ("MQTT up", "MQTT down", "LoRaWAN up", "all up with such pictures"):
+        assert f">{shown}<" in text
+    assert "LoRaWAN down" not in text
+    assert "HTTP" not in text
 
 
 def test_a_sweep_that_cannot_be_read_lets_expect_nothing(
