@@ -31,10 +31,18 @@ N_CLIENTS = 3
 
 
 class Near:
-    """A grid whose nodes are in this process; the one in `lost` forgets all before round 3."""
+    """A grid whose nodes are in this process; the one in `lost` forgets all before round 3, and
+    replies of `dropped`, rounds and nodes from 1 on, do not arrive.
+    """
 
-    def __init__(self, app: ClientApp, run_config: dict[str, Any], lost: int | None = None) -> None:
-        self.app, self.run_config, self.lost = app, run_config, lost
+    def __init__(
+        self,
+        app: ClientApp,
+        run_config: dict[str, Any],
+        lost: int | None = None,
+        dropped: tuple[tuple[int, int], ...] = (),
+    ) -> None:
+        self.app, self.run_config, self.lost, self.dropped = app, run_config, lost, dropped
         self.states = {node: RecordDict() for node in range(1, N_CLIENTS + 1)}
         self.rounds = 0
 
@@ -52,7 +60,9 @@ class Near:
             place = {"partition-id": node - 1, "num-partitions": N_CLIENTS}
             context = Context(1, node, place, self.states[node], self.run_config)
             try:
-                replies.append(self.app(message, context))
+                reply = self.app(message, context)
+                if (self.rounds, node) not in self.dropped:
+                    replies.append(reply)
             except Exception as error:
                 replies.append(Message(Error(code=1, reason=str(error)), reply_to=message))
         return replies
@@ -76,10 +86,10 @@ def recipe(labelled: Path, tmp_path: Path) -> FederatedRecipe:
     return read_recipe(FederatedRecipe, tmp_path / "small.yaml")
 
 
-def on_flower(recipe: FederatedRecipe, out: Path, lost: int | None = None) -> Near:
+def on_flower(recipe: FederatedRecipe, out: Path, **faults: Any) -> Near:
     config = {"recipe": recipe.file, "overrides": "", "out": str(out)}
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 0, 1
-    grid = Near(client_app.app, config, lost)
+    grid = Near(client_app.app, config, **faults)
     server_app.app(grid, Context(1, 0, {}, RecordDict(), config))  # type: ignore[arg-type]
     return grid
 
@@ -98,6 +108,40 @@ def test_both_engines_come_to_the_same_rounds(recipe: FederatedRecipe, tmp_path:
     assert lines_of(tmp_path / "flower") == lines_of(tmp_path / "plain")
     results = [(tmp_path / name / "result.json").read_text() for name in ("plain", "flower")]
     assert results[0] == results[1]
+
+
+def present_by(monkeypatch: pytest.MonkeyPatch, *there: tuple[int, ...]) -> None:
+    """Say for each round who takes part."""
+    for module in ("training.rounds.loop", "training.flower.mod"):
+        monkeypatch.setattr(f"{module}.present", lambda clients, seed, number: there[number])
+
+
+def test_a_client_that_is_left_out_and_then_away_goes_on_alike(
+    recipe: FederatedRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    present_by(monkeypatch, (0, 1, 2), (0, 1, 2), (0, 1), (0, 1, 2))
+    ends = {}
+    (tmp_path / "plain").mkdir()
+    for name, engine in (("plain", run), ("flower", on_flower)):
+        late = iter([{}, {2: "it takes too long"}, {}, {}])
+        monkeypatch.setattr(
+            "training.rounds.ending.late", lambda link, taken, late=late: next(late)
+        )
+        engine(recipe, tmp_path / name)
+        ends[name] = lines_of(tmp_path / name)
+    assert list(ends["plain"][1]["left_out"]) == ["2"]
+    assert ends["flower"] == ends["plain"]
+
+
+def test_a_reply_that_gets_lost_is_as_if_its_client_had_been_away(
+    recipe: FederatedRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    present_by(monkeypatch, *[(0, 1, 2)] * 4)
+    on_flower(recipe, tmp_path / "flower", dropped=((2, 3),))
+    present_by(monkeypatch, (0, 1, 2), (0, 1), (0, 1, 2), (0, 1, 2))
+    (tmp_path / "plain").mkdir()
+    run(recipe, tmp_path / "plain")
+    assert lines_of(tmp_path / "flower") == lines_of(tmp_path / "plain")
 
 
 def test_a_client_that_lost_its_state_is_sent_the_weights(recipe: FederatedRecipe, tmp_path: Path):

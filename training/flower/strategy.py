@@ -41,7 +41,6 @@ class CodedAverage(Strategy):
         # what each node holds: all that were there at the start have the weights of the recipe
         self.held: dict[int, int] = {}
         self.blobs: dict[int, bytes] = {}
-        self.not_counted: set[int] = set()
         self.start_s = 0.0
 
     def configure_train(
@@ -50,6 +49,8 @@ class CodedAverage(Strategy):
         """To each node the messages about the rounds that it has not seen, or the whole weights."""
         number, self.start_s = len(self.state.lines), time.perf_counter()
         sha256 = hash_of(self.state.weights)
+        # of all clients, since which of them a node is is not known before it replies
+        counted = [self.state.last_counted(client) for client in range(self.recipe.clients.n)]
         while len(nodes := sorted(grid.get_node_ids())) < self.recipe.clients.n and not number:
             log(INFO, "%s of %s clients are there", len(nodes), self.recipe.clients.n)
             time.sleep(1)
@@ -58,7 +59,7 @@ class CodedAverage(Strategy):
             told: dict[str, Any] = {
                 "round": number,
                 "sha256": sha256,
-                "counted": node not in self.not_counted,
+                "counted": counted,
             }
             content = RecordDict()
             if all(n in self.blobs for n in numbers):
@@ -73,7 +74,7 @@ class CodedAverage(Strategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """End the round: with the changes of those that learned."""
         number = len(self.state.lines)
-        learned, node_of = {}, {}
+        learned = {}
         for reply in replies:
             node = reply.metadata.src_node_id
             if reply.has_error():
@@ -83,7 +84,6 @@ class CodedAverage(Strategy):
             if answer["said"] == "learned":
                 client = int(answer["client"])
                 learned[client] = Reply(answer["blob"], int(answer["n-pictures"]))
-                node_of[client] = node
                 self.held[node] = number
             elif answer["said"] == "behind":
                 log(INFO, "node %s holds other weights, and is sent them whole", node)
@@ -95,7 +95,6 @@ class CodedAverage(Strategy):
         self.blobs[number] = told
         line = self.state.lines[-1]
         line["cpu_s"] = time.perf_counter() - self.start_s
-        self.not_counted = {node_of[c] for c in learned if str(c) in line["left_out"]}
         write_checkpoint(self.state, self.out / "rounds")
         write_lines(self.state, self.out)
         log(INFO, "%s", said(self.state))
