@@ -44,7 +44,7 @@ class Near:
     ) -> None:
         self.app, self.run_config, self.lost, self.dropped = app, run_config, lost, dropped
         self.states = {node: RecordDict() for node in range(1, N_CLIENTS + 1)}
-        self.rounds = 0
+        self.rounds = self.most = 0
 
     def get_node_ids(self) -> Iterable[int]:
         return list(self.states)
@@ -52,6 +52,7 @@ class Near:
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float) -> list[Message]:
         replies = []
         messages = list(messages)
+        self.most = max(self.most, *map(n_bytes, messages), 0)
         self.rounds += bool(messages)
         for message in messages:
             node = message.metadata.dst_node_id
@@ -66,6 +67,13 @@ class Near:
             except Exception as error:
                 replies.append(Message(Error(code=1, reason=str(error)), reply_to=message))
         return replies
+
+
+def n_bytes(message: Message) -> int:
+    """Of the weights or the changes in it."""
+    content: Any = message.content
+    arrays = content["arrays"].values() if "arrays" in content else ()
+    return sum(a.numpy().nbytes for a in arrays) + sum(map(len, content["config"].get("blobs", ())))
 
 
 @pytest.fixture
@@ -131,6 +139,22 @@ def test_a_client_that_is_left_out_and_then_away_goes_on_alike(
         ends[name] = lines_of(tmp_path / name)
     assert list(ends["plain"][1]["left_out"]) == ["2"]
     assert ends["flower"] == ends["plain"]
+
+
+def test_who_missed_much_is_sent_the_weights_in_its_place(
+    recipe: FederatedRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "small.yaml").write_text(
+        yaml.safe_dump(plain_values(replace(recipe, updates=Updates())))
+    )
+    recipe = read_recipe(FederatedRecipe, tmp_path / "small.yaml")
+    present_by(monkeypatch, (0, 1, 2), (0, 1), (0, 1), (0, 1, 2))
+    grid = on_flower(recipe, tmp_path / "flower")
+    (tmp_path / "plain").mkdir()
+    run(recipe, tmp_path / "plain")
+    assert lines_of(tmp_path / "flower") == lines_of(tmp_path / "plain")
+    n_weights = json.loads((tmp_path / "flower" / "result.json").read_text())["n_weights"]
+    assert grid.most == 4 * n_weights
 
 
 def test_a_reply_that_gets_lost_is_as_if_its_client_had_been_away(

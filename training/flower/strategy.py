@@ -15,13 +15,14 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
+from training.flower.nodes import Nodes
 from training.flower.task import to_record
 from training.rounds.checkpoint import State, write_checkpoint
 from training.rounds.ending import end_round
 from training.rounds.loop import said, write_lines
 from training.rounds.recipe import FederatedRecipe
 from training.rounds.server import Reply
-from training.rounds.weights import Weights, hash_of
+from training.rounds.weights import Weights, hash_of, n_values
 
 
 class CodedAverage(Strategy):
@@ -37,10 +38,7 @@ class CodedAverage(Strategy):
         self, recipe: FederatedRecipe, state: State, score: Callable[[Weights], float], out: Path
     ) -> None:
         self.recipe, self.state, self.score, self.out = recipe, state, score, out
-        self.began = len(state.lines)
-        # what each node holds: all that were there at the start have the weights of the recipe
-        self.held: dict[int, int] = {}
-        self.blobs: dict[int, bytes] = {}
+        self.nodes = Nodes(4 * n_values(state.weights))
         self.start_s = 0.0
 
     def configure_train(
@@ -54,18 +52,19 @@ class CodedAverage(Strategy):
         while len(nodes := sorted(grid.get_node_ids())) < self.recipe.clients.n and not number:
             log(INFO, "%s of %s clients are there", len(nodes), self.recipe.clients.n)
             time.sleep(1)
+        self.nodes.are(nodes)
         for node in nodes:
-            numbers = range(self.held.get(node, 0), number)
+            missed = self.nodes.missed(node, number)
             told: dict[str, Any] = {
                 "round": number,
                 "sha256": sha256,
                 "counted": counted,
             }
             content = RecordDict()
-            if all(n in self.blobs for n in numbers):
-                told |= {"numbers": list(numbers), "blobs": [self.blobs[n] for n in numbers]}
-            else:
+            if missed is None:
                 content["arrays"] = to_record(self.state.weights)
+            else:
+                told |= {"numbers": list(missed), "blobs": list(missed.values())}
             content["config"] = ConfigRecord(told)
             yield Message(content=content, message_type=MessageType.TRAIN, dst_node_id=node)
 
@@ -84,15 +83,15 @@ class CodedAverage(Strategy):
             if answer["said"] == "learned":
                 client = int(answer["client"])
                 learned[client] = Reply(answer["blob"], int(answer["n-pictures"]))
-                self.held[node] = number
+                self.nodes.hold(node, number)
             elif answer["said"] == "behind":
                 log(INFO, "node %s holds other weights, and is sent them whole", node)
-                self.held[node] = -1
+                self.nodes.hold(node, None)
         if not learned:
             log(INFO, "round %s has no reply, and is asked for again", number + 1)
             return None, None
         self.state, told = end_round(self.state, learned, self.recipe, self.score)
-        self.blobs[number] = told
+        self.nodes.tell(number, told)
         line = self.state.lines[-1]
         line["cpu_s"] = time.perf_counter() - self.start_s
         write_checkpoint(self.state, self.out / "rounds")
