@@ -5,9 +5,10 @@ environment with Flower.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ from safetensors.numpy import load_file
 
 pytest.importorskip("flwr")
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.supercore.task_identity import TaskIdentity
 
 from training.engine.recipe import plain_values, read_recipe
 from training.federated import run
 from training.flower import client_app, server_app
+from training.flower.replies import read_reply
 from training.rounds.privacy import Privacy
 from training.rounds.recipe import Clients, FederatedRecipe, Local, Updates
 
@@ -31,19 +33,27 @@ N_CLIENTS = 3
 
 
 class Near:
-    """A grid whose nodes are in this process; the one in `lost` forgets all before round 3, and
-    replies of `dropped`, rounds and nodes from 1 on, do not arrive.
+    """A grid whose nodes are in this process, from 1 on.
+
+    Args:
+        there: nodes that come at all.
+        lost: a node that forgets all before round 3.
+        dropped: rounds, from 1 on, and nodes whose reply does not arrive.
+        lies: nodes, and what each says in the place of the truth from round 2 on.
     """
 
     def __init__(
         self,
         app: ClientApp,
         run_config: dict[str, Any],
+        there: Iterable[int] = range(1, N_CLIENTS + 1),
         lost: int | None = None,
-        dropped: tuple[tuple[int, int], ...] = (),
+        dropped: Iterable[tuple[int, int]] = (),
+        lies: Mapping[int, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
-        self.app, self.run_config, self.lost, self.dropped = app, run_config, lost, dropped
-        self.states = {node: RecordDict() for node in range(1, N_CLIENTS + 1)}
+        self.app, self.run_config = app, run_config
+        self.lost, self.dropped, self.lies = lost, dropped, lies
+        self.states = {node: RecordDict() for node in there}
         self.rounds = self.most = 0
 
     def get_node_ids(self) -> Iterable[int]:
@@ -62,6 +72,10 @@ class Near:
             context = Context(1, node, place, self.states[node], self.run_config)
             try:
                 reply = self.app(message, context)
+                if self.rounds > 1 and node in self.lies:
+                    reply.content["reply"] = ConfigRecord(
+                        {**reply.content["reply"], **self.lies[node]}  # type: ignore[dict-item]
+                    )
                 if (self.rounds, node) not in self.dropped:
                     replies.append(reply)
             except Exception as error:
@@ -95,7 +109,8 @@ def recipe(labelled: Path, tmp_path: Path) -> FederatedRecipe:
 
 
 def on_flower(recipe: FederatedRecipe, out: Path, **faults: Any) -> Near:
-    config = {"recipe": recipe.file, "overrides": "", "out": str(out)}
+    config: dict[str, Any] = {"recipe": recipe.file, "overrides": "", "out": str(out)}
+    config |= {"wait-for-clients-s": 0, "wait-for-replies-s": 9}
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 0, 1
     grid = Near(client_app.app, config, **faults)
     server_app.app(grid, Context(1, 0, {}, RecordDict(), config))  # type: ignore[arg-type]
@@ -183,6 +198,83 @@ def test_a_server_goes_on_from_its_last_round(recipe: FederatedRecipe, tmp_path:
     on_flower(recipe, tmp_path)
     assert [line["round"] for line in lines_of(tmp_path)] == [1, 2, 3, 4]
     assert (tmp_path / "result.json").is_file()
+
+
+def test_a_node_that_says_it_is_another_client_is_not_believed(
+    recipe: FederatedRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    present_by(monkeypatch, *[(0, 1, 2)] * 4)
+    on_flower(recipe, tmp_path / "flower", lies={3: {"client": 0}})
+    present_by(monkeypatch, (0, 1, 2), *[(0, 1)] * 3)
+    (tmp_path / "plain").mkdir()
+    run(recipe, tmp_path / "plain")
+    assert lines_of(tmp_path / "flower") == lines_of(tmp_path / "plain")
+
+
+def test_how_many_pictures_a_client_has_is_known_and_not_asked(
+    recipe: FederatedRecipe, tmp_path: Path
+):
+    on_flower(recipe, tmp_path / "flower", lies={1: {"n-pictures": 10**9}, 2: {"n-pictures": -6}})
+    (tmp_path / "plain").mkdir()
+    run(recipe, tmp_path / "plain")
+    assert lines_of(tmp_path / "flower") == lines_of(tmp_path / "plain")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"client": 3}, "client 3, and there are 0 to 2"),
+        ({"client": -1}, "client -1, and there are 0 to 2"),
+        ({"client": "1"}, "client '1', and there are 0 to 2"),
+        ({"client": True}, "client True, and there are 0 to 2"),
+        ({"client": 1, "said": "ahead"}, "client 1 says 'ahead', and not one of learned, away"),
+        ({"client": 1, "said": "learned", "blob": "text"}, "client 1 learned, and .* not bytes"),
+        (None, "no reply"),
+    ],
+)
+def test_what_a_reply_cannot_say_is_refused_by_name(said: dict[str, Any] | None, reason: str):
+    asked = Message(content=RecordDict(), message_type="train", dst_node_id=1)
+    content = RecordDict({} if said is None else {"reply": ConfigRecord(said)})
+    with pytest.raises(ValueError, match=reason):
+        read_reply(Message(content=content, reply_to=asked), 3)
+
+
+@pytest.fixture
+def no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sleeps on and on is a failed test."""
+    naps = iter(range(5))
+    monkeypatch.setattr("time.sleep", lambda seconds: next(naps))
+
+
+@pytest.mark.usefixtures("no_end")
+def test_a_device_that_never_comes_is_waited_for_no_longer_than_said(
+    recipe: FederatedRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    present_by(monkeypatch, *[(0, 1, 2)] * 4)
+    on_flower(recipe, tmp_path / "flower", there=(1, 2))
+    present_by(monkeypatch, *[(0, 1)] * 4)
+    (tmp_path / "plain").mkdir()
+    run(recipe, tmp_path / "plain")
+    assert lines_of(tmp_path / "flower") == lines_of(tmp_path / "plain")
+
+
+@pytest.mark.usefixtures("no_end")
+def test_a_server_that_nobody_comes_to_or_replies_to_ends_and_says_why(
+    recipe: FederatedRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(TimeoutError, match="no client came in 0 s"):
+        on_flower(recipe, tmp_path / "nobody", there=())
+    present_by(monkeypatch, *[(0, 1, 2)] * 4)
+    silent = [(number, node) for number in range(2, 99) for node in (1, 2, 3)]
+    with pytest.raises(RuntimeError, match=r"in round 2, asked for 3 times: node 1: it did not"):
+        on_flower(recipe, tmp_path / "silent", dropped=silent)
+    monkeypatch.setattr("training.flower.client_app.learn", _broken)
+    with pytest.raises(RuntimeError, match=r"node 3: it failed: .*broken"):
+        on_flower(recipe, tmp_path / "broken")
+
+
+def _broken(*_: Any) -> Any:
+    raise OSError("broken")
 
 
 def test_privacy_clips_adds_noise_and_says_what_it_promises(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from training.flower.nodes import Nodes
 
 
@@ -29,3 +31,16 @@ def test_nothing_is_kept_of_nodes_that_are_gone():
     nodes.are([1000])
     assert not nodes._held
     assert nodes.missed(1000, 0) == {}
+
+
+def test_a_node_stays_the_client_that_it_was_and_no_other_node_is_it():
+    nodes = Nodes(n_bytes=100)
+    nodes.are([5, 6])
+    nodes.know(5, 0)
+    nodes.know(5, 0)
+    with pytest.raises(ValueError, match="that it is client 1, and is client 0"):
+        nodes.know(5, 1)
+    with pytest.raises(ValueError, match="that it is client 0, which is node 5"):
+        nodes.know(6, 0)
+    nodes.are([6])  # a device that is started again is another node
+    nodes.know(6, 0)

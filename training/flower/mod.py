@@ -57,9 +57,7 @@ def coded_updates(message: Message, context: Context, call_next: ClientAppCallab
         del context.state[name]
     if sent.left is not None:
         context.state[f"{LEFT}{number}"] = to_record(sent.left)
-    n_pictures = int(learned.content["metrics"]["num-examples"])  # type: ignore[index,arg-type]
-    said = {"client": client, "said": "learned", "blob": sent.blob, "n-pictures": n_pictures}
-    return _reply(message, said)
+    return _reply(message, {"client": client, "said": "learned", "blob": sent.blob})
 
 
 def _agreed(content: Any, context: Context, recipe: FederatedRecipe) -> Weights | None:

@@ -14,16 +14,35 @@ class Nodes:
 
     Args:
         n_bytes: of the weights in float32; who has missed more is sent these.
+
+    Attributes:
+        clients: which client each node is, from its first reply on.
     """
 
     def __init__(self, n_bytes: int) -> None:
         self.n_bytes = n_bytes
+        self.clients: dict[int, int] = {}
         self._held: dict[int, int | None] = {}
         self._blobs: dict[int, bytes] = {}
 
     def are(self, nodes: Collection[int]) -> None:
         """These are there now; forget all others."""
         self._held = {node: held for node, held in self._held.items() if node in nodes}
+        self.clients = {node: client for node, client in self.clients.items() if node in nodes}
+
+    def know(self, node: int, client: int) -> None:
+        """The node says that it is this client.
+
+        Raises:
+            ValueError: it was another one before, or the client is another node that is there.
+        """
+        known = self.clients.get(node, client)
+        if known != client:
+            raise ValueError(f"it says that it is client {client}, and is client {known}")
+        others = [other for other, of in self.clients.items() if of == client and other != node]
+        if others:
+            raise ValueError(f"it says that it is client {client}, which is node {others[0]}")
+        self.clients[node] = client
 
     def tell(self, number: int, blob: bytes) -> None:
         """Keep the message about the end of round `number`, and of earlier ones those that take no
