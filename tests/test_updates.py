@@ -78,6 +78,15 @@ def test_what_is_left_over_is_sent_later():
         np.testing.assert_allclose(left[name], residual, atol=1e-5)
 
 
+def test_a_state_of_other_shapes_is_refused():
+    before, after = a_change()
+    state = UpdateState(
+        {"fc.bias": np.zeros((1, 10), np.float32)}
+    )  # it would be added all the same
+    with pytest.raises(ValueError, match=r"fc\.bias has shape \(10,\), and \(1, 10\) in the state"):
+        encode_update(before, after, Budget(200), state)
+
+
 def test_an_update_of_other_weights_is_refused_as_foreign():
     before, after = a_change()
     blob = encode_update(before, after, Budget(200))
