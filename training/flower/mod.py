@@ -68,10 +68,10 @@ def _agreed(content: Any, context: Context, recipe: FederatedRecipe) -> Weights 
     if "arrays" in content:
         return from_record(content["arrays"])
     held = _weights(context, HELD)
-    if held is None:
-        weights, begins = federation_of(recipe).start, 0
-    else:
-        weights, begins = held, int(context.state[HELD_NUMBER]["round"])  # type: ignore[index,arg-type]
+    weights, begins = federation_of(recipe).start if held is None else held, 0
+    if held is not None:
+        place: Any = context.state[HELD_NUMBER]
+        begins = int(place["round"])
     coding = coding_of(recipe.updates, recipe.updates.down_rate)
     asked = content["config"]
     try:
