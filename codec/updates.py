@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from codec.coding.container import BitstreamError
 from codec.coding.update_blob import MAX_ROUND, UpdateBlob, pack_update, unpack_update
+from codec.coding.update_feedback import UpdateState
 from codec.coding.update_search import Budget, Distortion, searched, tensor_steps
 from codec.coding.update_wants import coder, wants
 
@@ -39,19 +39,6 @@ Weights = Mapping[str, Any]
 
 class UpdateRefused(ValueError):  # noqa: N818 - it says what happened
     """An update is whole, but the weights it leads to are not finite, or too far away."""
-
-
-@dataclass
-class UpdateState:
-    """What a sender keeps from one update to the next. `encode_update` puts new arrays in place of
-    the old ones, so `dataclasses.replace(state)` keeps a state as it is: for an update that may get
-    lost.
-
-    Attributes:
-        residual: what was wanted and not sent, float32, by name.
-    """
-
-    residual: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def encode_update(
@@ -79,17 +66,18 @@ def encode_update(
     if not 0 <= round_number <= MAX_ROUND:
         raise ValueError(f"round {round_number} is not in 0..{MAX_ROUND}")
     _check_alike(old, new)
-    left = {} if state is None else state.residual
-    changes = {name: _change(name, old[name], new[name], left.get(name)) for name in old}
+    changes = {name: _change(name, old[name], new[name]) for name in old}
+    if state is not None:
+        changes = state.wanted(changes)
+    for name, change in changes.items():
+        if not np.isfinite(change).all():
+            raise ValueError(f"{name} holds NaN or infinity")
     flat = [change.reshape(-1) for change in changes.values()]
     coded = searched(wants(flat, _tensors(old)), rate)
     result = _applied(old, tensor_steps(coded.exponent, coded.offsets), coded.symbols)
     if state is not None:
-        state.residual = {
-            name: change - (result[name].astype(np.float32) - old[name].astype(np.float32))
-            for name, change in changes.items()
-            if change.dtype == np.float32
-        }
+        floats = [name for name, change in changes.items() if change.dtype == np.float32]
+        state.keep(changes, {name: _less(result[name], old[name]) for name in floats})
     leads_to = _fingerprint(result)[:8]
     return pack_update(
         UpdateBlob(round_number, coded.exponent, leads_to, coded.payload), _fingerprint(old)
@@ -147,8 +135,7 @@ def check_update(before: Weights, after: Weights, max_norm: float | None = None)
         if array.dtype.kind == "f":
             if not np.isfinite(array).all():
                 raise UpdateRefused(f"{name} holds NaN or infinity")
-            change = array.astype(np.float32) - old[name].astype(np.float32)
-            total += float(np.square(change, dtype=np.float64).sum())
+            total += float(np.square(_less(array, old[name]), dtype=np.float64).sum())
     norm = total**0.5
     if max_norm is not None and not norm <= max_norm:
         raise UpdateRefused(f"the change has a norm of {norm:.4g}, beyond {max_norm:.4g}")
@@ -160,9 +147,11 @@ def weights_fingerprint(weights: Weights) -> bytes:
     return _fingerprint(_arrays(weights))
 
 
-def _change(
-    name: str, old: NDArray[Any], new: NDArray[Any], left: NDArray[np.float32] | None
-) -> NDArray[Any]:
+def _less(new: NDArray[Any], old: NDArray[Any]) -> NDArray[np.float32]:
+    return new.astype(np.float32) - old.astype(np.float32)
+
+
+def _change(name: str, old: NDArray[Any], new: NDArray[Any]) -> NDArray[Any]:
     """What is wanted of a tensor: float32, or int64."""
     if old.dtype.kind != "f":
         change = new.astype(np.int64) - old.astype(np.int64)
@@ -170,12 +159,7 @@ def _change(
         if change.max(initial=0) >= MAX_CHANGE or change.min(initial=0) <= -MAX_CHANGE:
             raise ValueError(f"{name} changes by {MAX_CHANGE} or more")
         return change
-    wanted = new.astype(np.float32) - old.astype(np.float32)
-    if left is not None:
-        wanted = wanted + left
-    if not np.isfinite(wanted).all():
-        raise ValueError(f"{name} holds NaN or infinity")
-    return wanted
+    return _less(new, old)
 
 
 def _applied(

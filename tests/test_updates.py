@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from codec.coding import update_wants
+from codec.coding import update_native, update_portable, update_wants
 from codec.coding.container import BitstreamError
 from codec.coding.update_blob import HEADER_BYTES, pack_update, unpack_update
 from codec.updates import (
@@ -76,6 +76,15 @@ def test_what_is_left_over_is_sent_later():
     left = {name: 6 * (after[name] - before[name]) - (now[name] - before[name]) for name in before}
     for name, residual in state.residual.items():
         np.testing.assert_allclose(left[name], residual, atol=1e-5)
+
+
+def test_a_state_of_other_shapes_is_refused():
+    before, after = a_change()
+    state = UpdateState(
+        {"fc.bias": np.zeros((1, 10), np.float32)}
+    )  # it would be added all the same
+    with pytest.raises(ValueError, match=r"fc\.bias has shape \(10,\), and \(1, 10\) in the state"):
+        encode_update(before, after, Budget(200), state)
 
 
 def test_an_update_of_other_weights_is_refused_as_foreign():
@@ -247,6 +256,51 @@ def test_both_coders_refuse_the_same_payloads():
                     decode_update(before, forged)
             messages.append(str(error.value))
         assert messages[0] == messages[1]
+
+
+CODERS = [update_native.run, update_portable.run]
+TOO_FAR = [
+    (256, 9_000_000, "no symbol of an update is larger than 8388609"),
+    (600, 1, r"the offset of a tensor's step is in 0\.\.511"),
+]
+
+
+def one_symbol(run: Any, writing: bool, offset: int, symbol: int, payload: bytes = b"") -> Any:
+    tensors, prices = np.array([[1, 1, 1, 2]]), np.zeros(1, np.int64)
+    offsets, symbols = np.full(1, offset, np.int32), np.full(1, symbol, np.int32)
+    return run(writing, tensors, offsets, symbols, None, prices, payload), offsets, symbols
+
+
+@pytest.mark.parametrize(("offset", "symbol", "reason"), TOO_FAR)
+@pytest.mark.parametrize("run", CODERS, ids=["C", "Python"])
+def test_what_is_too_large_to_be_written_is_the_caller_s_mistake_and_says_what(
+    run: Any, offset: int, symbol: int, reason: str
+):
+    with pytest.raises(ValueError, match=reason) as error:
+        one_symbol(run, True, offset, symbol)
+    assert not isinstance(error.value, BitstreamError)
+
+
+@pytest.mark.parametrize(("offset", "symbol", "reason"), TOO_FAR)
+@pytest.mark.parametrize("run", CODERS, ids=["C", "Python"])
+def test_a_payload_that_holds_too_much_says_what(
+    run: Any, offset: int, symbol: int, reason: str, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:  # an encoder that knows no limits
+        patch.setattr(update_portable, "CEILING", 1 << 30)
+        patch.setattr(update_portable, "MOST_OFFSET", 1 << 30)
+        payload, *_ = one_symbol(update_portable.run, True, offset, symbol)
+    with pytest.raises(BitstreamError, match=reason):
+        one_symbol(run, False, 0, 0, payload)
+
+
+@pytest.mark.parametrize("run", CODERS, ids=["C", "Python"])
+def test_a_payload_of_nothing_says_so_and_the_largest_symbol_is_coded(run: Any):
+    with pytest.raises(BitstreamError, match="does not decode to an update of these weights"):
+        one_symbol(run, False, 0, 0, b"\xff" * 40)
+    payload, *_ = one_symbol(run, True, 511, -8388609)
+    _, offsets, symbols = one_symbol(run, False, 0, 0, payload)
+    assert (offsets[0], symbols[0]) == (511, -8388609)
 
 
 def test_an_update_that_is_longer_than_weights_can_take_is_refused_by_its_length():

@@ -1,9 +1,10 @@
-"""A mobile network of random weights, written as timm writes one: what tests start encoders and
-teachers from.
+"""Mobile networks of random weights, written as timm and torchvision write them: what tests start
+encoders and teachers from.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -12,7 +13,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from codec.model.mobile_shape import MobileShape, MobileStage
-from training.backbones.mobile_start import EPSILON
 
 STAGES = (MobileStage(8, 1, stride=1, expansion=1), MobileStage(12, 2, kernel=5))
 SHAPE = MobileShape(8, STAGES)
@@ -54,10 +54,18 @@ def padded(x: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
 
 
 def norm(width: int) -> nn.BatchNorm2d:
-    made = nn.BatchNorm2d(width, eps=EPSILON)
-    for p in (made.weight, made.bias, made.running_mean, made.running_var):
-        nn.init.uniform_(p, 0.5, 1.5)
-    return made
+    return nn.BatchNorm2d(width)
+
+
+def drawn(network: nn.Module, epsilon: float) -> nn.Module:
+    """Normalisations by chance; variances are so small that epsilon counts."""
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eps = epsilon
+            for p in (part.weight, part.bias, part.running_mean):
+                nn.init.uniform_(p, 0.5, 1.5)
+            nn.init.uniform_(part.running_var, 0.005, 0.05)
+    return network.eval()
 
 
 class Network(nn.Module):
@@ -76,9 +84,33 @@ class Network(nn.Module):
         return self.blocks(x)
 
 
-def write_network(folder: Path) -> Network:
-    """A network, and its weights in a folder."""
+def write_network(
+    folder: Path,
+    architecture: str = "tf_efficientnet_lite0",
+    epsilon: float = 1e-3,
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5),
+    std: tuple[float, ...] = (0.5, 0.5, 0.5),
+) -> nn.Module:
+    """A network, and its weights and what timm says of it in a folder."""
     torch.manual_seed(0)
-    made = Network().eval()
+    made = drawn(Network(), epsilon)
     save_file(made.state_dict(), folder / "model.safetensors")
+    said = {"architecture": architecture, "pretrained_cfg": {"mean": mean, "std": std}}
+    (folder / "config.json").write_text(json.dumps(said))
     return made
+
+
+def write_torchvision(file: Path) -> nn.Module:
+    """torchvision's MobileNetV2, small, its features with TensorFlow's padding; its weights are
+    written as PyTorch writes them.
+    """
+    from torchvision.models import MobileNetV2
+
+    torch.manual_seed(0)
+    made = MobileNetV2(2, inverted_residual_setting=[[1, 8, 1, 1], [6, 16, 2, 2]])
+    torch.save(drawn(made, 1e-5).state_dict(), file)
+    for part in made.modules():
+        if isinstance(part, nn.Conv2d) and part.stride == (2, 2):
+            part.padding = (0, 0)
+            part.register_forward_pre_hook(lambda _, given: F.pad(given[0], (0, 1, 0, 1)))
+    return made.features[:-1]

@@ -13,7 +13,7 @@ import numpy as np
 
 from codec.coding.compiled import library
 from codec.coding.container import BitstreamError
-from codec.coding.update_tables import update_tables
+from codec.coding.update_tables import ELSEWHERE, NO_STEP, TOO_LARGE, update_tables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SOURCE = (Path(__file__).parent / "updates.c").read_text(encoding="utf-8")
 KIND_BYTES = 1 << 14
 """Room for `struct kind`."""
+NO_ROOM = -1
+WHY = {-2: ELSEWHERE, -3: TOO_LARGE, -4: NO_STEP}
+"""What the codes of updates.c mean."""
 
 
 class _Models(ctypes.Structure):
@@ -53,8 +56,8 @@ def run(
     """Write (to the payload that is returned) or read an update.
 
     Raises:
-        ValueError: there is no C here.
-        BitstreamError: the payload leads beyond what symbols and steps can be.
+        ValueError: there is no C here; or a symbol or step to be written is too large.
+        BitstreamError: the payload is none of these tensors, or holds too large a symbol or step.
     """
     code, tables = library_code(), update_tables()
     models = _Models(*[table.ctypes.data for table in tables])
@@ -79,8 +82,8 @@ def run(
             rows.ctypes.data,
             columns.ctypes.data,
         )
-        if n == -1:
-            raise BitstreamError("the payload does not decode to an update of these weights")
         if n >= 0:
             return buffer[:n].tobytes() if writing else b""
+        if n != NO_ROOM:
+            raise (ValueError if writing else BitstreamError)(WHY[n])
         room *= 4

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from codec.coding.container import BitstreamError
 from codec.coding.portable import PortableDecoder, PortableEncoder
-from codec.coding.tables import BYTE_TABLES, INVALID, Tables
-from codec.coding.update_tables import FAR, update_tables
+from codec.coding.tables import BYTE_TABLES, Tables
+from codec.coding.update_tables import ELSEWHERE, FAR, NO_STEP, TOO_LARGE, update_tables
 
-RATE, CEILING, KINDS, HALF = 14, 8388607, 4, 1 << 15
+RATE, CEILING, KINDS, HALF, MOST_OFFSET = 14, 8388607, 4, 1 << 15, 511
 _NONE = Tables(BYTE_TABLES.astype("u4"))
 
 
@@ -75,13 +75,20 @@ class _End:
             self.writer.write_parts([part[0]], [part[1]], [1 << 24])
             return bit
         assert self.reader is not None
-        return 1 - self.reader.read_parts([[0, ones, 1 << 24]])[0]
+        try:
+            return 1 - self.reader.read_parts([[0, ones, 1 << 24]])[0]
+        except BitstreamError as error:
+            raise BitstreamError(ELSEWHERE) from error
 
     def decide(self, d: _Choice, bit: int, limit: int) -> int:
         self.weigh(d)
         bit = self.bit(bit, d.p)
         self.learn(d, bit, limit)
         return bit
+
+    def refused(self, why: str) -> ValueError:
+        """The caller's mistake where it writes, that of the bytes where it reads."""
+        return BitstreamError(why) if self.writer is None else ValueError(why)
 
     def number(self, value: int, slots: list[int], weights: list[list[int]]) -> int:
         """A number from 0 on: unary up to 14, then Exp-Golomb."""
@@ -100,7 +107,7 @@ class _End:
         for j in range(k - 1, -1, -1):
             found += self.bit(rest >> j & 1, HALF) << j
         if found + 14 > CEILING:
-            raise BitstreamError(INVALID)
+            raise self.refused(TOO_LARGE)
         return found + 14
 
 
@@ -116,7 +123,7 @@ def run(
     """As `codec.coding.update_native.run`.
 
     Raises:
-        BitstreamError: as there.
+        ValueError, BitstreamError: as there.
     """
     end, at = _End(None if writing else payload), 0
     kinds, before = [_Kind() for _ in range(KINDS)], [256] * KINDS
@@ -130,8 +137,8 @@ def run(
             away = -(away + 1) // 2 if away & 1 else away // 2
             before[kind] += away
             steps[t] = before[kind]
-            if not 0 <= before[kind] <= 511:
-                raise BitstreamError(INVALID)
+            if not 0 <= before[kind] <= MOST_OFFSET:
+                raise end.refused(NO_STEP)
             wants = None if wanted is None else wanted[part].tolist()
             given = symbols[part].tolist()
             symbols[part] = _coded(end, k, rows, columns, kernel, given, wants, int(prices[t]))

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 FAR = 2815
 """The greatest logit, in 1/256."""
 N_STEPS = 2048
+ELSEWHERE = "the payload does not decode to an update of these weights"
+TOO_LARGE = "no symbol of an update is larger than 8388609"
+NO_STEP = "the offset of a tensor's step is in 0..511"
 
 
 @functools.lru_cache(maxsize=1)

@@ -5,7 +5,8 @@
  *
  * Every decision is binary. Each has several probabilities, of several contexts, that adapt; a
  * mixer adds them in the logistic domain (Mahoney 2005, "Adaptive weighing of context models for
- * lossless data compression"). Payloads are not trusted: one that leads elsewhere ends in -1. */
+ * lossless data compression"). Payloads are not trusted: what fails first ends it, with a code of
+ * its own. */
 
 typedef unsigned short u16;
 typedef signed char i8;
@@ -22,13 +23,22 @@ struct models {
     const int *rates;     /* (1024): share of the error that a count of events learns, in 1/65536 */
 };
 
-/* One end of the range coder; `writing` says which. */
+/* Why it ends early; `update_code` returns minus this, codec/coding/update_native.py says it. */
+enum { NO_ROOM = 1, ELSEWHERE = 2, TOO_LARGE = 3, NO_STEP = 4 };
+
+/* One end of the range coder; `writing` says which, `failed` what failed first, or 0. */
 struct end {
     int writing, failed;
     struct writer w;
     i64 room;
     struct reader r;
 };
+
+static void fail(struct end *e, int why)
+{
+    if (!e->failed)
+        e->failed = why;
+}
 
 /* A decision: its contexts, and the weights that mix them. */
 struct choice {
@@ -66,7 +76,7 @@ static int bit_of(struct end *e, int bit, int p)
     u32 ones = (u32)p << 8;
     if (e->writing) {
         if (e->w.n + 64 > e->room) {
-            e->failed = 1;
+            fail(e, NO_ROOM);
             return bit;
         }
         if (bit)
@@ -77,7 +87,7 @@ static int bit_of(struct end *e, int bit, int p)
     }
     u64 scale = e->r.width >> 24, point = e->r.ahead / scale;
     if (point >> 24) {
-        e->failed = 1;
+        fail(e, ELSEWHERE);
         point = (1 << 24) - 1;
     }
     bit = point < ones;
@@ -120,7 +130,7 @@ static int number(struct end *e, const struct models *m, int value, u32 *slots, 
     while (k--)
         found += (i64)bit_of(e, (int)(rest >> k & 1), 32768) << k;
     if (found + 14 > CEILING)
-        e->failed = 1;
+        fail(e, TOO_LARGE);
     return e->failed ? 0 : (int)found + 14;
 }
 
@@ -290,7 +300,7 @@ static void code_tensor(struct end *e, const struct models *m, const struct tens
 }
 
 /* A whole update. `steps` are exponents of the tensors' steps. Returns the length of the payload,
- * or 0 where it is read; -1 where it leads elsewhere, -2 where the room is too small. Work:
+ * or 0 where it is read; or minus why it failed. Work:
  * `kinds` of KINDS struct kind, `columns` 3 of the widest tensor's, `rows` 2. */
 i64 update_code(int writing, const struct models *m, const struct tensor *tensors, int n_tensors,
                 int *steps, int *symbols, const int *wanted, const i64 *prices,
@@ -315,7 +325,7 @@ i64 update_code(int writing, const struct models *m, const struct tensor *tensor
             away = away & 1 ? -(away + 1) / 2 : away / 2;
             steps[t] = before[tensors[t].kind] + away;
             if (steps[t] < 0 || steps[t] > 511)
-                e.failed = 1;
+                fail(&e, NO_STEP);
             else
                 before[tensors[t].kind] = steps[t];
             if (!e.failed)
@@ -327,7 +337,7 @@ i64 update_code(int writing, const struct models *m, const struct tensor *tensor
                 symbols[at + i] = 0;
         }
         if (e.failed)
-            return writing ? -2 : -1;
+            return -e.failed;
         at += n;
     }
     return writing ? finish(&e.w) : 0;

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from codec.bundle.export import trace
 from codec.bundle.lowering import lower
@@ -14,7 +16,7 @@ from codec.bundle.targets import TARGETS
 from codec.device.preprocess import Preprocess
 from codec.model.mobile import MobileAnalysis, mobile_layers
 from codec.model.mobile_shape import MobileShape, MobileStage
-from tests.tiny_mobile import STAGES, write_network
+from tests.tiny_mobile import STAGES, write_network, write_torchvision
 from training.backbones.mobile_start import start_mobile
 
 
@@ -42,19 +44,61 @@ def network(tmp_path: Path) -> tuple[Any, Path]:
     return write_network(tmp_path), tmp_path
 
 
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
 @torch.no_grad()
+@pytest.mark.parametrize("maker", ["TensorFlow", "timm", "torchvision"])
 def test_pretrained_stages_make_of_pictures_what_their_network_makes(
-    network: tuple[Any, Path],
+    maker: str, tmp_path: Path
 ) -> None:
-    layers = mobile_layers(MobileShape(8, STAGES))
+    shape, file, (mean, std) = MobileShape(8, STAGES), tmp_path, IMAGENET
+    if maker == "torchvision":
+        file = tmp_path / "mobilenet_v2-b0353104.pth"
+        network = write_torchvision(file)
+        shape = MobileShape(32, (MobileStage(8, 1, stride=1, expansion=1), MobileStage(16, 2)))
+    elif maker == "timm":
+        network = write_network(tmp_path, "mobilenetv2_100", 1e-5, mean, std)
+    else:
+        network, mean, std = write_network(tmp_path), (0.5,) * 3, (0.5,) * 3
+    layers = mobile_layers(shape)
     preprocess = Preprocess(32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
-    start_mobile(layers, str(network[1]), preprocess)
+    start_mobile(layers, str(file), preprocess)
     pixels = torch.rand(2, 3, 32, 32)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (preprocess.mean, preprocess.std))
-    own = layers((pixels - mean) / std)
-    wanted = network[0]((pixels - 0.5) / 0.5)
+
+    def normalised(mean: Any, std: Any) -> torch.Tensor:
+        return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+    own = layers(normalised(preprocess.mean, preprocess.std))
+    wanted = network(normalised(mean, std))
     # where the padding at the border is not seen
-    torch.testing.assert_close(own[..., :5, :5], wanted[..., :5, :5], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(own[..., :4, :4], wanted[..., :4, :4], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("said", "more", "reason"),
+    [
+        (None, {}, "no config.json beside it: whether it normalises as TensorFlow's"),
+        ({"architecture": "mnasnet_100"}, {}, "is timm's mnasnet_100; a mobile encoder starts"),
+        ({"architecture": "mobilenetv2_100"}, {}, "does not say mean and std of its pixels"),
+        ({}, {"blocks.0.0.se.conv_reduce.weight": 1}, "has blocks.0.0.se.conv_reduce.weight, and"),
+        ({}, {"conv_stem.weight": 0}, "has other names than timm's"),
+        ({}, {"blocks.1.0.bn2.bias": 0}, "lacks blocks.1.0.bn2.bias"),
+    ],
+)
+def test_how_a_network_normalises_is_never_guessed(
+    network: tuple[Any, Path], said: Any, more: dict[str, int], reason: str
+) -> None:
+    folder = network[1]
+    if said is None:
+        (folder / "config.json").unlink()
+    elif said:
+        (folder / "config.json").write_text(json.dumps(said))
+    weights = load_file(folder / "model.safetensors") | {n: torch.ones(1) for n in more}
+    kept = {name: value for name, value in weights.items() if more.get(name) != 0}
+    save_file(kept, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=reason):
+        start_mobile(mobile_layers(MobileShape(8, STAGES)), str(folder), Preprocess(32))
 
 
 def test_weights_of_another_shape_are_refused(network: tuple[Any, Path]) -> None:

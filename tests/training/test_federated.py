@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from codec import BitstreamError, FeatureCodec
+from codec.updates import Budget, UpdateState, encode_update
 from training.codecs.recipe import CodecRecipe
 from training.engine.recipe import plain_values
 from training.federated import run
@@ -246,7 +247,7 @@ def test_what_messages_leave_out_comes_later(codec: Any, rate: float, fewer: flo
     updates = Updates(codec=codec, rate=rate)
     coding = coding_of(updates, rate)
     start, wanted = weights(0), changed(weights(0), 1)
-    there, left = start, left_before(updates, start, None)
+    there, left = start, left_before(updates, None)
     n_bytes = []
     for number in range(40):
         key = Key(0, number, 0)
@@ -258,6 +259,24 @@ def test_what_messages_leave_out_comes_later(codec: Any, rate: float, fewer: flo
     assert norm_of(less(there, wanted)) < 0.05 * norm_of(less(wanted, start))
     with pytest.raises(BitstreamError):
         coding.decode(there, sent.blob[:-1], key)
+
+
+@pytest.mark.parametrize("codec", ["coded", "float16", "qsgd8", "qsgd4", "topk", "zstd"])
+def test_what_is_left_out_is_not_lost_beside_large_weights(codec: Any):
+    before = {"a": np.full((40, 40), 4096, np.float32)}  # whose last bit is 0.0005
+    after = {"a": before["a"].copy()}
+    after["a"][0] += 1
+    left = {"a": np.full((40, 40), 1e-5, np.float32)}
+    coding = coding_of(Updates(codec=codec), {"coded": 20, "topk": 0.05}.get(codec, 1))
+    sent = send(coding, before, after, left, Key(0, 3, 0))
+    assert sent.left is not None
+    same = coding.decode(before, sent.blob, Key(0, 3, 0))["a"] == before["a"]
+    assert same.sum() > 1000
+    assert (sent.left["a"][same] >= np.float32(1e-5)).all()
+    if codec == "coded":  # it is that of `codec.updates`
+        state = UpdateState(left)
+        assert encode_update(before, after, Budget(320), state, 3) == sent.blob
+        np.testing.assert_array_equal(state.residual["a"], sent.left["a"])
 
 
 def test_privacy_adds_up_over_rounds_and_is_flower_s_to_give(

@@ -59,6 +59,20 @@ def test_what_is_given_wins_and_the_rest_fits_it() -> None:
     assert len(folded["student_widths"]) == 4
 
 
+def test_widths_or_depths_that_are_given_alone_get_the_other_within_the_budget() -> None:
+    facts, budget = BACKBONES[0], 20_000_000
+    for given in ({"student_widths": [16, 24, 60]}, {"student_depths": [2, 2, 4]}):
+        found = derived(facts, {"device_macs": budget, **given})
+        shape = found["student_widths"], found["student_depths"]
+        assert {key: found[key] for key in given} == given
+        assert len(shape[0]) == len(shape[1]) == 3
+        macs = device_cost(student(facts, found), facts.size).macs
+        assert macs == student_macs(facts.size, *shape, found["n_channels"])
+        assert macs <= budget
+        assert macs >= 0.75 * budget or found["student_depths"] == [4, 4, 4]
+    assert derived(facts, {"student_depths": [1, 1, 1, 1]})["side"] == 2
+
+
 def test_more_than_a_student_can_use_is_not_used() -> None:
     small = BackboneFacts(32, 4, 32, 4)
     found = derived(small, {"device_macs": 10**10})
@@ -70,6 +84,8 @@ def test_more_than_a_student_can_use_is_not_used() -> None:
     ("facts", "given", "reason"),
     [
         (BACKBONES[0], {"device_macs": 1000}, "device_macs is 1,000, and the smallest student"),
+        (BACKBONES[0], {"student_widths": [8], "student_depths": [1, 1]}, "are not as many"),
+        (BACKBONES[0], {"student_widths": [8, 8], "side": 4}, "has 3 stages"),
         (BackboneFacts(518, 37, 384, 12), {}, "halving 518 pixels leads to a side of 259"),
         (BACKBONES[0], {"encoder": "blocks"}, "for a student, not for the encoder 'blocks'"),
     ],

@@ -7,7 +7,7 @@ latent of some 16 to 49 positions, stages that double their width, residual bloc
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 DERIVED = (
@@ -57,16 +57,24 @@ class Student(NamedTuple):
 
 def derived(facts: BackboneFacts, given: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a codec's recipe that follow from a backbone and `device_macs`; what is `given`
-    wins, and the rest fits it.
+    wins, and the rest fits it: the depths fit widths that are given alone, and widths such depths.
 
     Raises:
-        ValueError: no student of that budget, none that ends in a latent's side, or an encoder of
-            another kind.
+        ValueError: no student of that budget, none that ends in a latent's side, widths and depths
+            of different numbers of stages, or an encoder of another kind.
     """
     if given.get("encoder", "student") != "student":
         raise ValueError(f"device_macs is for a student, not for the encoder {given['encoder']!r}")
-    side = given.get("side") or _side(facts)
     fold = given.get("fold", 1)
+    widths, depths = (given.get(key) for key in ("student_widths", "student_depths"))
+    n_given = {len(value) for value in (widths, depths) if value is not None}
+    side = given.get("side") or (fold * facts.size >> max(n_given) if n_given else _side(facts))
+    n_stages = (fold * facts.size // max(side, 1)).bit_length() - 1
+    if n_given - {n_stages}:
+        raise ValueError(
+            f"a student that leads from {facts.size} pixels to a side of {side} has {n_stages} "
+            f"stages: student_widths {widths} and student_depths {depths} are not as many"
+        )
     n_channels = given.get("n_channels") or min(MOST_CHANNELS, max(8, facts.width // 4 // 8 * 8))
     found = {
         "k": max(1, facts.n_blocks // 2),
@@ -77,10 +85,10 @@ def derived(facts: BackboneFacts, given: Mapping[str, Any]) -> dict[str, Any]:
         "rate_weights": list(RATE_WEIGHTS),
         "shift": max(1, facts.size // 14),
     }
-    if "student_widths" not in given:
+    if widths is None or depths is None:
         budget = given.get("device_macs") or facts.macs // SHARE
-        n_stages = (fold * facts.size // side).bit_length() - 1
-        student = student_of(budget, facts.size, n_stages, n_channels * fold**2, facts.width)
+        n_out = n_channels * fold**2
+        student = student_of(budget, facts.size, n_stages, n_out, facts.width, widths, depths)
         found |= {"student_widths": list(student.widths), "student_depths": list(student.depths)}
     return found | dict(given)
 
@@ -100,7 +108,15 @@ def _side(facts: BackboneFacts) -> int:
     return side
 
 
-def student_of(budget: int, size: int, n_stages: int, n_out: int, most_width: int) -> Student:
+def student_of(
+    budget: int,
+    size: int,
+    n_stages: int,
+    n_out: int,
+    most_width: int,
+    widths: Sequence[int] | None = None,
+    depths: Sequence[int] | None = None,
+) -> Student:
     """The widest student of at most `budget` multiply-accumulates, with as few residual blocks as
     come within a quarter of it; no stage is wider than `most_width`.
 
@@ -108,32 +124,25 @@ def student_of(budget: int, size: int, n_stages: int, n_out: int, most_width: in
         size: pixels of a side.
         n_stages: each halves the resolution, and has twice the width of the one before.
         n_out: channels that it ends in.
+        widths, depths: that it has; None to find them.
 
     Raises:
         ValueError: the smallest student takes more.
     """
     best, least = None, 0
-    for depth in (0, 1, 2, 3, MOST_DEPTH):
-        depths = tuple(depth if stage >= n_stages - 3 else 0 for stage in range(n_stages))
-        base, found = 4.0, None
-        while True:
-            widths = tuple(
-                min(max(4, round(base * 2**stage / 4) * 4), max(4, most_width))
-                for stage in range(n_stages)
-            )
-            macs = student_macs(size, widths, depths, n_out)
+    for deep in _depths(n_stages) if depths is None else [tuple(depths)]:
+        found = None
+        for wide in _widths(n_stages, most_width) if widths is None else [tuple(widths)]:
+            macs = student_macs(size, wide, deep, n_out)
             least = least or macs
             if macs > budget:
                 break
-            found = Student(widths, depths)
-            if widths[0] >= most_width:
-                break
-            base += 0.25
+            found = Student(wide, deep)
         # blocks are worth more than width, as far as the budget has room for some of both
         if found is None or (best is not None and _narrow(found, best)):
             break
         best = found
-        if depth and 4 * student_macs(size, found.widths, depths, n_out) >= 3 * budget:
+        if any(deep) and 4 * student_macs(size, found.widths, deep, n_out) >= 3 * budget:
             break
     if best is None:
         raise ValueError(
@@ -141,6 +150,25 @@ def student_of(budget: int, size: int, n_stages: int, n_out: int, most_width: in
             "multiply-accumulates"
         )
     return best
+
+
+def _depths(n_stages: int) -> Iterator[tuple[int, ...]]:
+    """More and more blocks in the last three stages."""
+    for depth in range(MOST_DEPTH + 1):
+        yield tuple(depth if stage >= n_stages - 3 else 0 for stage in range(n_stages))
+
+
+def _widths(n_stages: int, most_width: int) -> Iterator[tuple[int, ...]]:
+    """Wider and wider stages, until the first has the most."""
+    base, widest = 4.0, max(4, most_width)
+    while True:
+        widths = tuple(
+            min(max(4, round(base * 2**stage / 4) * 4), widest) for stage in range(n_stages)
+        )
+        yield widths
+        if widths[0] >= most_width:
+            return
+        base += 0.25
 
 
 def _narrow(found: Student, best: Student) -> bool:
@@ -153,7 +181,7 @@ def student_macs(size: int, widths: Sequence[int], depths: Sequence[int], n_out:
     convolutions over 3 x 3, and of the last one over 1 x 1.
     """
     total, side = 0, size
-    for n_in, width, depth in zip((3, *widths), widths, depths, strict=False):
+    for n_in, width, depth in zip((3, *widths[:-1]), widths, depths, strict=True):
         side = math.ceil(side / 2)
         total += side**2 * 9 * width * (n_in + 2 * depth * width)
     return total + side**2 * widths[-1] * n_out

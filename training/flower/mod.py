@@ -4,6 +4,10 @@ that learns.
 The client holds the agreed weights, and what its messages left out so far, in Flower's
 `Context.state`. It is told of each round by the message about it; one that does not hold the
 weights that the server means says so, and is sent them whole.
+
+Whether a message counted, only the server knows: it may be left out, and it may get lost. So the
+server says each time which message of the client was the last that counted, by its round. The
+client goes on from what that one left out, and forgets what the others did.
 """
 
 from __future__ import annotations
@@ -21,8 +25,10 @@ from training.rounds.recipe import FederatedRecipe
 from training.rounds.timing import present
 from training.rounds.weights import Key, Weights, hash_of
 
-HELD, LEFT, LEFT_BEFORE = "held", "left", "left-before"
-"""Records of `Context.state`: agreed weights, what messages left out, and that before the last."""
+HELD, HELD_NUMBER, LEFT = "held", "held-number", "left-"
+"""Records of `Context.state`: agreed weights, the round that began at them, and, for the last
+message that counted and the newest, `left-` and its round: what it left out.
+"""
 
 
 def coded_updates(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -39,37 +45,39 @@ def coded_updates(message: Message, context: Context, call_next: ClientAppCallab
         return _reply(message, {"client": client, "said": "behind"})
     record: Any = to_record(weights)
     context.state[HELD] = record
+    context.state[HELD_NUMBER] = ConfigRecord({"round": number})
     message.content = RecordDict({"arrays": record, "config": ConfigRecord({"round": number})})
     learned = call_next(message, context)
     if learned.has_error():
         return learned
     after = from_record(learned.content["arrays"])  # type: ignore[arg-type]
-    kept = LEFT if asked["counted"] else LEFT_BEFORE
-    left = _weights(context, kept)
-    sent = answer(recipe, weights, after, left, number, client)
-    for name, value in ((LEFT_BEFORE, left), (LEFT, sent.left)):
-        if value is not None:
-            context.state[name] = to_record(value)
-        elif name in context.state:
-            del context.state[name]
-    n_pictures = int(learned.content["metrics"]["num-examples"])  # type: ignore[index,arg-type]
-    said = {"client": client, "said": "learned", "blob": sent.blob, "n-pictures": n_pictures}
-    return _reply(message, said)
+    counted = f"{LEFT}{asked['counted'][client]}"
+    sent = answer(recipe, weights, after, _weights(context, counted), number, client)
+    for name in [name for name in context.state if name.startswith(LEFT) and name != counted]:
+        del context.state[name]
+    if sent.left is not None:
+        context.state[f"{LEFT}{number}"] = to_record(sent.left)
+    return _reply(message, {"client": client, "said": "learned", "blob": sent.blob})
 
 
 def _agreed(content: Any, context: Context, recipe: FederatedRecipe) -> Weights | None:
     """The weights that the server sends whole, or those that are held and the changes since; None
-    where these are changes of other weights.
+    where these are changes of other weights. Changes that are held already, since a reply got
+    lost, are passed over.
     """
     if "arrays" in content:
         return from_record(content["arrays"])
     held = _weights(context, HELD)
-    weights = federation_of(recipe).start if held is None else held
+    weights, begins = federation_of(recipe).start if held is None else held, 0
+    if held is not None:
+        place: Any = context.state[HELD_NUMBER]
+        begins = int(place["round"])
     coding = coding_of(recipe.updates, recipe.updates.down_rate)
     asked = content["config"]
     try:
         for blob, number in zip(asked["blobs"], asked["numbers"], strict=True):
-            weights = coding.decode(weights, blob, Key(recipe.seed, number, 0))
+            if number >= begins:
+                weights = coding.decode(weights, blob, Key(recipe.seed, number, 0))
     except BitstreamError:
         return None
     return weights

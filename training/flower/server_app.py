@@ -18,12 +18,22 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run the rounds that are left, into the folder `out`."""
-    recipe, out = recipe_of(context.run_config), Path(str(context.run_config["out"]))
+    """Run the rounds that are left, into the folder `out`.
+
+    The run config says how many seconds the server waits: `wait-for-clients-s` until they come,
+    `wait-for-replies-s` until a round's replies are there.
+
+    Raises:
+        TimeoutError, RuntimeError: no client came, or nobody learned in a round.
+    """
+    config = context.run_config
+    wait_s, replies_s = (float(config[f"wait-for-{what}-s"]) for what in ("clients", "replies"))
+    recipe, out = recipe_of(config), Path(str(config["out"]))
     keep_recipe(recipe, out)
     federation = federation_of(recipe)
     state = last_checkpoint(out / "rounds") or State(federation.start)
-    strategy = CodedAverage(recipe, state, federation.score, out)
+    strategy = CodedAverage(federation, state, out, wait_s)
     while rounds := recipe.rounds - len(strategy.state.lines):
-        strategy.start(grid, to_record(strategy.state.weights), num_rounds=rounds)
+        start = to_record(strategy.state.weights)
+        strategy.start(grid, start, num_rounds=rounds, timeout=replies_s)
     write_result(federation, strategy.state, out)

@@ -33,6 +33,15 @@ class State:
     lines: list[dict[str, Any]] = field(default_factory=list)
     behind: dict[int, int] = field(default_factory=dict)
 
+    def last_counted(self, client: int) -> int:
+        """Number of the last round, from 0 on, whose mean has the client's change; -1 for none."""
+        name = str(client)
+        for number in reversed(range(len(self.lines))):
+            line = self.lines[number]
+            if name in line["bytes_up"] and name not in line["left_out"]:
+                return number
+        return -1
+
 
 def write_checkpoint(state: State, folder: Path) -> None:
     """Write the state after its last round, `checkpoint-N.safetensors`; older ones are removed."""

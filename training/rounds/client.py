@@ -101,6 +101,6 @@ def answer(
         coding_of(recipe.updates, recipe.updates.rate),
         weights,
         after,
-        left_before(recipe.updates, weights, left),
+        left_before(recipe.updates, left),
         Key(recipe.seed, number, 1 + client),
     )

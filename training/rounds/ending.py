@@ -53,7 +53,7 @@ def end_round(
         {client: reply for client, reply in replies.items() if client not in too_late},
         coding_of(updates, updates.rate),
         coding_of(updates, updates.down_rate),
-        left_before(updates, state.weights, state.left.get(SERVER)),
+        left_before(updates, state.left.get(SERVER)),
         updates.most,
         Key(recipe.seed, number, 0),
     )

@@ -60,7 +60,7 @@ def run_rounds(federation: Federation, out: Path) -> State:
         state = one_round(state, federation)
         write_checkpoint(state, folder)
         write_lines(state, out)
-        print(said(state), flush=True)
+        print(in_words(state), flush=True)
     return state
 
 
@@ -92,7 +92,7 @@ def write_lines(state: State, out: Path) -> None:
         file.write_text("".join(json.dumps(line) + "\n" for line in state.lines))
 
 
-def said(state: State) -> str:
+def in_words(state: State) -> str:
     """The last round in a line for people."""
     line = state.lines[-1]
     ups, downs = (sum(line[key].values()) for key in ("bytes_up", "bytes_down"))

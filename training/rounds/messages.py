@@ -15,20 +15,21 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-import numpy as np
-
-from codec.updates import Budget, decode_update, encode_update
+from codec.updates import Budget, UpdateState, decode_update, encode_update
 from training.rounds.recipe import Updates
-from training.rounds.rivals import Plain, Qsgd, TopK, Zstandard
-from training.rounds.weights import Key, Weights, added, less, n_values
+from training.rounds.rivals import Half, Plain, Qsgd, TopK, Zstandard
+from training.rounds.weights import Key, Weights, n_values
 
 
 class Coding(Protocol):
     """One way to send a change; `decode(before, encode(before, after, key), key)` is what the other
-    end has then.
+    end has then. With a state, what earlier messages left out is sent too, and what this one leaves
+    out is kept there.
     """
 
-    def encode(self, before: Weights, after: Weights, key: Key) -> bytes: ...
+    def encode(
+        self, before: Weights, after: Weights, key: Key, state: UpdateState | None = None
+    ) -> bytes: ...
 
     def decode(self, before: Weights, blob: bytes, key: Key) -> Weights:
         """Raises: BitstreamError: not a message about such weights, or of another round."""
@@ -64,28 +65,25 @@ def coding_of(updates: Updates, rate: float) -> Coding:
         return Zstandard(rate)
     if updates.codec in ("qsgd8", "qsgd4"):
         return Qsgd(int(updates.codec[-1]))
-    return Plain("<f2") if updates.codec == "float16" else Plain("<f4")
+    return Half() if updates.codec == "float16" else Plain()
 
 
 def send(coding: Coding, before: Weights, after: Weights, left: Weights | None, key: Key) -> Sent:
-    """The message of a change, after what earlier ones left out was added (error feedback:
-    Karimireddy et al. 2019, arXiv 1901.09847, algorithm 2).
+    """The message of a change, with what earlier ones left out.
 
     Args:
         left: None where nothing is to be kept for the next message either.
     """
-    if left is None:
-        return Sent(coding.encode(before, after, key), None)
-    wanted = added(after, left)
-    blob = coding.encode(before, wanted, key)
-    return Sent(blob, less(wanted, coding.decode(before, blob, key)))
+    state = None if left is None else UpdateState(left)
+    blob = coding.encode(before, after, key, state)
+    return Sent(blob, None if state is None else state.residual)
 
 
-def left_before(updates: Updates, weights: Weights, left: Weights | None) -> Weights | None:
+def left_before(updates: Updates, left: Weights | None) -> Weights | None:
     """What earlier messages left out: nothing at first, None where nothing is to be kept."""
     if not updates.feedback or updates.codec == "none":
         return None
-    return left or {name: np.zeros_like(value) for name, value in weights.items()}
+    return left or {}
 
 
 class Coded:
@@ -94,9 +92,11 @@ class Coded:
     def __init__(self, times: float) -> None:
         self.times = times
 
-    def encode(self, before: Weights, after: Weights, key: Key) -> bytes:
+    def encode(
+        self, before: Weights, after: Weights, key: Key, state: UpdateState | None = None
+    ) -> bytes:
         budget = Budget(int(4 * n_values(before) / self.times))
-        return encode_update(before, after, budget, round_number=key.number)
+        return encode_update(before, after, budget, state, key.number)
 
     def decode(self, before: Weights, blob: bytes, key: Key) -> Weights:
         return decode_update(before, blob, round_number=key.number)

@@ -6,6 +6,7 @@ would need beside them to be refused where they are foreign, damaged or old.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.coding.container import BitstreamError
+from codec.updates import UpdateState
 from training.rounds.weights import Key, Weights, added, less, n_values
 
 BUCKET = 512
@@ -20,22 +22,55 @@ BUCKET = 512
 
 
 class Plain:
-    """Values as they are: weights in float32, changes in float16."""
+    """Weights in float32, as they are: nothing is left out."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind = np.dtype(kind)
-
-    def encode(self, before: Weights, after: Weights, key: Key) -> bytes:
-        value = after if self.kind == np.float32 else less(after, before)
-        with np.errstate(over="ignore"):
-            return _flat(value).astype(self.kind).tobytes()
+    def encode(
+        self, before: Weights, after: Weights, key: Key, state: UpdateState | None = None
+    ) -> bytes:
+        return _flat(after).astype("<f4").tobytes()
 
     def decode(self, before: Weights, blob: bytes, key: Key) -> Weights:
-        value = _shaped(_read(blob, self.kind, n_values(before)).astype(np.float32), before)
-        return value if self.kind == np.float32 else added(before, value)
+        return _shaped(_read(blob, np.dtype("<f4"), n_values(before)).astype(np.float32), before)
 
 
-class Qsgd:
+class _Changes(ABC):
+    """Messages that hold a change, less exactly than it is."""
+
+    def encode(
+        self, before: Weights, after: Weights, key: Key, state: UpdateState | None = None
+    ) -> bytes:
+        change = less(after, before)
+        if state is None:
+            return self.written(change, key)
+        wanted = state.wanted(change)
+        blob = self.written(wanted, key)
+        state.keep(wanted, less(self.decode(before, blob, key), before))
+        return blob
+
+    def decode(self, before: Weights, blob: bytes, key: Key) -> Weights:
+        return added(before, self.read(before, blob))
+
+    @abstractmethod
+    def written(self, changes: Weights, key: Key) -> bytes:
+        """The message of a change."""
+
+    @abstractmethod
+    def read(self, like: Weights, blob: bytes) -> Weights:
+        """The change of weights of such shapes that a message holds."""
+
+
+class Half(_Changes):
+    """Changes in float16."""
+
+    def written(self, changes: Weights, key: Key) -> bytes:
+        with np.errstate(over="ignore"):
+            return _flat(changes).astype("<f2").tobytes()
+
+    def read(self, like: Weights, blob: bytes) -> Weights:
+        return _shaped(_read(blob, np.dtype("<f2"), n_values(like)).astype(np.float32), like)
+
+
+class Qsgd(_Changes):
     """Stochastic quantisation to `n_bits` with one scale, its largest value, for each 512
     (Alistarh et al. 2017, arXiv 1610.02132, sec. 5; FedPAQ, arXiv 1909.13014, sends changes so).
     """
@@ -43,8 +78,8 @@ class Qsgd:
     def __init__(self, n_bits: int) -> None:
         self.n_bits, self.most = n_bits, (1 << (n_bits - 1)) - 1
 
-    def encode(self, before: Weights, after: Weights, key: Key) -> bytes:
-        change = _flat(less(after, before))
+    def written(self, changes: Weights, key: Key) -> bytes:
+        change = _flat(changes)
         n_buckets = -(-len(change) // BUCKET)
         rows = np.zeros((n_buckets, BUCKET), np.float32)
         rows.reshape(-1)[: len(change)] = change
@@ -59,8 +94,8 @@ class Qsgd:
             symbols = (symbols[::2] | symbols[1::2] << 4).astype(np.int8)
         return scale.astype("<f4").tobytes() + symbols.tobytes()
 
-    def decode(self, before: Weights, blob: bytes, key: Key) -> Weights:
-        n = n_values(before)
+    def read(self, like: Weights, blob: bytes) -> Weights:
+        n = n_values(like)
         n_buckets, n_bytes = -(-n // BUCKET), -(-n * self.n_bits // 8)
         scale = _read(blob[: 4 * n_buckets], np.dtype("<f4"), n_buckets)
         symbols = _read(blob[4 * n_buckets :], np.dtype(np.int8), n_bytes)
@@ -68,10 +103,10 @@ class Qsgd:
             halves = np.stack([symbols & 15, symbols >> 4 & 15], 1).reshape(-1)[:n]
             symbols = np.where(halves > 7, halves - 16, halves)
         change = symbols.astype(np.float32) / self.most * np.repeat(scale, BUCKET)[:n]
-        return added(before, _shaped(change.astype(np.float32), before))
+        return _shaped(change.astype(np.float32), like)
 
 
-class TopK:
+class TopK(_Changes):
     """The largest changes of all tensors alike, in float16, each with the number of values since
     the last one in 16 bits (Aji, Heafield 2017, arXiv 1704.05021).
     """
@@ -79,8 +114,8 @@ class TopK:
     def __init__(self, share: float) -> None:
         self.share = share
 
-    def encode(self, before: Weights, after: Weights, key: Key) -> bytes:
-        change = _flat(less(after, before))
+    def written(self, changes: Weights, key: Key) -> bytes:
+        change = _flat(changes)
         n = max(1, int(self.share * len(change)))
         places = np.sort(np.argpartition(np.abs(change), len(change) - n)[len(change) - n :])
         # a gap of 65,535 is a step without a value
@@ -95,8 +130,8 @@ class TopK:
         with np.errstate(over="ignore"):
             return np.array(gaps, "<u2").tobytes() + np.array(values, "<f2").tobytes()
 
-    def decode(self, before: Weights, blob: bytes, key: Key) -> Weights:
-        size = n_values(before)
+    def read(self, like: Weights, blob: bytes) -> Weights:
+        size = n_values(like)
         n = max(1, int(self.share * size))
         n_gaps = len(blob) // 2 - n
         gaps = _read(blob[: 2 * max(n_gaps, 0)], np.dtype("<u2"), max(n_gaps, 0)).astype(np.int64)
@@ -107,31 +142,31 @@ class TopK:
             raise BitstreamError("the places of a message are not those of its values")
         change = np.zeros(size, np.float32)
         change[places] = values
-        return added(before, _shaped(change, before))
+        return _shaped(change, like)
 
 
-class Zstandard:
+class Zstandard(_Changes):
     """Changes over a step, the same multiple of each tensor's root mean square, rounded to int8."""
 
     def __init__(self, step: float) -> None:
         self.step = step
 
-    def encode(self, before: Weights, after: Weights, key: Key) -> bytes:
+    def written(self, changes: Weights, key: Key) -> bytes:
         import zstandard
 
-        change = less(after, before)
-        steps = [self.step * float(np.sqrt(np.square(change[n]).mean())) for n in sorted(change)]
+        names = sorted(changes)
+        steps = [self.step * float(np.sqrt(np.square(changes[name]).mean())) for name in names]
         symbols = [
-            np.clip(np.rint(change[name] / (step or 1.0)), -127, 127).astype(np.int8)
-            for name, step in zip(sorted(change), steps, strict=True)
+            np.clip(np.rint(changes[name] / (step or 1.0)), -127, 127).astype(np.int8)
+            for name, step in zip(names, steps, strict=True)
         ]
         plain = b"".join(s.tobytes() for s in symbols)
         return np.array(steps, "<f4").tobytes() + zstandard.compress(plain, 19)
 
-    def decode(self, before: Weights, blob: bytes, key: Key) -> Weights:
+    def read(self, like: Weights, blob: bytes) -> Weights:
         import zstandard
 
-        n, size = len(before), n_values(before)
+        n, size = len(like), n_values(like)
         steps = _read(blob[: 4 * n], np.dtype("<f4"), n)
         try:
             if zstandard.frame_content_size(blob[4 * n :]) != size:
@@ -139,9 +174,8 @@ class Zstandard:
             plain = zstandard.decompress(blob[4 * n :])
         except zstandard.ZstdError as error:
             raise BitstreamError(f"a message is not by zstandard: {error}") from error
-        symbols = _shaped(_read(plain, np.dtype(np.int8), size).astype(np.float32), before)
-        change = {name: symbols[name] * s for name, s in zip(sorted(symbols), steps, strict=True)}
-        return added(before, change)
+        symbols = _shaped(_read(plain, np.dtype(np.int8), size).astype(np.float32), like)
+        return {name: symbols[name] * s for name, s in zip(sorted(symbols), steps, strict=True)}
 
 
 def _flat(weights: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
