@@ -202,6 +202,7 @@ print(json.dumps([blob.hex(), sorted(wrong), own]))
 """
 
 
+@pytest.mark.long
 def test_a_device_loads_neither_transformers_nor_the_servers_half(
     tiny_codec: FeatureCodec, tiny_codec_folder: Path, picture: Picture, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ def test_blobs(some_blobs: Blobs) -> None:
     assert not faults
 
 
+@pytest.mark.long
 def test_pictures() -> None:
     assert not run_for(Pictures(), SECONDS)[1]
 
@@ -54,6 +55,7 @@ def test_bundles(tiny_bundle: Path) -> None:
     assert not run_for(Bundles(tiny_bundle), SECONDS)[1]
 
 
+@pytest.mark.long
 def test_checkpoints() -> None:
     assert not run_for(Checkpoints(), SECONDS)[1]
 
@@ -94,6 +96,7 @@ def test_what_is_not_documented_is_a_fault_and_is_written_to_a_file(
     assert "KeyError" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_command_tries_replays_and_counts(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.attacks.fuzz", "--target", "pictures", "--seconds", "1"]
     done = subprocess.run(

@@ -17,6 +17,8 @@ from codec import FeatureCodec
 from codec.coding.opening import CODERS
 from eval.studies.coding_speed import Workload, workloads
 
+pytestmark = pytest.mark.long
+
 TURN = 16
 NAMES = ("one image", "batches of 64", "197 x 32 synthetic")
 

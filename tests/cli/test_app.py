@@ -127,6 +127,7 @@ def loaded_by(arguments: list[str]) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.long
 def test_encode_loads_nothing_of_the_servers_side_and_nothing_that_draws(
     tiny_codec_folder: Path, images: list[Path], tmp_path: Path
 ) -> None:
@@ -559,6 +560,7 @@ def wordy(
     return path
 
 
+@pytest.mark.long
 def test_decode_captions_and_asks_the_codec_the_blob_names(
     wordy: Path, tiny_blip_codec: FeatureCodec
 ) -> None:
@@ -780,6 +782,7 @@ def test_an_interrupted_command_ends_quietly_with_130(
     assert (result.exit_code, result.output) == (130, "")
 
 
+@pytest.mark.long
 def test_the_process_exits_with_2_and_one_line(
     tmp_path: Path, tiny_codec_folder: Path, images: list[Path]
 ) -> None:

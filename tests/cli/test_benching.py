@@ -46,6 +46,7 @@ def test_json_has_every_way_of_every_task_and_trace(tmp_path: Path) -> None:
     assert len(fixed) > 30
 
 
+@pytest.mark.long
 def test_own_stage_times_and_a_plot(tmp_path: Path) -> None:
     stages, out = tmp_path / "stages.json", tmp_path / "ways.png"
     stages.write_text('{"device_ms": {"blob": 500}}')

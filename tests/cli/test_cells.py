@@ -50,6 +50,7 @@ def test_near_cameras_take_less_time_and_let_more_in() -> None:
     assert far < 0.97 < near
 
 
+@pytest.mark.long
 def test_the_device_alone_stands_beside_the_codec_that_it_rivals() -> None:
     found = cameras("vit-tiny-cifar10", "-p", "lorawan-eu868-sf10", "--per-hour", 5)
     assert found["device alone"] >= found["vit-tiny-cifar10, quality 0"]

@@ -147,6 +147,7 @@ def blobs(codec: FeatureCodec) -> list[bytes]:
     return codec.encode(torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(3)), 2)
 
 
+@pytest.mark.long
 def test_truncation_cuts_a_blob_behind_the_last_layer_that_fits(
     codec: FeatureCodec, blobs: list[bytes]
 ) -> None:

@@ -319,6 +319,7 @@ def test_a_batch_of_any_size_goes_through_a_fixed_one(
     )[:, 0, 0].tolist() == [0, 1, 2]
 
 
+@pytest.mark.long
 def test_a_thousand_recorded_arrays_are_written_to_the_bytes_they_always_were(
     tmp_path: Path,
 ) -> None:
@@ -365,15 +366,17 @@ def test_no_library_in_a_bundle_or_beside_it_is_ever_loaded(
 # ---- as Device, for pictures, rates and refusals
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def both(
-    make_codec: Callable[..., FeatureCodec], traced: Callable[[str], Any], tmp_path: Path
+    make_codec: Callable[..., FeatureCodec],
+    traced: Callable[[str], Any],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Device, DeviceEncoder]:
     """Device and DeviceEncoder of one codec, calibrated."""
     drops = (3.0, 0.5, 0.25)
     rows = tuple(Calibration(10, 9.0 + q, drop, 90.0) for q, drop in enumerate(drops))
-    codec = make_codec(calibration=rows)
-    folder = export_bundle(codec, tmp_path / "bundle", "onnxruntime", traced=traced("student")[1])
+    codec, place = make_codec(calibration=rows), tmp_path_factory.mktemp("both") / "bundle"
+    folder = export_bundle(codec, place, "onnxruntime", traced=traced("student")[1])
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["calibration"] = [dataclasses.asdict(row) for row in rows]
     sign(folder, manifest)
@@ -558,6 +561,7 @@ def test_the_oldest_interpreter_at_hand_compiles_it(tmp_path: Path) -> None:
     subprocess.run([oldest, "-I", "-m", "py_compile", *map(str, tmp_path.glob("*.py"))], check=True)
 
 
+@pytest.mark.long
 def test_the_oldest_interpreter_with_numpy_and_pillow_writes_the_golden_bytes(
     tmp_path: Path,
 ) -> None:

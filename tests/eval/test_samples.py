@@ -19,6 +19,7 @@ from eval.measuring.samples import WRONG, marked, show
 from eval.measuring.transcript import Transcript, totals
 from tests.eval.conftest import N_WORDED
 from tests.eval.test_words import rows_of
+from training.backbones.shared_tower import REST
 from training.data.texts import TextImages, open_source
 from training.scenes.facts import Span
 
@@ -153,7 +154,7 @@ def test_what_cannot_be_sampled_is_said_in_one_line(
     said: str,
 ) -> None:
     shutil.copytree(tiny_blips / CAPTIONS, tmp_path / "broken")
-    weights = tmp_path / "broken" / "model.safetensors"
+    weights = tmp_path / "broken" / REST
     weights.write_bytes(weights.read_bytes()[:-100])
     (tmp_path / "empty").mkdir()
     places = {

@@ -186,3 +186,24 @@ def test_the_factorised_prior_falls_back_to_measured_images(
     )
     assert "2 of the measured images" in capsys.readouterr().out
     assert [row["codec"] for row in read_rows(out)] == ["uncut", "tiny", "tiny", "factorised"]
+
+
+def test_the_server_does_nothing_for_the_device_alone_and_all_for_a_file(
+    swept: list[dict[str, Any]],
+) -> None:
+    macs = {row["codec"]: row["server_macs"] for row in swept}
+    assert macs["device-alone"] == 0
+    assert macs["uncut"] == macs["jpeg"] == macs["source-file"] > macs["tokens-fp16"] > 0
+    (alone,) = (row for row in swept if row["codec"] == "device-alone")
+    assert alone["bytes_mean"] == 1
+    assert alone["device_macs"] > 0
+
+
+def test_the_source_file_is_the_uncut_models_score_in_the_files_bytes(
+    swept: list[dict[str, Any]], tiny_eval_codec: TinyEval
+) -> None:
+    (source,) = (row for row in swept if row["codec"] == "source-file")
+    (uncut,) = (row for row in swept if row["codec"] == "uncut")
+    assert source["score"] == uncut["score"]
+    files = list((tiny_eval_codec.data / "test").rglob("*.png"))
+    assert source["bytes_mean"] == sum(f.stat().st_size for f in files) / len(files)

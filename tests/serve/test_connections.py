@@ -108,6 +108,7 @@ def alive(port: int) -> None:
     connection.close()
 
 
+@pytest.mark.long
 def test_a_head_that_never_ends_is_cut_off_however_it_trickles(port: int) -> None:
     trickle = [BEGIN, *(f"X-{i}: a\r\n".encode() for i in range(100))]
     reply = said(port, *trickle, pause_s=0.1)
@@ -130,6 +131,7 @@ def test_a_second_head_is_bounded_as_the_first_one(port: int) -> None:
         assert heard(sock, start).status == 408
 
 
+@pytest.mark.long
 def test_a_body_that_never_ends_is_cut_off(port: int) -> None:
     reply = said(port, BEGIN + b"Content-Length: 900\r\n\r\n", b"abc", pause_s=0.1)
     assert reply.status == 408

@@ -49,6 +49,7 @@ def plain(told: list[demo_words.Told], width: int = 80) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 
+@pytest.mark.long
 def test_every_text_is_from_the_real_bytes(
     tiny_blip_codec: FeatureCodec, samples: list[demo_words.Asked]
 ) -> None:
@@ -130,6 +131,7 @@ def test_answers_without_captions_have_their_questions(tiny_blip_codec: FeatureC
     assert [line[0] for line in row.lines] == [question for question, _ in QUESTIONS]
 
 
+@pytest.mark.long
 def test_the_command_shows_and_draws_it(samples: list[demo_words.Asked], tmp_path: Path) -> None:
     out = tmp_path / "shown.png"
     result = CliRunner().invoke(

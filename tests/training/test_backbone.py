@@ -47,6 +47,7 @@ def recipe(pictures: Path) -> BackboneRecipe:
     )
 
 
+@pytest.mark.long
 def test_training_ends_in_a_model_that_can_be_cut(recipe: BackboneRecipe, tmp_path: Path) -> None:
     score = run(recipe, tmp_path)
     model = load_backbone(str(tmp_path / "final"), Path())

@@ -31,6 +31,7 @@ def recipe(make_recipe: Callable[..., CodecRecipe], pictures: Path) -> CodecReci
     )
 
 
+@pytest.mark.long
 def test_a_codec_is_measured_anew_and_nothing_else_changes(
     recipe: CodecRecipe, tmp_path: Path
 ) -> None:

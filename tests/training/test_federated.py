@@ -183,6 +183,7 @@ def test_a_backbone_goes_on_learning(recipe: FederatedRecipe, tiny_backbone: Pat
         assert all(n <= 4 * n_weights / 50 for n in line["bytes_up"].values())
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("uncompiled")
 def test_a_codec_goes_on_learning_and_is_another_codec_then(
     recipe: FederatedRecipe,

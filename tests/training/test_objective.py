@@ -100,6 +100,7 @@ def test_the_loss_is_the_divergence_of_each_word_alone(
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_what_is_said_is_what_the_server_says(
     recipe: CodecRecipe, tiny_blip_codec: FeatureCodec
 ) -> None:

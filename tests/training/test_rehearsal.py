@@ -29,6 +29,7 @@ def recipe(make_recipe: Callable[..., CodecRecipe], labelled: Path) -> CodecReci
     return make_recipe(labelled)
 
 
+@pytest.mark.long
 def test_a_dry_run_says_what_would_be_trained_and_leaves_nothing(
     recipe: CodecRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -51,6 +52,7 @@ def test_a_dry_run_says_what_would_be_trained_and_leaves_nothing(
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["small.yaml"]
 
 
+@pytest.mark.long
 def test_the_time_is_that_of_steps_after_the_first(
     recipe: CodecRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

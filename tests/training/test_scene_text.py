@@ -22,6 +22,7 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+|[^\s\w]", text)
 
 
+@pytest.mark.long
 def test_every_caption_is_true_and_names_every_thing():
     for scene in SCENES:
         said = captions(scene)

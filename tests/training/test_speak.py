@@ -175,6 +175,7 @@ def test_a_rare_word_is_read_and_never_written(sets: str) -> None:
     assert said.mask.all()
 
 
+@pytest.mark.long
 def test_a_run_leaves_a_captioner_and_an_answerer_with_the_starts_tower(
     recipe: SpeakRecipe, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -304,6 +305,7 @@ def test_a_codec_is_trained_and_calibrated_on_several_sets(
     assert "data: told, asked" in (tmp_path / "run" / "final" / "README.md").read_text()
 
 
+@pytest.mark.long
 def test_a_codecs_tails_are_trained_without_dropout(
     make_recipe: Callable[..., CodecRecipe], tiny_blips: Path, sets: str
 ) -> None:

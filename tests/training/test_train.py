@@ -145,6 +145,7 @@ def test_a_share_of_labels_that_are_not_there_is_refused(
         )
 
 
+@pytest.mark.long
 def test_training_starts_from_a_trained_codec_of_other_qualities(
     recipe: CodecRecipe, tmp_path: Path
 ) -> None:
@@ -183,6 +184,7 @@ def test_training_starts_from_a_trained_codec_of_other_qualities(
         build(replace(finer, start=str(tmp_path)))
 
 
+@pytest.mark.long
 def test_a_codec_of_as_many_qualities_goes_on_from_each_of_its_own(
     recipe: CodecRecipe, tmp_path: Path
 ) -> None:
@@ -197,6 +199,7 @@ def test_a_codec_of_as_many_qualities_goes_on_from_each_of_its_own(
     torch.testing.assert_close(spread[1], theirs["log_gain"].mean(0))
 
 
+@pytest.mark.long
 def test_a_new_prior_knows_the_latents_of_the_start_before_the_encoder_hears_of_it(
     recipe: CodecRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

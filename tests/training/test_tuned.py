@@ -167,6 +167,7 @@ def test_blocks_nearer_to_the_pictures_learn_more_slowly(
     assert names["classifier.weight"] == recipe.head_lr
 
 
+@pytest.mark.long
 def test_a_teacher_answers_by_heads_that_did_not_see_the_picture(
     recipe: TunedRecipe, tmp_path: Path
 ) -> None:

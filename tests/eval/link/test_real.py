@@ -55,6 +55,7 @@ def asked(tiny_codec: FeatureCodec, picture: Picture) -> Callable[[Conditions], 
     return over
 
 
+@pytest.mark.long
 def test_over_the_proxy_the_simulator_says_how_long_real_requests_take(
     asked: Callable[[Conditions], list[Asked]],
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -42,22 +41,3 @@ def test_another_number_of_labels_than_the_models_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="answers 3 labels, the uncut model 4"):
         alone_methods("tiny", tmp_path, PREPROCESS, 4)
     assert alone_methods("a codec that none ships for", None, PREPROCESS, 4) == []
-
-
-def test_the_server_does_nothing_for_it_and_the_whole_model_for_a_file(swept: list[dict[str, Any]]):
-    macs = {row["codec"]: row["server_macs"] for row in swept}
-    assert macs["device-alone"] == 0
-    assert macs["uncut"] == macs["jpeg"] == macs["source-file"] > macs["tokens-fp16"] > 0
-    (alone,) = (row for row in swept if row["codec"] == "device-alone")
-    assert alone["bytes_mean"] == 1
-    assert alone["device_macs"] > 0
-
-
-def test_the_source_file_is_the_uncut_models_score_in_the_files_bytes(
-    swept: list[dict[str, Any]], tiny_eval_codec: Any
-):
-    (source,) = (row for row in swept if row["codec"] == "source-file")
-    (uncut,) = (row for row in swept if row["codec"] == "uncut")
-    assert source["score"] == uncut["score"]
-    files = list((Path(tiny_eval_codec.data) / "test").rglob("*.png"))
-    assert source["bytes_mean"] == sum(f.stat().st_size for f in files) / len(files)

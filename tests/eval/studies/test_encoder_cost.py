@@ -14,6 +14,7 @@ from training.engine.recipe import read_recipe
 SMALL = ["student_widths=[8,8,8,8,8]", "student_depths=[0,0,0,0,1]"]
 
 
+@pytest.mark.long
 def test_every_target_has_a_row_and_a_small_encoder_is_cheaper_than_a_block(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -24,6 +25,7 @@ def test_every_target_has_a_row_and_a_small_encoder_is_cheaper_than_a_block(
     assert all(float(row[-1]) < 0.5 for row in rows)
 
 
+@pytest.mark.long
 def test_the_recipe_for_vit_base_keeps_to_3_mb_and_to_a_sixth_of_a_blocks_products() -> None:
     """Its promise is a quarter of a block's time; a product of a small convolution takes up to 1.5
     times as long as one of a block.
@@ -46,6 +48,7 @@ def test_a_recipe_of_another_size_is_refused() -> None:
         encoder_cost.main(["vit-tiny-cifar10-codec"])
 
 
+@pytest.mark.long
 def test_the_student_is_the_recipes_own_folded_as_the_codec_has_it() -> None:
     shape = [*SMALL, "side=14", "fold=2", "n_channels=6"]
     config = encoder_cost.config_of(read_recipe(CodecRecipe, "vit-base-imagenet-codec", shape))

@@ -87,6 +87,7 @@ def test_the_table_has_a_row_for_each_arithmetic(
     )
 
 
+@pytest.mark.long
 def test_codecs_for_words_are_asked_their_questions(
     tiny_blip_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
