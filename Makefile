@@ -47,7 +47,7 @@ demo: $(STAMP) ## send bundled pictures through each codec; draws demo.png
 TESTS = @place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && trap 'exit 130' INT TERM && \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v --tb=short --durations=10 --basetemp "$$place/tests" -n 2 --dist loadfile --no-loadscope-reorder
 
-test: $(STAMP) ## the quick tests: about 5 minutes on 2 cores
+test: $(STAMP) ## the quick tests: at most 4 minutes on 2 idle cores
 	$(TESTS) -m "not long"
 
 test-all: $(STAMP) ## all tests: also trainings, studies and a wheel; at most 12 minutes on 2 cores

@@ -21,6 +21,8 @@ from tests.attacks.fuzz_checkpoints import Checkpoints
 from tests.attacks.fuzz_pictures import Pictures
 from tests.attacks.sanitized import Sanitized, built
 
+pytestmark = pytest.mark.long
+
 SECONDS = 2.0
 
 
@@ -46,7 +48,6 @@ def test_blobs(some_blobs: Blobs) -> None:
     assert not faults
 
 
-@pytest.mark.long
 def test_pictures() -> None:
     assert not run_for(Pictures(), SECONDS)[1]
 
@@ -55,7 +56,6 @@ def test_bundles(tiny_bundle: Path) -> None:
     assert not run_for(Bundles(tiny_bundle), SECONDS)[1]
 
 
-@pytest.mark.long
 def test_checkpoints() -> None:
     assert not run_for(Checkpoints(), SECONDS)[1]
 
@@ -96,7 +96,6 @@ def test_what_is_not_documented_is_a_fault_and_is_written_to_a_file(
     assert "KeyError" in capsys.readouterr().out
 
 
-@pytest.mark.long
 def test_the_command_tries_replays_and_counts(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.attacks.fuzz", "--target", "pictures", "--seconds", "1"]
     done = subprocess.run(

@@ -367,19 +367,26 @@ def test_no_library_in_a_bundle_or_beside_it_is_ever_loaded(
 
 
 @pytest.fixture(scope="module")
-def both(
+def calibrated(
     make_codec: Callable[..., FeatureCodec],
     traced: Callable[[str], Any],
     tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Device, DeviceEncoder]:
-    """Device and DeviceEncoder of one codec, calibrated."""
+) -> tuple[FeatureCodec, Path]:
+    """A calibrated codec and its bundle."""
     drops = (3.0, 0.5, 0.25)
     rows = tuple(Calibration(10, 9.0 + q, drop, 90.0) for q, drop in enumerate(drops))
-    codec, place = make_codec(calibration=rows), tmp_path_factory.mktemp("both") / "bundle"
+    codec, place = make_codec(calibration=rows), tmp_path_factory.mktemp("calibrated") / "bundle"
     folder = export_bundle(codec, place, "onnxruntime", traced=traced("student")[1])
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["calibration"] = [dataclasses.asdict(row) for row in rows]
     sign(folder, manifest)
+    return codec, folder
+
+
+@pytest.fixture(scope="module")
+def both(calibrated: tuple[FeatureCodec, Path]) -> tuple[Device, DeviceEncoder]:
+    """Device and DeviceEncoder of one codec, calibrated."""
+    codec, folder = calibrated
     return Device(codec), DeviceEncoder(str(folder))
 
 
@@ -517,12 +524,12 @@ def test_a_bundle_without_calibration_takes_no_target_drop(
 
 
 def test_the_command_takes_a_target_drop(
-    both: tuple[Device, DeviceEncoder], photo: Path, tmp_path: Path
+    calibrated: tuple[FeatureCodec, Path], photo: Path, tmp_path: Path
 ) -> None:
-    out, folder = tmp_path / "photo.blob", tmp_path / "bundle"
+    (codec, folder), out = calibrated, tmp_path / "photo.blob"
     arguments = ["encode", str(folder), str(photo), "-o", str(out), "--target-drop", "0.5"]
     assert device_cli.main(arguments) == 0
-    assert out.read_bytes() == both[0](photo, target_drop=0.5)
+    assert out.read_bytes() == Device(codec)(photo, target_drop=0.5)
 
 
 def test_a_calibration_of_other_qualities_is_refused(

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from codec.coding.container import HEADER_BYTES
 from codec.model import FeatureCodec
-from eval import sweep
-from eval.measuring.rows import KEYS, Row, read_rows
+from eval import plot, sweep
+from eval.measuring.rows import KEYS, Row, read_rows, write_rows
 from eval.measuring.table import overspent
 from eval.methods.method import BASELINES
 from tests.eval.conftest import N_IMAGES, TinyEval
@@ -207,3 +208,15 @@ def test_the_source_file_is_the_uncut_models_score_in_the_files_bytes(
     assert source["score"] == uncut["score"]
     files = list((tiny_eval_codec.data / "test").rglob("*.png"))
     assert source["bytes_mean"] == sum(f.stat().st_size for f in files) / len(files)
+
+
+def test_its_rows_are_drawn(
+    swept: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "rows.jsonl", tmp_path / "figures" / "rows.png"
+    write_rows([Row(**row) for row in swept], file)
+    assert plot.main([str(file), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    with Image.open(out) as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 500
