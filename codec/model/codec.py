@@ -32,8 +32,8 @@ from codec.model.freezing import prior_to_tensors
 from codec.model.hub import NO_HUB, Hub
 from codec.model.hub_card import write_hub_card
 from codec.model.loading import load_whole, on_device
-from codec.model.networks import build_encoder, digest_of, fingerprint_of, stored
-from codec.model.split import share_tower, split, token_grid
+from codec.model.networks import build_encoder, digest_of, fingerprint_of, grid_of, stored
+from codec.model.split import share_tower, split
 from codec.model.transforms import Synthesis
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -67,7 +67,7 @@ class FeatureCodec(FeatureEncoder):
         share_tower([models[task] for task in config.tasks])
         for model in models.values():
             model.requires_grad_(False)
-        grid = token_grid(models[config.tasks[0]], config.preprocess.size)
+        grid = grid_of(config, models[config.tasks[0]])
         head, tail = split(models[config.tasks[0]], config.k)
         if config.adapter_rank:
             add_adapters(tail, config.adapter_rank)

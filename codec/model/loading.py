@@ -21,8 +21,8 @@ from codec.model.config import CodecConfig
 from codec.model.encoding import FeatureEncoder
 from codec.model.freezing import prior_from_tensors
 from codec.model.hub import NO_HUB, Hub
-from codec.model.networks import build_encoder
-from codec.model.split import split, token_grid
+from codec.model.networks import build_encoder, grid_of
+from codec.model.split import split
 from codec.model.split_names import our_names
 
 Whole = TypeVar("Whole", bound=FeatureEncoder)
@@ -88,7 +88,7 @@ def load_encoder(name: str | os.PathLike[str], hub: Hub = NO_HUB) -> FeatureEnco
         if config.encoder == "blocks":
             backbone = load_backbone(config.backbones[config.tasks[0]], read.folder, hub)
             head = split(backbone, config.k).head
-            grid = token_grid(backbone, config.preprocess.size)
+            grid = grid_of(config, backbone)
         with torch.device("meta"):
             encoder = FeatureEncoder(config, build_encoder(config, head, grid))
         fill(encoder, read.weights, read.folder)

@@ -20,8 +20,9 @@ from codec.coding.exact import LIMIT
 from codec.model.chunks import in_chunks
 from codec.model.config import CodecConfig
 from codec.model.mobile import MobileAnalysis
-from codec.model.split import Head, TokenGrid
+from codec.model.split import Head, TokenGrid, token_grid
 from codec.model.split_names import named_weights, our_names
+from codec.model.split_tower import vision_tower
 from codec.model.transforms import BlocksAnalysis, StudentAnalysis
 
 
@@ -147,6 +148,23 @@ class EncoderNetworks(nn.Module):
         if not torch.isfinite(pixel_values).all():
             raise ValueError("pixel_values holds NaN or infinity")
         return pixel_values
+
+
+def grid_of(config: CodecConfig, backbone: nn.Module) -> TokenGrid:
+    """Shape of the tokens that a codec carries: those of its own pictures' size.
+
+    Raises:
+        ValueError: the latent has more positions than tokens; or as `token_grid`.
+    """
+    grid, size = token_grid(backbone, config.preprocess.size), config.preprocess.size
+    if config.side > grid.side * config.fold:
+        own = vision_tower(backbone).config.image_size
+        raise ValueError(
+            f"a latent of side {config.side} has more positions than there are tokens: pictures of "
+            f"{size} pixels have {grid.side} x {grid.side} of them (the model was made for {own} "
+            f"pixels); possible sides are 1 to {grid.side * config.fold}"
+        )
+    return grid
 
 
 def build_encoder(config: CodecConfig, head: Head | None, grid: TokenGrid | None) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from codec import FeatureCodec
 from codec.model.asking import may_have_several
 from codec.model.checkpoint import find_checkpoint, is_path, shipped_root
 from codec.model.chunks import CHUNK, in_chunks
+from codec.model.networks import grid_of
 from codec.model.split import split, token_grid
 
 SMALL: dict[str, Any] = {
@@ -63,6 +65,20 @@ def test_a_size_is_the_models_or_one_that_it_fits_its_positions_to() -> None:
     dino = Dinov2ForImageClassification(Dinov2Config(**SMALL, image_size=518, patch_size=14))
     tokens = split(dino.eval(), 1).head(torch.randn(1, 3, 56, 56))
     assert token_grid(dino, 56).n_tokens == tokens.shape[1] == 17
+
+
+def test_a_latent_of_more_positions_than_tokens_is_refused_with_all_sizes(
+    tiny_codec: FeatureCodec,
+) -> None:
+    dino = Dinov2ForImageClassification(Dinov2Config(**SMALL, image_size=518, patch_size=14))
+    preprocess = replace(tiny_codec.config.preprocess, size=56)
+    shape = {"encoder": "blocks", "student_widths": (), "student_depths": ()}
+    for fold in (1, 2):
+        config = replace(tiny_codec.config, preprocess=preprocess, side=36, fold=fold, **shape)
+        said = rf"side 36 .* 56 pixels have 4 x 4 .* made for 518 .* are 1 to {4 * fold}$"
+        with pytest.raises(ValueError, match=said):
+            FeatureCodec(config, dino)
+    assert grid_of(replace(config, side=8), dino) == token_grid(dino, 56)
 
 
 def test_other_families_are_refused_by_name() -> None:
