@@ -73,7 +73,7 @@ def ray_head(folder: Path, n_cpus: int) -> Iterator[dict[str, str]]:
     ports = free_ports(len(PORTS))
     own = ALONE | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     own |= {"RAY_worker_register_timeout_seconds": "300"}
-    command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     command += [f"--{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
     command += ["--include-dashboard=false", "--object-store-memory=134217728"]
     command += [f"--num-cpus={n_cpus}", f"--temp-dir={folder}"]
