@@ -21,9 +21,10 @@ from torch import nn
 from codec import BitstreamError, FeatureCodec
 from codec.updates import Budget, UpdateState, encode_update
 from training.codecs.recipe import CodecRecipe
-from training.engine.recipe import plain_values
+from training.engine.recipe import plain_values, read_recipe
 from training.federated import run
 from training.rounds import loop, opening
+from training.rounds.codec_learner import own_recipe
 from training.rounds.messages import coding_of, left_before, send
 from training.rounds.partition import share_out
 from training.rounds.privacy import Privacy
@@ -217,6 +218,16 @@ def test_a_codec_goes_on_learning_and_is_another_codec_then(
         assert np.allclose(given.detach().numpy(), weights, atol=1e-2), name  # kept in float16
     sizes = [n for line in lines_of(tmp_path) for n in line["bytes_up"].values()]
     assert max(sizes) <= 4 * sum(value.size for value in ended.values()) / 20
+
+
+def test_a_codec_is_fitted_and_measured_on_pictures_of_the_servers_own(recipe: FederatedRecipe):
+    name = "vit-tiny-cifar10-codec"
+    given = read_recipe(CodecRecipe, name)
+    recipe = replace(recipe, codec=name, local=replace(recipe.local, batch_size=64))
+    own = own_recipe(recipe)
+    assert (own.data, own.train_split) == (recipe.data, given.validation_split)
+    assert own.calibration_split == given.calibration_split != own.train_split
+    assert own.answer.epochs == 0  # clients learn, by rounds
 
 
 def test_a_codec_with_words_is_refused(recipe: FederatedRecipe, tmp_path: Path):
