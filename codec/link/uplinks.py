@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from codec.link.airtime import LORAWAN_OVERHEAD_BYTES, lora_airtime_s
 from codec.link.profiles import profile
@@ -64,21 +64,48 @@ class Uplink:
         return len(self.frame) + LORAWAN_OVERHEAD_BYTES
 
     @property
+    def address(self) -> Address:
+        """Whose it is."""
+        return Address(self.network, self.application, self.device)
+
+    @property
     def name(self) -> str:
-        """Of the device among all of them. No device of HTTP or MQTT has a colon in its name."""
-        return f"{self.owner}:{self.device}"
+        """See `Address`."""
+        return self.address.name
+
+    @property
+    def owner(self) -> str:
+        """See `Address`."""
+        return self.address.owner
+
+
+class Address(NamedTuple):
+    """Of a device of LoRaWAN among all of them."""
+
+    network: str
+    application: str
+    device: str
 
     @property
     def owner(self) -> str:
         """Its application, which owns its devices as a token does."""
         return f"{self.network}:{self.application}"
 
+    @property
+    def name(self) -> str:
+        """Its own. No device of HTTP or MQTT has a colon in its name."""
+        return f"{self.owner}:{self.device}"
 
-def addressed(topic: str) -> tuple[str, str, str]:
-    """The network, application and device that a topic of an uplink names."""
+
+def addressed(topic: str) -> Address:
+    """Whose uplinks a topic is for.
+
+    Raises:
+        ValueError: it is no topic of uplinks.
+    """
     for network, form in _TOPICS.items():
         if (found := form.fullmatch(topic)) is not None:
-            return network, found[1], found[2]
+            return Address(network, found[1], found[2])
     raise ValueError(f"{topic} is no topic of uplinks")
 
 

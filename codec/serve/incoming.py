@@ -72,7 +72,6 @@ def _owner(topic: str) -> str:
         _codec, _, rest = topic.removeprefix(f"{PREFIX}/").partition("/")
         return f"mqtt:{rest.partition('/')[0]}"
     try:
-        network, application, _device = addressed(topic)
+        return addressed(topic).owner
     except ValueError:  # it will be refused
         return "mqtt:"
-    return f"{network}:{application}"

@@ -105,16 +105,11 @@ class Uplinks:
         """The answer to an uplink, or why there is none. Uplinks of one device are answered in the
         order in which they came.
         """
-        network, application, device = addressed(message.topic)
-        said: dict[str, object] = {
-            "network": network,
-            "application": application,
-            "device": device,
-        }
+        address = addressed(message.topic)
+        said: dict[str, object] = address._asdict()
         status, repeated, n_bytes = 200, False, 0
         rule: Rule | None = None
-        name = ":".join([network, application, device])
-        async with self._locks.setdefault(name, asyncio.Lock()):
+        async with self._locks.setdefault(address.name, asyncio.Lock()):
             try:
                 uplink = self._read(message)
                 said |= {"counter": uplink.counter, "port": uplink.port}
@@ -132,7 +127,10 @@ class Uplinks:
         self._state.metrics.replied(codec, verb, status)
         if codec and not repeated:
             self._state.metrics.exchanged("lorawan", codec, n_bytes, 0)
-        topic, headers = answer_topic(application, device), {CONTENT_TYPE: JSON_TYPE}
+        topic, headers = (
+            answer_topic(address.application, address.device),
+            {CONTENT_TYPE: JSON_TYPE},
+        )
         return Letter(topic, json.dumps(said).encode(), headers, None, status, repeated)
 
     def _read(self, message: Message) -> Uplink:
