@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import threading
@@ -80,18 +81,26 @@ def test_a_kept_connection_that_the_server_closed_is_opened_anew() -> None:
         connection.close()
 
 
-def test_a_request_over_a_kept_connection_that_is_late_is_not_sent_again() -> None:
+@pytest.mark.parametrize("trickles", [False, True])
+def test_a_request_over_a_kept_connection_that_is_late_is_not_sent_again(trickles: bool) -> None:
     bodies: list[bytes] = []
 
     def once(taken: socket.socket) -> None:
         request(taken)
         taken.sendall(REPLY)
         bodies.append(request(taken))
-        while taken.recv(4096):  # until the client gives up
-            pass
+        with contextlib.suppress(OSError):  # until the client gives up
+            for byte in b"HTTP/1.1 2" if trickles else b"":
+                taken.sendall(bytes([byte]))
+                time.sleep(0.1)
+            while taken.recv(4096):
+                pass
+
+    firsts: list[bytes] = []
 
     def again(taken: socket.socket) -> None:
-        if taken.recv(1, socket.MSG_PEEK):
+        firsts.append(taken.recv(1, socket.MSG_PEEK))
+        if firsts[0] not in (b"", b"!"):
             bodies.append(request(taken))
 
     with server(once, again) as url:
@@ -101,8 +110,10 @@ def test_a_request_over_a_kept_connection_that_is_late_is_not_sent_again() -> No
         with pytest.raises(ValueError, match=r"not whole after 0\.5 seconds"):
             connection.post("/", b"abc", {})
         assert time.monotonic() - start < 2
-        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))).close()
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as own:
+            own.sendall(b"!")
     assert len(bodies) == 1
+    assert firsts == [b"!"], "the next connection is the test's own"
 
 
 def test_both_tries_of_a_request_share_one_time() -> None:
