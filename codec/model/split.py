@@ -217,17 +217,22 @@ class _CapturingHook:
         return self.hook(module, args, output)
 
     def __reduce__(self) -> Any:
-        given = inspect.getclosurevars(self.hook).nonlocals
-        return _made_again, tuple(
-            given[k] for k in ("key", "index", "capture_initial_hidden_state")
-        )
+        outer = self.hook.__qualname__.split(".")[
+            0
+        ]  # versions of transformers spell it differently
+        return _made_again, (outer, dict(inspect.getclosurevars(self.hook).nonlocals))
 
 
-def _made_again(*given: Any) -> _CapturingHook:
-    from transformers.utils.output_capturing import install_output_capuring_hook
+def _made_again(outer: str, variables: dict[str, Any]) -> _CapturingHook:
+    """The hook that the function `outer` installs, with the variables it had: some are of `outer`'s
+    parameters, and which there are depends on the version.
+    """
+    from transformers.utils import output_capturing
 
+    install = getattr(output_capturing, outer)
     holder = nn.Module()
-    install_output_capuring_hook(holder, *given)
+    known = inspect.signature(install).parameters
+    install(holder, **{name: variables[name] for name in known if name in variables})
     return _CapturingHook(next(iter(holder._forward_hooks.values())))
 
 
