@@ -72,8 +72,8 @@ def mobile_layers(shape: MobileShape) -> nn.Sequential:
 
 
 class SameConv(nn.Conv2d):
-    """A convolution whose output has 1/stride of the input's side; with stride 2 it pads one more
-    at the end than at the start, as TensorFlow does.
+    """A convolution whose output has 1/stride of the input's side, rounded up. With stride 2 it
+    pads as TensorFlow's "SAME" does: as little as that takes, and what is odd of it at the end.
     """
 
     def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, groups: int = 1) -> None:
@@ -81,9 +81,10 @@ class SameConv(nn.Conv2d):
         super().__init__(n_in, n_out, kernel, stride=stride, padding=padding, groups=groups)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.stride[0] > 1:
-            before = (self.kernel_size[0] - self.stride[0]) // 2
-            after = self.kernel_size[0] - self.stride[0] - before
+        if (stride := self.stride[0]) > 1:
+            side = x.shape[-1]
+            n_padded = (-(-side // stride) - 1) * stride + self.kernel_size[0] - side
+            before, after = n_padded // 2, n_padded - n_padded // 2
             x = F.pad(x, (before, after, before, after))
         return super().forward(x)
 

@@ -72,17 +72,17 @@ class MobileShape:
         return self.stages[-1].width
 
     def side(self, size: int) -> int:
-        """Side of what comes out of pictures of `size` pixels.
+        """Side of what comes out of pictures of `size` pixels: each stride halves it, rounded up.
 
         Raises:
-            ValueError: a step does not divide what comes in.
+            ValueError: squares of `shrink` pixels do not make up a picture.
         """
-        side = size
-        for step in (self.shrink, 2, *(stage.stride for stage in self.stages)):
-            if side % step:
-                raise ValueError(
-                    f"a mobile encoder cannot bring {size} pixels to whole positions: a step by "
-                    f"{step} meets {side}"
-                )
-            side //= step
+        if size % self.shrink:
+            raise ValueError(
+                f"a mobile encoder cannot shrink {size} pixels: they are no multiple of "
+                f"{self.shrink}"
+            )
+        side = size // self.shrink
+        for step in (2, *(stage.stride for stage in self.stages)):
+            side = -(-side // step)
         return side

@@ -29,8 +29,8 @@ def test_a_latent_has_its_side_and_channels(shrink: int) -> None:
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="a step by 2 meets 15"):
-        MobileAnalysis(MobileShape(8, STAGES), 30, 3, 6)
+    with pytest.raises(ValueError, match="no multiple of 4"):
+        MobileAnalysis(MobileShape(8, STAGES, shrink=4), 30, 2, 6)
     with pytest.raises(ValueError, match="not a multiple of the latent's 3"):
         MobileAnalysis(MobileShape(8, STAGES), 32, 3, 6)
     with pytest.raises(ValueError, match="kernel is one of"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import nn
 
@@ -12,6 +14,7 @@ from training.backbones.mobile_start import start_mobile
 from training.codecs.objective import Objective, divergence
 from training.codecs.recipe import CodecRecipe
 from training.data.images import normalise
+from training.engine.precision import mobile_precision
 
 
 class AloneTask(nn.Module):
@@ -26,7 +29,8 @@ class AloneTask(nn.Module):
     ) -> dict[str, torch.Tensor]:
         x = normalise(self.objective.augment(pixels, keys), self.preprocess)
         x = x.contiguous(memory_format=torch.channels_last)
-        logits = self.alone(x)
+        with mobile_precision(x.device) if self.alone.shape.mobile else nullcontext():
+            logits = self.alone(x)
         right = (logits.argmax(1) == labels).float().mean()
         loss = divergence(logits, self.objective.target(x, labels, keys)).mean()
         return {"loss": loss, "train_accuracy": right}

@@ -11,6 +11,7 @@ quality can have several turns in a round (`CodecRecipe.shares`).
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from training.data.images import Keyed, normalise
 from training.data.randomness import uniform
 from training.data.remembered import Remembered
 from training.engine.optim import FAST, SLOW
+from training.engine.precision import mobile_precision
 
 
 class CodecTask(nn.Module):
@@ -111,7 +113,7 @@ class CodecTask(nn.Module):
         x = normalise(self.objective.augment(pixels, keys), codec.config.preprocess)
         x = x.contiguous(memory_format=torch.channels_last)
         quality = self.turns[torch.arange(len(x), device=x.device) % len(self.turns)]
-        scaled = codec.scale(codec.encoder(x).float(), quality)
+        scaled = codec.scale(self._latent(x), quality)
         noise = uniform(keys, scaled[0].numel(), stream=1).view_as(scaled) - 0.5
         # straight through; the rate sees noise (Minnen, Singh 2020, 2007.08739)
         rounded = scaled + (scaled.round() - scaled).detach()
@@ -125,6 +127,11 @@ class CodecTask(nn.Module):
             else self._answer(tokens, x, labels, keys)
         )
         return rate_task_loss(bits, task, quality, self.rate_weights)
+
+    def _latent(self, x: torch.Tensor) -> torch.Tensor:
+        with mobile_precision(x.device) if self.recipe.mobile else nullcontext():
+            latent: torch.Tensor = self.codec.encoder(x)
+        return latent.float()
 
     def _match(self, tokens: torch.Tensor, x: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """Squared error of the tokens over their variance, per channel: (B,)."""
