@@ -14,7 +14,7 @@ from codec.bundle.export import trace
 from codec.bundle.lowering import lower
 from codec.bundle.targets import TARGETS
 from codec.device.preprocess import Preprocess
-from codec.model.mobile import MobileAnalysis, mobile_layers
+from codec.model.mobile import MobileAnalysis, SameConv, mobile_layers
 from codec.model.mobile_shape import MobileShape, MobileStage
 from tests.tiny_mobile import STAGES, write_network, write_torchvision
 from training.backbones.mobile_start import start_mobile
@@ -37,6 +37,27 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         MobileStage(8, 1, kernel=4)
     with pytest.raises(ValueError, match="1 to 16 stages"):
         MobileShape(8, ())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("side", "kernel", "before", "after"), [(8, 3, 0, 1), (7, 3, 1, 1), (8, 5, 1, 2), (7, 5, 2, 2)]
+)
+def test_a_stride_halves_every_side_and_pads_as_tensorflow_does(
+    side: int, kernel: int, before: int, after: int
+) -> None:
+    conv = SameConv(2, 3, kernel, 2)
+    x = torch.randn(1, 2, side, side)
+    padded = torch.nn.functional.pad(x, (before, after, before, after))
+    assert conv(x).shape[-1] == 4
+    torch.testing.assert_close(
+        conv(x), torch.nn.functional.conv2d(padded, conv.weight, conv.bias, stride=2)
+    )
+
+
+def test_sides_of_pictures_that_are_halved_to_odd_ones_are_the_networks_own() -> None:
+    shape = MobileShape(8, STAGES)
+    assert mobile_layers(shape)(torch.zeros(1, 3, 50, 50)).shape[-1] == shape.side(50)
 
 
 @pytest.fixture
