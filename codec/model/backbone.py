@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from codec.model.checkpoint import check_manifest, find_backbone, is_path
+from codec.model.checkpoint import check_manifest, find_backbone, is_path, shipped_root
 from codec.model.config import CodecConfig
 from codec.model.hub import NO_HUB, Hub, ask_hub
 
@@ -21,6 +21,8 @@ TASK_OF = {
     "BlipForImageTextRetrieval": "image-text-retrieval",
 }
 """What each BLIP architecture answers. Every other model that `split` takes is a classifier."""
+SHIPPED = "backbones/"
+"""How references to what ships begin: they are never asked for on the hub."""
 COUNTED = ("position_ids",)
 """Buffers that older files hold and newer models count anew."""
 
@@ -83,8 +85,14 @@ def load_backbone(reference: str, folder: Path, hub: Hub = NO_HUB) -> nn.Module:
 def _check_on_hub(reference: str) -> None:
     """
     Raises:
-        FileNotFoundError: a path, where nothing is; or no repository on the hub.
+        FileNotFoundError: a path, where nothing is; one that ships, and not with the wheel; or no
+            repository on the hub.
     """
+    if reference.startswith(SHIPPED):
+        raise FileNotFoundError(
+            f"no backbone {reference!r}: it is too large for the wheel. The project's checkout has "
+            f"it in pretrained/{reference}; copy that folder to {shipped_root() / reference}"
+        )
     # one of several in a folder: those are never on the hub either
     if is_path(reference) or Path(reference).name in TASK_OF.values():
         raise FileNotFoundError(f"no backbone {reference!r}")

@@ -81,6 +81,14 @@ def test_a_backbone_that_is_not_there_or_was_altered_is_named(tmp_path: Path) ->
         load_backbone(str(tmp_path), HERE)
 
 
+def test_a_backbone_that_only_a_checkout_has_is_not_asked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codec.model.backbone.ask_hub", lambda *_: pytest.fail("asked"))
+    with pytest.raises(FileNotFoundError, match=r"too large for the wheel.*pretrained/backbones/x"):
+        load_backbone("backbones/x", tmp_path)
+
+
 def test_the_tokenizer_of_a_backbone_is_its_own(tiny_blips: Path) -> None:
     tokenizer = load_tokenizer(f"{tiny_blips}/visual-question-answering", HERE)
     text = "how many red things?"
