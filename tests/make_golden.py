@@ -42,7 +42,7 @@ def tables_of(codec: FeatureCodec) -> dict[str, NDArray[np.generic]]:
 def sent_pictures(codec: FeatureCodec) -> list[Asked]:
     """The bundled pictures of a codec, with what is asked of them."""
     if "image-classification" in codec.config.tasks:
-        return [Asked(sample.path, ()) for sample in bundled_samples()]
+        return [Asked(sample.path, ()) for sample in bundled_samples(codec)]
     return bundled_questions(codec)
 
 
@@ -106,7 +106,7 @@ def layered_blobs() -> list[dict[str, Any]]:
     """
     codec = FeatureCodec.from_pretrained("vit-tiny-cifar10").set_layers(recorded.LAYERS)
     rows = []
-    for sample in bundled_samples()[:4]:
+    for sample in bundled_samples(codec, 4):
         (blob,) = Device(codec)([sample.path], quality=recorded.LAYERS[-1])
         digest = hashlib.sha256(codec.read([blob])[0].astype("<i4").tobytes()).hexdigest()
         rows.append(

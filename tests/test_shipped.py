@@ -119,7 +119,7 @@ def test_bundled_pictures_are_answered_as_by_the_uncut_model_in_few_bytes(
     device, pictures = Device(codec), sent_pictures(codec)
     x = device.preprocess([picture.path for picture in pictures])
     if "image-classification" in codec.config.tasks:
-        same = [row.uncut == row.coded for row in demo.send(codec, demo.bundled_samples())]
+        same = [row.uncut == row.coded for row in demo.send(codec, demo.bundled_samples(codec))]
     else:
         # a caption says the same in other words: answers are compared
         told = demo_words.tell(codec, pictures)

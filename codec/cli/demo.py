@@ -60,7 +60,7 @@ def _show_labels(codec: FeatureCodec, out: Path, limit: int | None) -> None:
     from codec.show.drawing import draw_labels
     from codec.show.tables import labels_table
 
-    samples = show.bundled_samples(limit)
+    samples = show.bundled_samples(codec, limit)
     with progress("sending", len(samples)) as step:
         sent = show.send(codec, samples, step)
     print_table(labels_table(sent))

@@ -68,17 +68,31 @@ class Summary(NamedTuple):
     bytes_mean: float
 
 
-def bundled_samples(limit: int | None = None) -> list[Sample]:
-    """The bundled pictures, or the first `limit` of them; a file is named <number>_<label>.png.
+def label_samples(folder: Path, limit: int | None = None) -> list[Sample]:
+    """The pictures of a folder, or the first `limit` of them; a file is named <number>_<label>."""
+    paths = sorted(path for path in folder.glob("*_*") if path.suffix in (".png", ".jpg"))
+    return [Sample(path, path.stem.partition("_")[2]) for path in paths[:limit]]
+
+
+def bundled_samples(codec: FeatureCodec, limit: int | None = None) -> list[Sample]:
+    """The bundled pictures whose labels a codec answers with, or the first `limit` of them.
 
     Raises:
         FileNotFoundError: there are none.
+        ValueError: the codec answers with none of their labels.
     """
-    folder = checkpoint.shipped_root() / "samples" / "cifar10"
-    paths = sorted(folder.glob("*_*.png"))[:limit]
-    if not paths:
-        raise FileNotFoundError(f"no pictures in {folder}")
-    return [Sample(path, path.stem.partition("_")[2]) for path in paths]
+    root = checkpoint.shipped_root() / "samples"
+    folders = [found for folder in sorted(root.glob("*")) if (found := label_samples(folder))]
+    if not folders:
+        raise FileNotFoundError(f"no pictures in {root}")
+    known = set(Server(codec).labels.values())
+    for found in folders:
+        if {sample.label for sample in found} <= known:
+            return found[:limit]
+    raise ValueError(
+        f"{codec.config.name} has none of the bundled pictures' labels "
+        f"({', '.join(sorted(known)[:4])}, ...)"
+    )
 
 
 def send(
@@ -88,17 +102,8 @@ def send(
 
     Args:
         step: called after each picture.
-
-    Raises:
-        ValueError: the codec answers with none of the pictures' labels.
     """
     device, server, uncut = Device(codec), Server(codec), codec.load_uncut()
-    known = set(server.labels.values())
-    if not known & {sample.label for sample in samples}:
-        raise ValueError(
-            f"{codec.config.name} has none of these pictures' labels "
-            f"({', '.join(sorted(known)[:4])}, ...)"
-        )
     server(device(samples[0].path), top_k=1)
     sent = []
     for sample in samples:

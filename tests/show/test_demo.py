@@ -39,13 +39,15 @@ ROWS = [
 
 
 @pytest.fixture
-def samples(shipped: SimpleNamespace, picture: Callable[..., Image.Image]) -> list[demo.Sample]:
+def samples(
+    shipped: SimpleNamespace, tiny_codec: FeatureCodec, picture: Callable[..., Image.Image]
+) -> list[demo.Sample]:
     """Four bundled pictures, of four labels."""
     folder = shipped.root / "samples" / "cifar10"
     folder.mkdir(parents=True)
     for seed, label in enumerate(("cat", "dog", "ship", "truck")):
         picture(seed).save(folder / f"{seed:02d}_{label}.png")
-    return demo.bundled_samples()
+    return demo.bundled_samples(tiny_codec)
 
 
 def plain(sent: list[demo.Sent]) -> str:
@@ -55,9 +57,10 @@ def plain(sent: list[demo.Sent]) -> str:
 
 
 def test_48_pictures_of_cifar10_are_bundled() -> None:
-    samples = demo.bundled_samples()
+    folder = shipped_root() / "samples" / "cifar10"
+    samples = demo.label_samples(folder)
     assert len(samples) == 48
-    assert len(demo.bundled_samples(5)) == 5
+    assert len(demo.label_samples(folder, 5)) == 5
     assert [sample.path.name[:2] for sample in samples] == [f"{i:02d}" for i in range(48)]
     labels = {
         "airplane",
@@ -75,7 +78,7 @@ def test_48_pictures_of_cifar10_are_bundled() -> None:
     for sample in samples:
         with Image.open(sample.path) as image:
             assert (image.format, image.mode, image.size) == ("PNG", "RGB", (32, 32))
-    assert (shipped_root() / "samples" / "cifar10" / "README.md").is_file()
+    assert (folder / "README.md").is_file()
 
 
 def test_every_figure_is_measured_on_the_real_bytes(
@@ -318,11 +321,21 @@ def test_a_picture_that_cannot_be_written_is_refused_before_any_work(
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_codec_of_other_labels_is_refused(tiny_codec: FeatureCodec) -> None:
-    with pytest.raises(ValueError, match="labels"):
-        demo.send(tiny_codec, [demo.Sample(Path("x.png"), "teapot")])
+def test_a_codec_is_shown_the_pictures_whose_labels_it_knows(
+    shipped: SimpleNamespace, tiny_codec: FeatureCodec, samples: list[demo.Sample]
+) -> None:
+    for name, label in (("animals", "teapot"), ("photos", "teapot")):
+        (shipped.root / "samples" / name).mkdir()
+        Image.new("RGB", (8, 8)).save(shipped.root / "samples" / name / f"00_{label}.jpg")
+    assert demo.bundled_samples(tiny_codec, 2) == samples[:2]
+    for sample in samples:
+        sample.path.unlink()
+    with pytest.raises(ValueError, match="none of the bundled pictures' labels"):
+        demo.bundled_samples(tiny_codec)
 
 
-def test_an_installation_without_pictures_says_so(shipped: SimpleNamespace) -> None:
+def test_an_installation_without_pictures_says_so(
+    shipped: SimpleNamespace, tiny_codec: FeatureCodec
+) -> None:
     with pytest.raises(FileNotFoundError, match="no pictures"):
-        demo.bundled_samples()
+        demo.bundled_samples(tiny_codec)
