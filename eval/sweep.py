@@ -22,6 +22,7 @@ from rich.console import Console
 from codec.coding.container import BitstreamError
 from codec.show.console import complain, failed, one_line
 from codec.tasks import LABELS
+from eval.measuring.choosing import without_worse_pictures
 from eval.measuring.evaluators import evaluators_of
 from eval.measuring.opening import data_name, fit_pixels, load_codecs, load_uncut, open_images
 from eval.measuring.rows import write_rows
@@ -51,14 +52,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         codecs = load_codecs(names)
         uncut = load_uncut(codecs[0])
     config = codecs[0].config
+    labels = uncut[LABELS].config.id2label if LABELS in uncut else None
     with console.status("reading the pictures"):
         images = open_images(
-            args.data,
-            args.split,
-            config.preprocess,
-            args.limit,
-            config.tasks,
-            uncut[LABELS].config.id2label if LABELS in uncut else None,
+            args.data, args.split, config.preprocess, args.limit, config.tasks, labels
         )
         try:
             evaluators = evaluators_of(images, uncut, codecs[0])
@@ -78,6 +75,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
             methods += bottleneck_methods(args.bottleneck, fit, config)
     data = data_name(args.data, args.split)
     try:
+        if args.choose_on is not None:
+            others = open_images(
+                args.data, args.choose_on, config.preprocess, None, config.tasks, labels
+            )
+            methods = without_worse_pictures(
+                methods,
+                others,
+                evaluators_of(others, uncut, codecs[0]),
+                data_name(args.data, args.choose_on),
+                console,
+            )
         rows = measure(methods, images, evaluators, data, console)
     except (DecodeError, BitstreamError) as error:
         complain(one_line(error), "eval.sweep")
@@ -153,6 +161,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--fit-split",
         default="train[:2000]",
         help="images compressai's priors are fitted to; default: %(default)s",
+    )
+    parser.add_argument(
+        "--choose-on",
+        metavar="SPLIT",
+        help="of lossy picture codecs, only the sizes and qualities are measured that are better "
+        "than all smaller ones on these images; default: all are measured",
     )
     parser.add_argument("--out", type=Path, required=True, help="file of JSON lines")
     args = parser.parse_args(argv)

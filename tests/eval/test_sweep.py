@@ -189,6 +189,21 @@ def test_the_factorised_prior_falls_back_to_measured_images(
     assert [row["codec"] for row in read_rows(out)] == ["uncut", "tiny", "tiny", "factorised"]
 
 
+def test_pictures_are_chosen_on_other_images_than_the_measured_ones(
+    tiny_eval_codec: TinyEval, tmp_path: Path, swept: list[dict[str, Any]]
+) -> None:
+    out = tmp_path / "rows.jsonl"
+    options = ["--baselines", "jpeg,webp,png", "--split", "test[:4]", "--choose-on", "test[4:]"]
+    where = ["--codec", str(tiny_eval_codec.codec), "--data", str(tiny_eval_codec.data)]
+    assert sweep.main([*where, *options, "--out", str(out)]) == 0
+    rows = read_rows(out)
+    lossy = [row for row in rows if row["codec"].startswith(("jpeg", "webp"))]
+    known = [row for row in swept if row["codec"].startswith(("jpeg", "webp"))]
+    assert 0 < len(lossy) < len(known) / 4
+    assert rows_of(rows, "png")
+    assert {row["n_images"] for row in rows} == {4}
+
+
 def test_the_server_does_nothing_for_the_device_alone_and_all_for_a_file(
     swept: list[dict[str, Any]],
 ) -> None:

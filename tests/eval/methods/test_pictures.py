@@ -22,9 +22,9 @@ def pixels() -> torch.Tensor:
     return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
 
 
-def test_a_picture_is_coded_whole_and_at_three_quarters_and_half_its_side() -> None:
+def test_a_picture_is_coded_whole_and_at_smaller_sides_a_photograph_at_more_of_them() -> None:
     assert ladder(32) == (32, 24, 16)
-    assert ladder(224) == (224, 168, 112)
+    assert ladder(224) == (224, 160, 112, 80, 56)
     methods = list(picture_methods(("jpeg", "png"), {}, Preprocess(SIZE)))
     assert [m.name for m in methods] == ["jpeg"] * 8 + ["jpeg@24"] * 8 + ["jpeg@16"] * 8 + ["png"]
     assert [m.quality for m in methods[:8]] == list(FORMATS["jpeg"].qualities)
