@@ -52,7 +52,7 @@ def load_backbone(reference: str, folder: Path, hub: Hub = NO_HUB) -> nn.Module:
     if Path(place).is_dir():
         check_manifest(Path(place))
     else:
-        _check_on_hub(reference)
+        check_on_hub(reference)
     asked = {"trust_remote_code": False, "cache_dir": hub.cache_dir, "token": hub.token}
     silent = logging.is_progress_bar_enabled() and Path(place).is_dir()
     try:
@@ -84,8 +84,9 @@ def load_backbone(reference: str, folder: Path, hub: Hub = NO_HUB) -> nn.Module:
     return loaded
 
 
-def _check_on_hub(reference: str) -> None:
-    """
+def check_on_hub(reference: str) -> None:
+    """Ask once for a backbone that is no folder here, before a download tries for long.
+
     Raises:
         FileNotFoundError: a path, where nothing is; or no repository on the hub.
     """
