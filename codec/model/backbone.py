@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from codec.model.backbone_config import check_config, check_folder
 from codec.model.checkpoint import check_manifest, find_backbone, is_path, shipped_root
 from codec.model.config import CodecConfig
 from codec.model.hub import NO_HUB, Hub, ask_hub
@@ -42,8 +43,9 @@ def load_backbone(reference: str, folder: Path, hub: Hub = NO_HUB) -> nn.Module:
 
     Raises:
         FileNotFoundError: it is not there.
-        ValueError: a file of it was altered, it is a model of another kind, or its weights are not
-            those of its architecture: none may be missing, and none left over.
+        ValueError: a file of it was altered; it is a model of another kind, or asks for code from
+            elsewhere; or its weights are not those of its architecture: none may be missing, and
+            none left over.
     """
     import transformers
     from transformers.utils import logging
@@ -52,7 +54,7 @@ def load_backbone(reference: str, folder: Path, hub: Hub = NO_HUB) -> nn.Module:
     if Path(place).is_dir():
         check_manifest(Path(place))
     else:
-        _check_on_hub(reference)
+        check_on_hub(reference)
     asked = {"trust_remote_code": False, "cache_dir": hub.cache_dir, "token": hub.token}
     silent = logging.is_progress_bar_enabled() and Path(place).is_dir()
     try:
@@ -60,6 +62,9 @@ def load_backbone(reference: str, folder: Path, hub: Hub = NO_HUB) -> nn.Module:
             logging.disable_progress_bar()
         config: Any = transformers.AutoConfig.from_pretrained(place, **asked)
         kind = _kind_of(config, reference)
+        check_config(config, reference)
+        if Path(place).is_dir():
+            check_folder(Path(place), kind, config, reference)
         model, info = kind.from_pretrained(
             place,
             dtype=torch.float32,
@@ -72,8 +77,7 @@ def load_backbone(reference: str, folder: Path, hub: Hub = NO_HUB) -> nn.Module:
     except ValueError:
         raise
     except Exception as error:  # transformers has many errors of its own for a damaged file
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"backbone {reference!r} cannot be loaded: {said[:300]}") from error
+        raise ValueError(f"backbone {reference!r} cannot be loaded: {_said(error)}") from error
     finally:
         if silent:
             logging.enable_progress_bar()
@@ -82,8 +86,9 @@ def load_backbone(reference: str, folder: Path, hub: Hub = NO_HUB) -> nn.Module:
     return loaded
 
 
-def _check_on_hub(reference: str) -> None:
-    """
+def check_on_hub(reference: str) -> None:
+    """Ask once for a backbone that is no folder here, before a download tries for long.
+
     Raises:
         FileNotFoundError: a path, where nothing is; one that ships, and not with the wheel; or no
             repository on the hub.
@@ -114,12 +119,13 @@ def _kind_of(config: Any, reference: str) -> Any:
                 f"taken: {', '.join(TASK_OF)}"
             )
         return getattr(transformers, architecture)
-    if type(config) not in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+    classifiers = transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+    if type(config) not in classifiers:
         raise ValueError(
             f"backbone {reference!r} is a {architecture}: neither a model for image "
             "classification nor one of BLIP's"
         )
-    return transformers.AutoModelForImageClassification
+    return classifiers[type(config)]
 
 
 def _check_weights(info: dict[str, Any], reference: str) -> None:
@@ -142,6 +148,10 @@ def _check_weights(info: dict[str, Any], reference: str) -> None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _said(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def models_of(
@@ -209,4 +219,8 @@ def load_tokenizer(reference: str, folder: Path, hub: Hub = NO_HUB) -> Any:
     except OSError as error:
         raise FileNotFoundError(
             f"backbone {reference!r} has no tokenizer: {_first_line(error)}"
+        ) from error
+    except Exception as error:  # KeyError and others of a damaged file
+        raise ValueError(
+            f"the tokenizer of backbone {reference!r} cannot be loaded: {_said(error)}"
         ) from error

@@ -217,23 +217,25 @@ class _CapturingHook:
         return self.hook(module, args, output)
 
     def __reduce__(self) -> Any:
-        outer = self.hook.__qualname__.split(".")[
-            0
-        ]  # versions of transformers spell it differently
-        return _made_again, (outer, dict(inspect.getclosurevars(self.hook).nonlocals))
+        outer = self.hook.__qualname__.split(".")[0]  # spelled differently by version
+        variables = inspect.getclosurevars(self.hook).nonlocals
+        asked = inspect.signature(_installing(outer)).parameters
+        return _made_again, (outer, {name: variables[name] for name in asked if name in variables})
 
 
 def _made_again(outer: str, variables: dict[str, Any]) -> _CapturingHook:
-    """The hook that the function `outer` installs, with the variables it had: some are of `outer`'s
-    parameters, and which there are depends on the version.
+    """The hook that the function `outer` installs, called with what it was called with: which
+    parameters it has depends on the version.
     """
+    holder = nn.Module()
+    _installing(outer)(holder, **variables)
+    return _CapturingHook(next(iter(holder._forward_hooks.values())))
+
+
+def _installing(outer: str) -> Any:
     from transformers.utils import output_capturing
 
-    install = getattr(output_capturing, outer)
-    holder = nn.Module()
-    known = inspect.signature(install).parameters
-    install(holder, **{name: variables[name] for name in known if name in variables})
-    return _CapturingHook(next(iter(holder._forward_hooks.values())))
+    return getattr(output_capturing, outer)
 
 
 def _shallow_copy(module: nn.Module) -> nn.Module:

@@ -67,7 +67,7 @@ class Bundles:
             files["encoder.onnx"] = _graph(rng, self._files["encoder.onnx"])
         if rng.random() < 0.9 and isinstance(values, dict):
             try:
-                values = signed(self._whole, files, values)
+                values = signed(files, values)
                 values["digest"] = manifest_digest(values)
             except TypeError:  # what is no text is among the keys
                 pass

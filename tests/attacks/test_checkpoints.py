@@ -210,3 +210,42 @@ def test_links_elsewhere_are_refused(folder: Path, name: str, target: str) -> No
     (folder / name).unlink()
     (folder / name).symlink_to(target)
     refused(folder, "", signed=False)
+
+
+BACKBONES: dict[str, tuple[dict[str, Any], str]] = {
+    "10^6 blocks": ({"num_hidden_layers": 10**6}, "num_hidden_layers"),
+    "1,000 blocks": ({"num_hidden_layers": 1000}, "num_hidden_layers"),
+    "-1 blocks": ({"num_hidden_layers": -1}, "num_hidden_layers"),
+    "10^5 wide": ({"hidden_size": 10**5}, "lacks weights"),
+    "10^7 wide inside": ({"intermediate_size": 10**7}, "lacks weights"),
+    "pictures of 10^6 pixels": ({"image_size": 10**6}, "lacks weights"),
+    "10^5 classes": ({"id2label": {str(i): "x" for i in range(10**5)}}, "lacks weights"),
+    "attention from the hub": ({"attn_implementation": "someone/kernel"}, "code from elsewhere"),
+    "attention in a package": ({"attn_implementation": "flash_attention_2"}, "code from elsewhere"),
+    "packed by another library": ({"quantization_config": {"quant_method": "gptq"}}, "quantised"),
+    "a family that is not cut": ({"model_type": "resnet", "depths": [10**6]}, "cannot split"),
+    "code of its own": ({"model_type": "own", "auto_map": {"AutoConfig": "own.C"}}, "custom code"),
+}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_config_of_a_backbone_is_refused(folder: Path, name: str) -> None:
+    changes, reason = BACKBONES[name]
+    file = folder / "backbone" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    refused_backbone(folder, reason)
+
+
+def test_a_backbone_with_an_adapter_is_refused(folder: Path) -> None:
+    """The adapter would name the model to load, wherever it is."""
+    adapter = {"base_model_name_or_path": "someone/model", "peft_type": "LORA"}
+    (folder / "backbone" / "adapter_config.json").write_text(json.dumps(adapter))
+    refused_backbone(folder, "merge it into the weights")
+
+
+def refused_backbone(folder: Path, reason: str) -> None:
+    (folder / "manifest.json").unlink()
+    start = time.process_time()
+    with pytest.raises((ValueError, OSError), match=reason):
+        FeatureCodec.from_pretrained(folder)
+    assert time.process_time() - start < SECONDS

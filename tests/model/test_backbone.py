@@ -114,6 +114,19 @@ def test_a_backbone_without_tokenizer_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "text"),
+    [("tokenizer.json", "{}"), ("tokenizer.json", "[1"), ("tokenizer_config.json", "[1")],
+)
+def test_a_damaged_tokenizer_is_refused(
+    tiny_blips: Path, tmp_path: Path, name: str, text: str
+) -> None:
+    shutil.copytree(tiny_blips / "image-to-text", tmp_path / "b")
+    (tmp_path / "b" / name).write_text(text)
+    with pytest.raises(ValueError, match="the tokenizer of backbone 'b' cannot be loaded"):
+        load_tokenizer("b", tmp_path)
+
+
+@pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda t: t.pop("classifier.weight"), r"lacks the weights .*: classifier\.weight"),

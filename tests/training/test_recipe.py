@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import yaml
 
+import codec.model.backbone
 from training import backbone, blip
 from training.codecs.recipe import CodecRecipe
+from training.data.processor import preprocess_of
 from training.engine.card import command_line
 from training.engine.recipe import RECIPES, plain_values, read_recipe
 from training.rounds.recipe import FederatedRecipe
@@ -69,3 +72,21 @@ def test_a_recipe_that_is_not_yaml_is_named(tmp_path: Path) -> None:
         read_recipe(CodecRecipe, tmp_path / "broken.yaml")
     with pytest.raises(ValueError, match="'k=\\[1' is not YAML"):
         read_recipe(CodecRecipe, "vit-tiny-cifar10-codec", ["k=[1"])
+
+
+def test_a_backbone_that_is_nowhere_is_asked_for_once_and_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The hub's own downloads try for half a minute, and name a file of it."""
+
+    def away(name: str) -> None:
+        raise OSError("the hub cannot be reached")
+
+    def downloaded(*_: Any, **__: Any) -> None:
+        pytest.fail("a download was tried")
+
+    monkeypatch.setattr(codec.model.backbone, "ask_hub", away)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", downloaded)
+    reason = "no backbone 'runs/none': the hub cannot be reached"
+    with pytest.raises(FileNotFoundError, match=reason):
+        preprocess_of("runs/none")

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForImageClassification,
     BlipVisionModel,
@@ -19,6 +20,8 @@ from transformers import (
 )
 
 from codec.device.preprocess import Preprocess
+from codec.model.backbone import check_on_hub
+from codec.model.backbone_config import check_config
 from codec.model.checkpoint import find_backbone
 from codec.model.split import n_blocks, split
 from codec.model.split_tower import set_attention
@@ -128,7 +131,10 @@ def _loaded(kind: Any, start: str, **changes: Any) -> Any:
     classifier's; `changes` of its configuration.
     """
     place = find_backbone(start, Path())
+    if not Path(place).is_dir():
+        check_on_hub(start)
     try:
+        check_config(AutoConfig.from_pretrained(place, trust_remote_code=False), start)
         model, info = kind.from_pretrained(
             place,
             dtype=torch.float32,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from codec.device.preprocess import Preprocess
+from codec.model.backbone import check_on_hub
 from codec.model.checkpoint import find_backbone
 
 
@@ -15,11 +16,12 @@ def preprocess_of(reference: str) -> Preprocess:
         reference: folder, shipped name or hub id.
 
     Raises:
-        FileNotFoundError, ValueError: as `Preprocess.from_processor`.
+        FileNotFoundError, ValueError: as `Preprocess.from_processor`; or the hub has no such model.
     """
     place = Path(find_backbone(reference, Path()))
     if place.is_dir():
         return Preprocess.from_processor(place)
+    check_on_hub(reference)
     from huggingface_hub import hf_hub_download
 
     return Preprocess.from_processor(hf_hub_download(reference, "preprocessor_config.json"))
