@@ -64,6 +64,7 @@ class State:
         self.workers = [*self.queues.items(), ("pictures to decode", self.pictures)]
         for name, queue in self.queues.items():
             self.metrics.watch_queue(name, queue)
+        self.metrics.watch_pictures(self.pictures)
         self._expected = {name: expected_of(served) for name, served in self.codecs.items()}
         facts = [
             Facts(**one, agreement=self._expected[one["name"]].agreement)
