@@ -17,6 +17,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from codec import link
 from codec.link.client import MAX_NUMBERS, SplitClient
 from codec.link.http import NoReplyError, Response
 from codec.link.policy import Way
@@ -318,5 +319,11 @@ def test_what_is_no_codec_is_named(tmp_path: Path) -> None:
 
 
 def test_the_devices_end_loads_no_torch() -> None:
-    code = "import sys, codec.link.client; sys.exit('torch' in sys.modules)"
+    code = "import sys; from codec.link import SplitClient; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_the_package_offers_the_client_and_nothing_else() -> None:
+    assert link.SplitClient is SplitClient
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        link.Nothing  # noqa: B018
