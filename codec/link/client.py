@@ -134,13 +134,13 @@ class SplitClient:
                 does not reply in time, and the device cannot answer. The message says why.
         """
         asked = [questions] if isinstance(questions, str) else list(questions)
-        headers = question_header(asked) | self._told()
+        headers = question_header(asked) | self.told()
         if sequence is not None:
             headers["Sequence"] = str(sequence)
         try:
             choosing = self._choosing.get(self.session.verb(bool(asked)))
         except UnansweredError as error:
-            return self._provisional(image, asked, error)
+            return self.provisional(image, asked, error)
         way, why = None, ASKED_FOR
         if quality is not None or max_bytes is not None:
             choosing = None
@@ -161,8 +161,8 @@ class SplitClient:
         except UnansweredError as error:
             if choosing is not None and isinstance(error, NoReplyError):
                 choosing.failed(time.monotonic())
-            return self._provisional(image, asked, error)
-        self._n_alone = 0
+            return self.provisional(image, asked, error)
+        self.was_told()
         return found
 
     def close(self) -> None:
@@ -204,12 +204,21 @@ class SplitClient:
             choosing.alone(device_ms)
         return Answer(answer, ALONE, why, provisional, None, 0, 0, 0, {"device": device_ms})
 
-    def _told(self) -> dict[str, str]:
+    def told(self) -> dict[str, str]:
         """The header that tells the server how often the device has answered by itself since."""
         return {"Alone": str(min(self._n_alone, MAX_ALONE))} if self._n_alone else {}
 
-    def _provisional(self, image: Any, asked: Sequence[str], error: UnansweredError) -> Answer:
-        """The device's own answer where the server has none; without one, the error."""
+    def was_told(self) -> None:
+        """The server has replied to a request with that header."""
+        self._n_alone = 0
+
+    def provisional(self, image: Any, asked: Sequence[str], error: UnansweredError) -> Answer:
+        """The device's own answer where the server has none.
+
+        Raises:
+            UnansweredError: the error, where the device cannot answer: it has no `alone`, or
+                questions are asked.
+        """
         if self._alone is None or asked:
             raise error
         lost = isinstance(error, NoReplyError)
