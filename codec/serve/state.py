@@ -183,7 +183,7 @@ async def device_of(
     Raises:
         ProblemError: 401, it has no token of this server's.
     """
-    device = state.tokens.device(request.headers.get("authorization"))
+    device: str | None = request.state.device  # which `Guarding` has found
     if device is None:
         raise ProblemError(401, "a bearer token of this server is needed")
     if device != NOBODY:
