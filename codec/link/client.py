@@ -20,7 +20,7 @@ from codec.link.choosing import Choosing, Spent, swept_ways
 from codec.link.connecting import connect
 from codec.link.encoders import as_picture_file, open_encoder, preprocess_of
 from codec.link.http import NoReplyError, Response, UnansweredError
-from codec.link.policy import ALONE, Choice, Way
+from codec.link.policy import ALONE, TOLERANCE, Choice, Way
 from codec.link.session import (
     BLOB_TYPE,
     MAX_ALONE,
@@ -31,7 +31,7 @@ from codec.link.session import (
     value_of,
 )
 
-ASKED_FOR = "as asked for"
+ASKED_FOR, NO_WAYS = "as asked for", "no ways to choose from are known: a blob"
 MAX_NUMBERS = 1000
 """Of a caller's own (`sequence`), the last ones, whose ways are known."""
 
@@ -80,6 +80,7 @@ class SplitClient:
             them. It is a way of its own, and answers where the server does not; not where the
             request is wrong.
         timeout_s: seconds until a reply must be there.
+        tolerance, ms_per_byte: as `codec.link.policy.choose` has them; a price of each byte.
 
     Raises:
         FileNotFoundError, ValueError: the codec or its sweep cannot be loaded, or the address is
@@ -96,6 +97,8 @@ class SplitClient:
         ways: Mapping[str, Sequence[Way]] | None = None,
         alone: Callable[[Any], Any] | None = None,
         timeout_s: float = 30.0,
+        tolerance: float = TOLERANCE,
+        ms_per_byte: float = 0.0,
     ) -> None:
         self.encoder = codec if isinstance(codec, Taking) else open_encoder(codec)
         self._connection = connect(url, token, timeout_s)
@@ -104,11 +107,11 @@ class SplitClient:
         if ways is None:
             own: Any = getattr(self.encoder, "codec", None)
             folder = None if own is None else getattr(own, "folder", None)
-            found = {} if folder is None else swept_ways(Path(folder), own.config.name, bool(alone))
-            ways = found
+            ways = {} if folder is None else swept_ways(Path(folder), own.config.name, bool(alone))
         self._alone, self._n_alone = alone, 0
         self._numbered: dict[int, Choice] = {}
-        self._choosing = {verb: Choosing(some, deadline_ms) for verb, some in ways.items()}
+        wanted = deadline_ms, tolerance, ms_per_byte
+        self._choosing = {verb: Choosing(some, *wanted) for verb, some in ways.items()}
 
     def __call__(
         self,
@@ -141,9 +144,9 @@ class SplitClient:
             choosing = self._choosing.get(self.session.verb(bool(asked)))
         except UnansweredError as error:
             return self.provisional(image, asked, error)
-        way, why = None, ASKED_FOR
+        way, why = None, NO_WAYS if choosing is None else ASKED_FOR
         if quality is not None or max_bytes is not None:
-            choosing = None
+            choosing, why = None, ASKED_FOR
         if choosing is not None:
             choice = self._choice(choosing, sequence)
             way, why = choice.way.name, choice.why
