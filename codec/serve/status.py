@@ -1,5 +1,4 @@
-"""metrics, queues and devices -> the numbers that an operator asks for, now and in the last quarter
-of an hour.
+"""metrics, queues and devices -> the numbers that an operator asks for, now and lately.
 
 Everything that is counted is read from `codec.serve.metrics`, so the page and Prometheus agree.
 """
@@ -25,7 +24,6 @@ N_POINTS, N_READINGS, READING_EVERY = 180, 15, 12
 STAGES = ("queue", "run", "around", "whole")
 WAYS = ("blob", "picture", "kept", "alone")
 LINKS = ("HTTP", "MQTT", "LoRaWAN")
-QUEUES = ("waiting", "undecoded_pictures")
 SHARES = (0.5, 0.95, 0.99)
 
 
@@ -190,6 +188,7 @@ class Status:
         n_recent = sum(n for way, n in ways.items() if way != "alone")
         statuses = now.by("status", "taskcodec_requests_total")
         codecs = [_codec(facts, now, recent) for facts in self._facts]
+        waits = [now.total(f"taskcodec_{one}") for one in ("waiting", "undecoded_pictures")]
         undecoded_s = now.total("taskcodec_oldest_undecoded_picture_seconds")
         return Numbers(
             at_s=self._clock(),
@@ -201,7 +200,7 @@ class Status:
             statuses={one: int(n) for one, n in sorted(statuses.items()) if one >= "400"},
             devices=self.devices.latest(),
             n_devices_dropped=self.devices.n_dropped,
-            n_waiting=int(sum(now.total(f"taskcodec_{one}") for one in QUEUES)),
+            n_waiting=int(sum(waits)),
             oldest_s=max(undecoded_s, *(one.oldest_s for one in codecs)),
         )
 
