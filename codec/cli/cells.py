@@ -17,13 +17,10 @@ from codec.link.collisions import CAPTURE, IMPERFECT
 from codec.link.frames import SPARED_BYTES
 from codec.link.policy import ALONE
 from codec.link.profiles import profile
-from codec.link.ways import read_sweep
+from codec.link.ways import FORMATS, read_sweep
 from codec.show.console import add_row, make_table, print_json, print_table, progress
 
 Rows = Sequence[Mapping[str, Any]]
-
-IMAGES = (("webp", "webp-lossless"), ("avif",))
-"""Image files by format, as a sweep names them; lossless WebP is the smallest for drawings."""
 
 
 class Sent(NamedTuple):
@@ -116,8 +113,10 @@ def sent_by(tasks: Mapping[str, Rows], codec: str, drop: float) -> list[Sent]:
     n_bytes = math.ceil(least["bytes_p95"]) - SPARED_BYTES
     found = [Sent(f"{codec}, quality {least['quality']}", n_bytes)]
     found += [Sent(ALONE, round(r["bytes_mean"])) for r in kept if r["codec"] == "device-alone"]
-    for forms in IMAGES:
-        files = [row for row in kept if row["codec"].partition("@")[0] in forms]
+    for form in FORMATS:
+        # lossless too: for drawings that is the smallest WebP
+        names = (form, f"{form}-lossless")
+        files = [row for row in kept if row["codec"].partition("@")[0] in names]
         if files:
             best = min(files, key=lambda row: float(row["bytes_mean"]))
             quality = "" if best.get("quality") is None else f" q{best['quality']}"

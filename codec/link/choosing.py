@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codec.link.estimate import Estimate
-from codec.link.policy import ALONE, TOLERANCE, Choice, Way, choose
+from codec.link.policy import ALONE, TOLERANCE, Choice, Way, check_numbers, choose
 from codec.link.ways import Stages, kind_of, read_sweep, ways_of
 
 TASKS = {
@@ -47,18 +47,24 @@ class Choosing:
     Args:
         ways: there are, with times and scores to begin with.
         deadline_ms: when an answer has to be there; None for as soon as it can be.
-        tolerance: points of score that may be given up for speed.
+        tolerance, ms_per_byte: as `codec.link.policy.choose` has them.
 
     Raises:
-        ValueError: there are no ways.
+        ValueError: there are no ways, or a number is negative.
     """
 
     def __init__(
-        self, ways: Sequence[Way], deadline_ms: float | None = None, tolerance: float = TOLERANCE
+        self,
+        ways: Sequence[Way],
+        deadline_ms: float | None = None,
+        tolerance: float = TOLERANCE,
+        ms_per_byte: float = 0.0,
     ) -> None:
         if not ways:
             raise ValueError("there is no way to choose from")
-        self._ways, self._deadline_ms, self._tolerance = list(ways), deadline_ms, tolerance
+        check_numbers(deadline_ms, tolerance, ms_per_byte)
+        self._ways, self._deadline_ms = list(ways), deadline_ms
+        self._tolerance, self._ms_per_byte = tolerance, ms_per_byte
         self.link = Estimate()
         self._last: str | None = None
         self._measured: dict[tuple[str, str], float] = {}
@@ -67,7 +73,8 @@ class Choosing:
         """The way of the next picture; `at_s` are seconds of any clock that never goes back."""
         ways = [self._known(way) for way in self._ways]
         last = next((way for way in ways if way.name == self._last), None)
-        choice = choose(ways, self.link.state(at_s), self._deadline_ms, last, self._tolerance)
+        limits = self._deadline_ms, last, self._tolerance, self._ms_per_byte
+        choice = choose(ways, self.link.state(at_s), *limits)
         self._last = choice.way.name
         return choice
 

@@ -20,7 +20,7 @@ from codec.link.choosing import Choosing, Spent, swept_ways
 from codec.link.connecting import connect
 from codec.link.encoders import as_picture_file, open_encoder, preprocess_of
 from codec.link.http import NoReplyError, Response, UnansweredError
-from codec.link.policy import ALONE, Choice, Way
+from codec.link.policy import ALONE, TOLERANCE, Choice, Way
 from codec.link.session import (
     BLOB_TYPE,
     MAX_ALONE,
@@ -31,7 +31,7 @@ from codec.link.session import (
     value_of,
 )
 
-ASKED_FOR = "as asked for"
+ASKED_FOR, NO_WAYS = "as asked for", "no ways to choose from are known: a blob"
 MAX_NUMBERS = 1000
 """Of a caller's own (`sequence`), the last ones, whose ways are known."""
 
@@ -80,6 +80,7 @@ class SplitClient:
             them. It is a way of its own, and answers where the server does not; not where the
             request is wrong.
         timeout_s: seconds until a reply must be there.
+        tolerance, ms_per_byte: as `codec.link.policy.choose` has them; a price of each byte.
 
     Raises:
         FileNotFoundError, ValueError: the codec or its sweep cannot be loaded, or the address is
@@ -96,6 +97,8 @@ class SplitClient:
         ways: Mapping[str, Sequence[Way]] | None = None,
         alone: Callable[[Any], Any] | None = None,
         timeout_s: float = 30.0,
+        tolerance: float = TOLERANCE,
+        ms_per_byte: float = 0.0,
     ) -> None:
         self.encoder = codec if isinstance(codec, Taking) else open_encoder(codec)
         self._connection = connect(url, token, timeout_s)
@@ -104,11 +107,11 @@ class SplitClient:
         if ways is None:
             own: Any = getattr(self.encoder, "codec", None)
             folder = None if own is None else getattr(own, "folder", None)
-            found = {} if folder is None else swept_ways(Path(folder), own.config.name, bool(alone))
-            ways = found
+            ways = {} if folder is None else swept_ways(Path(folder), own.config.name, bool(alone))
         self._alone, self._n_alone = alone, 0
         self._numbered: dict[int, Choice] = {}
-        self._choosing = {verb: Choosing(some, deadline_ms) for verb, some in ways.items()}
+        wanted = deadline_ms, tolerance, ms_per_byte
+        self._choosing = {verb: Choosing(some, *wanted) for verb, some in ways.items()}
 
     def __call__(
         self,
@@ -134,16 +137,16 @@ class SplitClient:
                 does not reply in time, and the device cannot answer. The message says why.
         """
         asked = [questions] if isinstance(questions, str) else list(questions)
-        headers = question_header(asked) | self._told()
+        headers = question_header(asked) | self.told()
         if sequence is not None:
             headers["Sequence"] = str(sequence)
         try:
             choosing = self._choosing.get(self.session.verb(bool(asked)))
         except UnansweredError as error:
-            return self._provisional(image, asked, error)
-        way, why = None, ASKED_FOR
+            return self.provisional(image, asked, error)
+        way, why = None, NO_WAYS if choosing is None else ASKED_FOR
         if quality is not None or max_bytes is not None:
-            choosing = None
+            choosing, why = None, ASKED_FOR
         if choosing is not None:
             choice = self._choice(choosing, sequence)
             way, why = choice.way.name, choice.why
@@ -161,8 +164,8 @@ class SplitClient:
         except UnansweredError as error:
             if choosing is not None and isinstance(error, NoReplyError):
                 choosing.failed(time.monotonic())
-            return self._provisional(image, asked, error)
-        self._n_alone = 0
+            return self.provisional(image, asked, error)
+        self.was_told()
         return found
 
     def close(self) -> None:
@@ -204,12 +207,21 @@ class SplitClient:
             choosing.alone(device_ms)
         return Answer(answer, ALONE, why, provisional, None, 0, 0, 0, {"device": device_ms})
 
-    def _told(self) -> dict[str, str]:
+    def told(self) -> dict[str, str]:
         """The header that tells the server how often the device has answered by itself since."""
         return {"Alone": str(min(self._n_alone, MAX_ALONE))} if self._n_alone else {}
 
-    def _provisional(self, image: Any, asked: Sequence[str], error: UnansweredError) -> Answer:
-        """The device's own answer where the server has none; without one, the error."""
+    def was_told(self) -> None:
+        """The server has replied to a request with that header."""
+        self._n_alone = 0
+
+    def provisional(self, image: Any, asked: Sequence[str], error: UnansweredError) -> Answer:
+        """The device's own answer where the server has none.
+
+        Raises:
+            UnansweredError: the error, where the device cannot answer: it has no `alone`, or
+                questions are asked.
+        """
         if self._alone is None or asked:
             raise error
         lost = isinstance(error, NoReplyError)

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from codec.link.broker import broker_at, reply_filter, reply_topic, request_topic
+from codec.link.broker import broker_at, reply_filter, request_topic
 from codec.link.http import MAX_REPLY_BYTES, NoReplyError, Response, UnansweredError
-from codec.link.properties import read, status_of, written
+from codec.link.properties import packet_bytes, read, status_of, written
 from codec.link.wire import tcp_bytes
 
 KEEPALIVE_S = 600
@@ -30,8 +30,8 @@ HANDSHAKE_S = 10.0
 """The longest that each part of TLS's handshake is waited for."""
 _NOBODY, _REFUSED = 16, 128
 """Reasons of a PUBACK: nobody subscribes; the first that refuses (MQTT 5.0, sec. 3.4.2.1)."""
-_AROUND_BYTES = 9
-"""Of a PUBLISH with its PUBACK, where the system does not count: types, lengths, packet ids."""
+_PUBACK_BYTES = 4
+"""Of the PUBACK that goes with each message, where the system does not count."""
 
 
 class _LostError(Exception):
@@ -107,9 +107,7 @@ class MqttConnection:
         after = self._bytes()
         up, down = after[0] - before[0], after[1] - before[1]
         if after == (0, 0):  # this system does not count: at least what was said
-            said = sum(len(name) + len(value) + 5 for name, value in headers.items())
-            up = len(topic) + said + len(body) + _AROUND_BYTES
-            down = len(reply_topic(topic)) + len(found.body) + _AROUND_BYTES
+            up, down = found.n_bytes_up + _PUBACK_BYTES, found.n_bytes_down + _PUBACK_BYTES
         return found._replace(n_bytes_up=up, n_bytes_down=down, latency_ms=latency_ms)
 
     def close(self) -> None:
@@ -193,7 +191,9 @@ class MqttConnection:
             raise NoReplyError(f"the reply from {self.url} has more than {MAX_REPLY_BYTES} bytes")
         found = read(message.properties)
         status = status_of(found.kind, message.payload)
-        return Response(status, found.headers, message.payload, 0, 0, 0.0)
+        up = packet_bytes(topic, said, len(body))
+        down = packet_bytes(message.topic, message.properties, len(message.payload))
+        return Response(status, found.headers, message.payload, up, down, 0.0)
 
     def _wait(self, done: Callable[[], bool], deadline: float) -> None:
         """Let the connection work until something is done.

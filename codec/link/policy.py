@@ -86,8 +86,7 @@ def choose(
     """
     if not ways:
         raise ValueError("there is no way to choose from")
-    if min(tolerance, ms_per_byte, deadline_ms or 0.0) < 0:
-        raise ValueError("tolerance, price and deadline are numbers from 0")
+    check_numbers(deadline_ms, tolerance, ms_per_byte)
     ms = {way: predicted_ms(way, link) for way in ways}
     cost = {way: ms[way] + ms_per_byte * way.n_bytes for way in ways}
     left = [way for way in ways if deadline_ms is None or ms[way] <= deadline_ms]
@@ -105,6 +104,12 @@ def choose(
     one = "" if len(close) == 1 else f"the {ranked} of {len(close)} within {tolerance:g} points of "
     best_of = f"; {one}the best score, {best:.2f}, of {len(left)} ways{by}"
     return Choice(way, ms[way], _said(way, ms[way], link) + best_of)
+
+
+def check_numbers(deadline_ms: float | None, tolerance: float, ms_per_byte: float) -> None:
+    """Raise `ValueError` where one of them is negative."""
+    if min(tolerance, ms_per_byte, deadline_ms or 0.0) < 0:
+        raise ValueError("tolerance, price and deadline are numbers from 0")
 
 
 def _late(way: Way, ms: float, link: LinkState, deadline_ms: float) -> str:

@@ -1,7 +1,8 @@
 """folder of pictures -> outbox -> server -> answers: every new picture is answered once, in order.
 
 What is encoded waits on the disk until it is answered, so neither a kill nor a lost link loses or
-repeats anything.
+repeats anything. While the server is away the device may answer by itself; the server's answers
+replace these when the link is back.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from codec.device.sources import pictures_in
 from codec.link.client import SplitClient
 from codec.link.http import UnansweredError
-from codec.link.queue import Outbox, QueueFull
+from codec.link.queue import Forgotten, Outbox, QueueFull
 from codec.link.session import BLOB_TYPE, question_header, value_of
 
 STATE_FILE = ".codec-watch.sqlite"
@@ -23,11 +24,14 @@ MAX_BYTES, MAX_REPLIES = 1 << 28, 100_000
 
 
 class Seen(NamedTuple):
-    """What became of a picture: the server's reply, or why there is none."""
+    """What became of a picture: the server's reply, or why there is none. A provisional reply is
+    the device's own; the server's follows under the same name.
+    """
 
     name: str
     reply: dict[str, Any] | None
     error: str | None
+    provisional: bool = False
 
 
 class Watch:
@@ -50,6 +54,7 @@ class Watch:
         self.outbox = Outbox(self.folder / STATE_FILE, MAX_BYTES, max_replies=MAX_REPLIES)
         self._sizes: dict[str, tuple[int, int]] = {}
         self._taken: dict[str, int] = {}
+        self._without: dict[int, Path] = {}  # what waits, without an answer of the device's own
 
     def look(self) -> list[Seen]:
         """Put the new pictures into the outbox, by time and then by name; gives those that are no
@@ -91,14 +96,16 @@ class Watch:
         settled when the next one is asked for: who is killed before that gets its reply again.
 
         Raises:
-            ValueError: the link failed, or the server refuses for a reason that is not the
+            UnansweredError: the link failed, or the server refuses for a reason that is not the
                 picture's: a token, a codec that it lacks, no time. What waits waits on.
+            ValueError: the codec only answers questions, and there are none.
         """
         session = self._client.session
         while (item := self.outbox.next()) is not None:
             headers = dict(item.headers)
             name = headers.pop("Name")
             own = {"Sequence": str(item.sequence), "Device": self.outbox.device_id}
+            own |= self._client.told()
             path = session.path("Question" in headers)
             reply = session.connection.post(path, item.body, headers | own)
             try:
@@ -108,17 +115,36 @@ class Watch:
                 raise
             except ValueError as error:
                 seen = Seen(name, None, str(error))
+            else:
+                self._client.was_told()
+            self._without.pop(item.sequence, None)
             yield seen
             self.outbox.done(item.sequence, reply.body)
+
+    def by_itself(self, error: UnansweredError) -> Iterator[Seen]:
+        """The device's own answers about the pictures that wait, once each and in order, where the
+        client has `alone` and nothing is asked; `send` has the server's when the link is back.
+
+        Args:
+            error: of `send`: why the server does not answer.
+        """
+        while self._without:
+            number = next(iter(self._without))
+            path = self._without.pop(number)
+            with suppress(UnansweredError, Forgotten, FileNotFoundError):
+                if self.outbox.reply(number) is None:
+                    found = self._client.provisional(path, self._questions, error)
+                    yield Seen(path.name, {"task": "classify", "labels": found.answer}, None, True)
 
     def _put(self, path: Path, mtime_ns: int) -> None:
         """Encode a picture and put it into the outbox, unless it is there already."""
         name = f"{path.name} {mtime_ns}"
-        if name in self.outbox:
-            return
         headers = {"Name": path.name, "Content-Type": BLOB_TYPE}
         headers |= question_header(self._questions)
-        self.outbox.put(self._client.encoder(path), headers, name)
+        body = b"" if name in self.outbox else self._client.encoder(path)
+        number = self.outbox.put(body, headers, name)
+        if self.outbox.reply(number) is None:
+            self._without[number] = path
 
 
 def _files(folder: Path) -> Iterator[tuple[os.stat_result, Path]]:

@@ -22,6 +22,7 @@ from codec.files import read_json
 from codec.link.policy import ALONE, Way
 
 FORMATS = ("webp", "avif")
+"""Of image files that a device may send, as a sweep names them."""
 MAX_SWEEP_BYTES = 16 << 20
 SEGMENT_BYTES = 1448
 """Of TCP, over Ethernet."""

@@ -23,6 +23,8 @@ from codec.tasks import CAPTIONS, LABELS, QUESTIONS
 from codec.tasks import generate as text
 from codec.tasks.labels import best_labels
 
+KEPT_QUESTIONS = 256
+
 
 class Tails:
     """The tails of a codec, or its uncut models, each cut once more, behind its vision blocks.
@@ -45,6 +47,7 @@ class Tails:
         self.look = merged(cut[codec.config.tasks[0]].head)
         self._rest: Mapping[str, Any] = {task: parts.tail for task, parts in cut.items()}
         self._tokenizers: dict[str, Any] = {}
+        self._question_ids: dict[str, list[int]] = {}
         classifier = self._rest.get(LABELS)
         self.labels: dict[int, str] = {} if classifier is None else classifier.config.id2label
 
@@ -64,6 +67,18 @@ class Tails:
         if task not in self._tokenizers:
             self._tokenizers[task] = self._codec.load_tokenizer(task)
         return self._tokenizers[task]
+
+    def question_ids(self, question: Any) -> list[int]:
+        """The ids of a question's tokens, kept for some questions that were asked before: most
+        cameras ask the same again. Errors as `codec.tasks.generate.question_ids`, and as `rest`.
+        """
+        found = self._question_ids.get(question) if isinstance(question, str) else None
+        if found is None:
+            found = text.question_ids(self.rest(QUESTIONS), self.tokenizer(QUESTIONS), question)
+            if len(self._question_ids) >= KEPT_QUESTIONS:
+                self._question_ids.clear()
+            self._question_ids[question] = found
+        return list(found)
 
 
 class Opened:
@@ -173,8 +188,7 @@ class Opened:
 
     def check_question(self, question: str) -> None:
         """Raise `ValueError` for a question that `answer` would refuse, whatever the blob."""
-        tail, tokenizer = self._tails.rest(QUESTIONS), self._tails.tokenizer(QUESTIONS)
-        text.question_ids(tail, tokenizer, question)
+        self._tails.question_ids(question)
 
     @torch.inference_mode()
     def answer(
@@ -203,7 +217,7 @@ class Opened:
         limits = text.checked_limits(tail, max_new_tokens, num_beams, text.ANSWER_TOKENS)
         one = isinstance(questions, str) or not isinstance(questions, Sequence)
         asked: Any = [questions] if one else questions
-        ids = [text.question_ids(tail, tokenizer, question) for question in asked]
+        ids = [self._tails.question_ids(question) for question in asked]
         check_questions(len(ids) if self.single or one else len(self), len(ids))
         n = max(len(self), len(ids))
         states = self.states.expand(n, -1, -1)

@@ -1,14 +1,18 @@
-"""requests -> the application, with their bodies counted among all that are held."""
+"""requests -> the application, with the device that asks, and their bodies counted among all that
+are held.
+"""
 
 from __future__ import annotations
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from codec.serve.state import State
 
 
 class Guarding:
-    """An application that refuses bodies while others fill the memory for them.
+    """An application that refuses bodies while others fill the memory for them. In the state of a
+    request is its `device`, the one of its token; None where it has none of this server's.
 
     Args:
         app: the application.
@@ -27,9 +31,10 @@ class Guarding:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        said = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+        device = self._state.tokens.device(Headers(scope=scope).get("authorization"))
+        scope.setdefault("state", {})["device"] = device
         # without a token it is refused before any of its body is read
-        held = self._state.bodies.held(self._state.tokens.device(said) or "")
+        held = self._state.bodies.held(device or "")
 
         async def bounded() -> Message:
             message = await receive()

@@ -62,11 +62,20 @@ class Metrics:
         self._batch = self._histogram("batch_jobs", "Jobs that ran together", _JOBS)
         self._waiting = self._gauge("waiting", "Jobs that wait", "codec")
         self._oldest = self._gauge("oldest_waiting_seconds", "Age of the oldest of them", "codec")
+        self._undecoded = self._gauge("undecoded_pictures", "Pictures that wait to be decoded")
+        self._undecoded_oldest = self._gauge(
+            "oldest_undecoded_picture_seconds", "Age of the oldest of them"
+        )
 
     def watch_queue(self, codec: str, queue: Batcher) -> None:
         """Let the gauges read how many jobs of a codec wait, and how long the oldest has."""
         self._waiting.labels(codec).set_function(lambda: queue.n_waiting)
         self._oldest.labels(codec).set_function(lambda: queue.oldest_age_s)
+
+    def watch_pictures(self, queue: Batcher) -> None:
+        """Let the gauges read how many pictures wait to be decoded, and how long the oldest has."""
+        self._undecoded.set_function(lambda: queue.n_waiting)
+        self._undecoded_oldest.set_function(lambda: queue.oldest_age_s)
 
     def body(self, codec: str, kind: str, n_bytes: int) -> None:
         """A body came: `kind` is blob or picture."""

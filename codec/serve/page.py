@@ -82,11 +82,7 @@ def summary(numbers: Numbers) -> str:
         ("Answers", f"{n_answers:,}", f"{numbers.recent_per_s:.3g} a second"),
         ("Failed", f"{n_failed:,}", f"{n_refused:,} refused"),
         ("Median request", ms(median), f"95% under {ms(p95)}"),
-        (
-            "Waiting",
-            f"{sum(one.n_waiting for one in codecs):,}",
-            f"oldest {duration(max(one.oldest_s for one in codecs))}",
-        ),
+        ("Waiting", f"{numbers.n_waiting:,}", f"oldest {duration(numbers.oldest_s)}"),
     ]
     up = sum(sum(one.up.values()) for one in codecs)
     as_pictures = sum(one.as_pictures for one in codecs)

@@ -5,8 +5,9 @@ the application sees a request.
 
 uvicorn's own timeouts begin with the first reply. Here a connection that brings no whole head of a
 request in time is closed, also after the first one; and where there are too many connections, the
-one that has been idle longest makes room, or reads no reply. Where there is none such, the new one
-is refused.
+one that has been idle longest makes room, or reads no reply. Where there is none such, one of the
+address with most connections does, whose request has not come whole; where no address has more than
+the new one's, the new one is refused.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import gc
 import json
 import socket
 import time
+from collections import Counter, defaultdict
 from http import HTTPStatus
 from typing import Any
 
@@ -40,8 +42,8 @@ class Connection(H11Protocol):
     """A connection with bounds. h11 itself bounds the bytes of a head."""
 
     def connection_made(self, transport: Any) -> None:
-        """It is open; where there are too many, the longest idle one of the others is closed, and
-        this one where none of them is idle.
+        """It is open; where there are too many, one of the others is closed, or this one where none
+        of them may go.
         """
         super().connection_made(transport)
         self._late: asyncio.TimerHandle | None = None
@@ -75,11 +77,32 @@ class Connection(H11Protocol):
         may_go = [one for one in others if one is not self and one._may_go]
         idle = min(may_go, key=lambda one: one._since_s, default=None)
         if idle is None:
-            self._refuse(busy(f"{CONNECTIONS} connections are open, each with a request"))
+            gone = self._of_most() or self
+            whose = "each with a request" if gone is self else "most of them from this address"
+            gone._refuse(busy(f"{CONNECTIONS} connections are open, {whose}"))
             return
         idle._refuse(busy(f"{CONNECTIONS} connections are open; this one was idle for longest"))
         if idle.transport.get_write_buffer_size():  # nobody there reads: it would never close
             idle.transport.abort()
+
+    def _of_most(self) -> Connection | None:
+        """The newest connection whose request has not come whole, of the address that has most of
+        them; None where that has no more than the address of this one.
+        """
+        n_open, coming = Counter[str](), defaultdict[str, list[Connection]](list)
+        for one in self.connections:
+            if isinstance(one, Connection) and not one.transport.is_closing():
+                n_open[one._address] += 1
+                if one.cycle is not None and one.cycle.more_body:
+                    coming[one._address].append(one)
+        most = max(coming, key=lambda address: n_open[address], default=self._address)
+        if n_open[most] <= n_open[self._address]:
+            return None
+        return max(coming[most], key=lambda one: one._since_s)
+
+    @property
+    def _address(self) -> str:
+        return self.client[0] if self.client else ""
 
     @property
     def _may_go(self) -> bool:

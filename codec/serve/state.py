@@ -64,6 +64,7 @@ class State:
         self.workers = [*self.queues.items(), ("pictures to decode", self.pictures)]
         for name, queue in self.queues.items():
             self.metrics.watch_queue(name, queue)
+        self.metrics.watch_pictures(self.pictures)
         self._expected = {name: expected_of(served) for name, served in self.codecs.items()}
         facts = [
             Facts(**one, agreement=self._expected[one["name"]].agreement)
@@ -182,7 +183,7 @@ async def device_of(
     Raises:
         ProblemError: 401, it has no token of this server's.
     """
-    device = state.tokens.device(request.headers.get("authorization"))
+    device: str | None = request.state.device  # which `Guarding` has found
     if device is None:
         raise ProblemError(401, "a bearer token of this server is needed")
     if device != NOBODY:

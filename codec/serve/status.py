@@ -1,5 +1,4 @@
-"""metrics, queues and devices -> the numbers that an operator asks for, now and in the last quarter
-of an hour.
+"""metrics, queues and devices -> the numbers that an operator asks for, now and lately.
 
 Everything that is counted is read from `codec.serve.metrics`, so the page and Prometheus agree.
 """
@@ -111,6 +110,7 @@ class Numbers:
         window_s: which `recent_per_s` and all percentiles are of.
         whole_ms: percentiles `SHARES` of all requests.
         statuses: replies of 4xx and 5xx by status, of all requests.
+        n_waiting, oldest_s: of all queues, also that of pictures to decode.
     """
 
     at_s: float
@@ -122,6 +122,8 @@ class Numbers:
     statuses: dict[str, int]
     devices: list[tuple[str, Seen]]
     n_devices_dropped: int
+    n_waiting: int
+    oldest_s: float
 
 
 class Status:
@@ -185,16 +187,21 @@ class Status:
         ways = recent.by("way", "taskcodec_ways_total")
         n_recent = sum(n for way, n in ways.items() if way != "alone")
         statuses = now.by("status", "taskcodec_requests_total")
+        codecs = [_codec(facts, now, recent) for facts in self._facts]
+        waits = [now.total(f"taskcodec_{one}") for one in ("waiting", "undecoded_pictures")]
+        undecoded_s = now.total("taskcodec_oldest_undecoded_picture_seconds")
         return Numbers(
             at_s=self._clock(),
             up_s=now.at_s - self._start_s,
             window_s=recent.at_s,
             recent_per_s=n_recent / max(recent.at_s, 1.0),
             whole_ms=_percentiles_ms(recent, stage="whole"),
-            codecs=[_codec(facts, now, recent) for facts in self._facts],
+            codecs=codecs,
             statuses={one: int(n) for one, n in sorted(statuses.items()) if one >= "400"},
             devices=self.devices.latest(),
             n_devices_dropped=self.devices.n_dropped,
+            n_waiting=int(sum(waits)),
+            oldest_s=max(undecoded_s, *(one.oldest_s for one in codecs)),
         )
 
 

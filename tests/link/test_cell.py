@@ -147,10 +147,10 @@ def test_a_cell_carries_what_is_delivered_and_no_more() -> None:
 
 
 def test_a_day_of_a_thousand_cameras_takes_less_than_two_seconds() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     found = simulate(Cell(1000, 10.0, 8, SF12))
     assert found.n_answers > 150_000
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from codec import link
 from codec.link.client import MAX_NUMBERS, SplitClient
 from codec.link.http import NoReplyError, Response
 from codec.link.policy import Way
@@ -134,6 +136,37 @@ def test_the_best_way_by_the_deadline_is_taken_and_says_why(
     assert (asked.way, asked.why) == ("blob q0", "as asked for")
     assert careful.way == "blob q2"
     assert "answer by 5000 ms" in careful.why
+
+
+def test_a_price_of_bytes_and_a_tolerance_are_part_of_the_choice(
+    tiny_codec: FeatureCodec, picture: Picture
+) -> None:
+    def way_of(**wanted: Any) -> str:
+        client = SplitClient(url, Device(tiny_codec), ways=WAYS, **wanted)
+        found = client(picture(1))
+        client.close()
+        return found.way
+
+    with serving(tiny_codec) as url:
+        assert way_of() == "picture:webp@24 q50", "the best score"
+        assert way_of(tolerance=20.0, ms_per_byte=1e6) == "blob q0", "the fewest bytes"
+        slow = {"classify": [replace(WAYS["classify"][0], device_ms=9e5), *WAYS["classify"][1:]]}
+        dear = SplitClient(url, Device(tiny_codec), ways=slow, tolerance=20.0, ms_per_byte=1e6)
+        cheap = SplitClient(url, Device(tiny_codec), ways=slow, tolerance=20.0)
+        assert (dear(picture(1)).way, cheap(picture(1)).way) == ("blob q0", "blob q2")
+        dear.close()
+        cheap.close()
+    for wrong in ({"tolerance": -1.0}, {"ms_per_byte": -1.0}, {"deadline_ms": -1.0}):
+        with pytest.raises(ValueError, match="numbers from 0"):
+            SplitClient(url, Device(tiny_codec), ways=WAYS, **wrong)
+
+
+def test_without_ways_a_blob_goes_and_says_so(tiny_codec: FeatureCodec, picture: Picture) -> None:
+    with serving(tiny_codec) as url:
+        client = SplitClient(url, Device(tiny_codec))
+        assert client(picture(1)).why == "no ways to choose from are known: a blob"
+        assert client(picture(1), max_bytes=100).why == "as asked for"
+        client.close()
 
 
 def test_ways_are_those_of_the_sweep_beside_the_codec(
@@ -318,5 +351,11 @@ def test_what_is_no_codec_is_named(tmp_path: Path) -> None:
 
 
 def test_the_devices_end_loads_no_torch() -> None:
-    code = "import sys, codec.link.client; sys.exit('torch' in sys.modules)"
+    code = "import sys; from codec.link import SplitClient; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_the_package_offers_the_client_and_nothing_else() -> None:
+    assert link.SplitClient is SplitClient
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        link.Nothing  # noqa: B018

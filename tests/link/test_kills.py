@@ -54,7 +54,9 @@ def run(module: str, *arguments: object, preload: Path | None = None) -> dict[st
 
 
 def test_requests_survive_kills_cuts_and_full_disks_of_both_sides(quick_disk: Path) -> None:
-    found = run("tests.link.killing", quick_disk, "--requests", 300, "--seconds", 9, "--calm", 0.03)
+    found = run(
+        "tests.link.killing", quick_disk, "--requests", 300, "--seconds", 60, "--calm", 0.03
+    )
     assert found["requests"] == 300
     assert found["ends of lives"]["killed"] >= 10
     assert found["ends of lives"]["done"] == 2

@@ -107,6 +107,22 @@ def test_a_picture_gets_the_label_that_the_library_gives(
 
 
 @NEEDED
+def test_where_the_system_does_not_count_the_messages_are_counted_alike(
+    broker: Mosquitto, tiny_codec: FeatureCodec, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with on_broker(broker.url("server"), tiny_codec):
+        client = SplitClient(broker.url("cam-1"), Device(tiny_codec))
+        client(picture(1), quality=1, sequence=1)
+        found = client(picture(2), quality=1, sequence=2)
+        monkeypatch.setattr("codec.link.mqtt.tcp_bytes", lambda _sock: (0, 0))
+        client.session.connection._past = 0, 0  # type: ignore[union-attr]
+        counted = client(picture(2), quality=1, sequence=3)
+        client.close()
+    assert counted.n_bytes_up == found.n_bytes_up
+    assert abs(counted.n_bytes_down - found.n_bytes_down) <= 20, "a score has more digits or fewer"
+
+
+@NEEDED
 def test_captions_answers_and_problems_come_over_the_broker(
     broker: Mosquitto, tiny_blip_codec: FeatureCodec, tiny_codec: FeatureCodec, picture: Picture
 ) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from codec.cli.app import app as cli
 from codec.link.client import SplitClient
+from codec.link.http import UnansweredError
 from codec.link.watch import Watch
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
@@ -138,6 +139,56 @@ def test_nothing_is_lost_or_repeated_over_a_lost_link_and_a_restart(
         assert list(watch.send()) == [], "answered before the restart"
 
 
+def test_the_devices_own_answers_are_provisional_until_the_servers_replace_them(
+    tiny_codec: FeatureCodec, camera: Callable[[str, int], Path]
+) -> None:
+    folder, own = camera("a.png", 1).parent, [{"label": "own", "score": 1.0}]
+    camera("b.png", 2)
+    asked: list[Path] = []
+
+    def alone(image: Path) -> list[dict[str, object]]:
+        asked.append(image)
+        return own
+
+    def away() -> list[tuple[str, object, bool]]:
+        settled(watch)
+        with pytest.raises(UnansweredError) as caught:
+            list(watch.send())
+        return [(one.name, one.reply, one.provisional) for one in watch.by_itself(caught.value)]
+
+    mine = {"task": "classify", "labels": own}
+    client = SplitClient("http://127.0.0.1:1", Device(tiny_codec), alone=alone)
+    watch = Watch(folder, client)
+    assert away() == [("a.png", mine, True), ("b.png", mine, True)]
+    camera("c.png", 3)
+    assert away() == [("c.png", mine, True)], "each once"
+    watch.outbox.close()
+    with serving(tiny_codec) as url:
+        there = SplitClient(url, Device(tiny_codec), alone=alone)
+        client.session.connection = there.session.connection
+        watch = Watch(folder, client)
+        settled(watch)
+        assert client.told() == {"Alone": "3"}
+        seen = list(watch.send())
+        assert client.told() == {}, "the server knows"
+        there.close()
+    assert [(one.name, one.provisional) for one in seen] == [
+        (f"{name}.png", False) for name in "abc"
+    ]
+    assert all(one.reply is not None and one.reply["codec"] == "tiny" for one in seen)
+    assert list(watch.by_itself(UnansweredError("gone"))) == [], "nothing waits"
+    assert len(asked) == 3
+
+
+def test_a_device_without_an_own_model_has_no_provisional_answers(
+    tiny_codec: FeatureCodec, camera: Callable[[str, int], Path]
+) -> None:
+    watch = Watch(camera("a.png", 1).parent, SplitClient("http://127.0.0.1:1", Device(tiny_codec)))
+    settled(watch)
+    assert list(watch.by_itself(UnansweredError("gone"))) == []
+    assert watch.outbox.n_waiting == 1
+
+
 def answering(watch: Watch, status: int, body: bytes = b'{"detail": "why"}') -> Answering:
     """The connection, in the place of the watch's own."""
     found = Answering(status, body)
@@ -163,7 +214,7 @@ def test_what_is_not_about_a_picture_never_costs_one(
     assert watch.outbox.n_waiting == 1
     assert connection.asked == ["/v1/sessions", "/v1/tiny/classify"] * 2, "the session is forgotten"
     answering(watch, 200, b'{"labels": []}')
-    assert list(watch.send()) == [("a.png", {"labels": []}, None)]
+    assert list(watch.send()) == [("a.png", {"labels": []}, None, False)]
     assert watch.outbox.n_waiting == 0
 
 

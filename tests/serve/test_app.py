@@ -57,6 +57,27 @@ def problem(reply: Any, status: int) -> str:
     return str(members["detail"])
 
 
+def test_a_token_is_looked_up_once_a_request(
+    tiny_codec: FeatureCodec, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, device = [], Tokens.device
+
+    def counted(tokens: Tokens, header: str | None) -> str | None:
+        asked.append(header)
+        return device(tokens, header)
+
+    monkeypatch.setattr(Tokens, "device", counted)
+    blob = Device(tiny_codec)(picture(1))
+    app = create_app([Served(Server(tiny_codec))], Tokens({TOKEN: "cam-1"}))
+    with TestClient(app) as client:
+        for token, status in ((TOKEN, 200), (OTHER, 401)):
+            own = {"Authorization": f"Bearer {token}"}
+            reply = client.post("/v1/tiny/classify", content=blob, headers=BLOB | own)
+            assert reply.status_code == status
+    assert asked == [f"Bearer {TOKEN}", f"Bearer {OTHER}"]
+    assert [name for name, _ in app.state.server.status.devices.latest()] == ["cam-1"]
+
+
 def test_a_blob_gets_the_labels_that_the_library_gives(
     classes: TestClient, tiny_codec: FeatureCodec, picture: Picture
 ) -> None:

@@ -70,8 +70,11 @@ def port(tiny_codec: FeatureCodec) -> Iterator[int]:
         yield port
 
 
-def opened(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=15)
+def opened(port: int, address: str = "") -> socket.socket:
+    """A connection, from an address of this machine's loopback."""
+    return socket.create_connection(
+        ("127.0.0.1", port), timeout=15, source_address=(address, 0) if address else None
+    )
 
 
 def heard(sock: socket.socket, start: float) -> Heard:
@@ -230,6 +233,31 @@ def test_where_no_connection_is_idle_a_new_one_hears_that_there_are_too_many(
             gate.set()
         assert [heard_first(one) for one in busy] == [200] * 3
         alive(port)
+
+
+def test_an_address_with_most_unfinished_requests_leaves_room_to_others(
+    tiny_codec: FeatureCodec,
+) -> None:
+    trickling = BEGIN + b"Content-Length: 900\r\n\r\nabc"
+    asked = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    with listening(tiny_codec, 3) as (server, port), contextlib.ExitStack() as stack:
+        many = [stack.enter_context(opened(port)) for _ in range(3)]
+        for n, one in enumerate(many, 1):
+            one.sendall(trickling)
+            until(lambda n=n: sum(not c._waits for c in server.server_state.connections) == n)
+        same = heard(stack.enter_context(opened(port)), time.monotonic())
+        assert (same.status, same.problem) == (503, "3 connections are open, each with a request")
+        try:
+            other = stack.enter_context(opened(port, "127.0.0.2"))
+        except OSError:
+            pytest.skip("this machine has one address of its own")
+        other.sendall(asked)
+        assert heard_first(other) == 200
+        newest = heard(many[2], time.monotonic())
+        assert (newest.status, newest.headers["Retry-After"]) == (503, "1")
+        assert newest.problem == "3 connections are open, most of them from this address"
+        assert newest.seconds < BODY_S
+        assert [heard_first(one) for one in many[:2]] == [408] * 2, "these had all their time"
 
 
 def test_connections_that_read_no_reply_make_room_for_others(tiny_codec: FeatureCodec) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import threading
 import time
@@ -234,8 +235,30 @@ def test_the_age_of_the_queue_is_that_of_the_oldest(tiny_codec: FeatureCodec) ->
         (numbers,) = state.status.numbers().codecs
         assert numbers.n_waiting == 2
         assert 0.04 < numbers.oldest_s < 5
-        for task in tasks:
+        pictures = [asyncio.create_task(state.pictures.run(None)) for _ in range(3)]
+        await asyncio.sleep(0)
+        both = state.status.numbers()
+        assert both.n_waiting == 5, "pictures that wait to be decoded are among them"
+        assert both.oldest_s >= numbers.oldest_s
+        assert b"taskcodec_undecoded_pictures 3.0" in state.metrics.text()
+        for task in tasks + pictures:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *pictures, return_exceptions=True)
+
+    asyncio.run(wait())
+
+
+def test_a_picture_that_waits_to_be_decoded_may_be_the_oldest(tiny_codec: FeatureCodec) -> None:
+    state = create_app([Served(Server(tiny_codec))]).state.server
+
+    async def wait() -> None:
+        task = asyncio.create_task(state.pictures.run(None))
+        await asyncio.sleep(0.05)
+        numbers = state.status.numbers()
+        assert numbers.n_waiting == 1
+        assert 0.04 < numbers.oldest_s < 5
+        assert re.search(r"Waiting</dt><dd>1</dd><dd>oldest \d+ ms<", page.summary(numbers))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(wait())
