@@ -32,14 +32,21 @@ from training.codecs.recipe import CodecRecipe
 from training.data.scoring import right
 from training.engine.recipe import read_recipe
 
-FIRST = "{width: 16, depth: 1, stride: 1, expansion: 1}, {width: 24, depth: 2}"
+FOUR = (
+    "{width: 16, depth: 1, stride: 1, expansion: 1}",
+    "{width: 24, depth: 2}",
+    "{width: 40, depth: 2, kernel: 5}",
+    "{width: 80, depth: 3}",
+)
+FIVE = (*FOUR, "{width: 112, depth: 3, kernel: 5, stride: 1}")
+SIX = (*FIVE, "{width: 192, depth: 2, kernel: 5}")
+ALL = (*FIVE, "{width: 192, depth: 4, kernel: 5}", "{width: 320, depth: 1, stride: 1}")
+"""Stages of EfficientNet-Lite0; `SIX` has two blocks of four in the sixth."""
 
 
-def mobile(shrink: int, *stages: str) -> tuple[str, str]:
-    """The first two stages of EfficientNet-Lite0 and further ones, on pictures of 1/shrink of the
-    side.
-    """
-    return f"mobile.shrink={shrink}", f"mobile.stages=[{', '.join((FIRST, *stages))}]"
+def mobile(shrink: int, stages: Sequence[str], *more: str) -> tuple[str, ...]:
+    """The keys of a recipe for these stages, on pictures of 1/shrink of the side."""
+    return f"mobile.shrink={shrink}", f"mobile.stages=[{', '.join(stages)}]", *more
 
 
 SIZES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -50,27 +57,18 @@ SIZES: dict[str, dict[str, tuple[str, ...]]] = {
         "as it is": (),
     },
     "mobile": {
-        "28 pixels, three stages": mobile(8, "{width: 40, depth: 2, kernel: 5, stride: 1}"),
-        "56 pixels, four stages": mobile(
-            4, "{width: 40, depth: 2, kernel: 5}", "{width: 80, depth: 3, stride: 1}"
-        ),
+        "28 pixels, six stages": mobile(8, SIX, "side=1"),
+        "56 pixels, six stages": mobile(4, SIX, "side=2"),
         "as it is": (),
-        "224 pixels, four stages": mobile(
-            1, "{width: 40, depth: 2, kernel: 5}", "{width: 80, depth: 3}"
-        ),
+        "224 pixels, four stages": mobile(1, FOUR, "side=7"),
     },
 }
 """What is on the device, and how the recipe says so, by the kind of encoder."""
 WHOLE = {
     "mobile": {
-        "EfficientNet-Lite0's stages, whole": mobile(
-            1,
-            "{width: 40, depth: 2, kernel: 5}",
-            "{width: 80, depth: 3}",
-            "{width: 112, depth: 3, kernel: 5, stride: 1}",
-            "{width: 192, depth: 4, kernel: 5}",
-            "{width: 320, depth: 1, stride: 1}",
-        )
+        "EfficientNet-Lite0's stages, whole, 56 pixels": mobile(4, ALL),
+        "EfficientNet-Lite0's stages, whole, 112 pixels": mobile(2, ALL),
+        "EfficientNet-Lite0's stages, whole": mobile(1, ALL),
     }
 }
 """Networks that only the device alone has: no codec of that size is trained."""
