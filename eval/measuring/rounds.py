@@ -7,8 +7,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from codec.files import read_json
 from codec.show.plot import check_installed, save_figure
+from eval.measuring.intervals import paired_margin
 from training.engine.recipe import plain_values, read_recipe
 from training.rounds.recipe import FederatedRecipe
 
@@ -24,7 +28,8 @@ class Run(NamedTuple):
         n_bytes_up, n_bytes_down: of all clients, from the first round to each.
         link_s: seconds on the link, from the first round to each.
         test_accuracy: at the end, in percent; None where the run has not ended.
-        n_images: of the test split.
+        right: whether each test image's answer is right, (n,) bool; None where the run has not
+            ended.
     """
 
     name: str
@@ -35,7 +40,7 @@ class Run(NamedTuple):
     n_bytes_down: list[int]
     link_s: list[float]
     test_accuracy: float | None
-    n_images: int | None
+    right: NDArray[np.bool_] | None
 
     def at(self, goal: float) -> int | None:
         """The first round, from 0 on, whose accuracy is at least `goal`; None for none."""
@@ -67,19 +72,39 @@ def read_run(folder: Path) -> Run:
         list(accumulate(sum(line["bytes_down"].values()) for line in lines)),
         list(accumulate(line["link_s"] for line in lines)),
         result.get("test_accuracy"),
-        result.get("n_images"),
+        None if "right" not in result else _bits(result["right"], result["n_images"]),
     )
 
 
+def _bits(text: str, n: int) -> NDArray[np.bool_]:
+    """
+    Raises:
+        ValueError: the text is no hexadecimal number, or has too few digits.
+    """
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8))
+    if len(bits) < n:
+        raise ValueError(f"result.json says of {len(bits)} images whether they are right, not {n}")
+    return bits[:n].astype(np.bool_)
+
+
+def _lost(run: Run, other: Run | None) -> str:
+    """Points that a run is below another on the same test images, and half the 95% interval."""
+    if other is None or run is other or run.right is None or other.right is None:
+        return ""
+    own, theirs = run.right.astype(np.float64), other.right.astype(np.float64)
+    margin = paired_margin(own, theirs, np.arange(len(own)))
+    return f"{100 * (theirs.mean() - own.mean()):.2f} ± {margin:.2f}"
+
+
 def table(runs: list[Run], goal: float) -> str:
-    """A row a run: its score, its bytes, how many times fewer than those of the float32 run that is
-    alike but for that, and what it took to the `goal` on the validation split.
+    """A row a run: its score; what it has less, in points, and how many times fewer bytes than the
+    float32 run that is alike but for that; and what it took to the `goal` on the validation split.
     """
     plain = {run.alike: run for run in runs if not run.coded}
     rows = [
-        "| run | rounds | test % | MB up | MB down | times fewer up | down "
+        "| run | rounds | test % | points less | MB up | MB down | times fewer up | down "
         f"| {goal:g}% at round | MB to it | seconds on the link to it |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for run in runs:
         other, there = plain.get(run.alike), run.at(goal)
@@ -98,7 +123,8 @@ def table(runs: list[Run], goal: float) -> str:
             reached = [str(there + 1), f"{n_bytes / 1e6:.2f}", f"{run.link_s[there]:.1f}"]
         score = "" if run.test_accuracy is None else f"{run.test_accuracy:.2f}"
         ups, downs = f"{run.n_bytes_up[-1] / 1e6:.2f}", f"{run.n_bytes_down[-1] / 1e6:.2f}"
-        cells = [run.name, str(len(run.accuracy)), score, ups, downs, *fewer, *reached]
+        lost = _lost(run, other)
+        cells = [run.name, str(len(run.accuracy)), score, lost, ups, downs, *fewer, *reached]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -28,7 +29,9 @@ def write_run(folder: Path, updates: Updates, n_bytes: int, accuracies: list[flo
         for accuracy in accuracies
     ]
     (folder / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    said = {"test_accuracy": max(accuracies, default=1) - 1, "n_images": 10}
+    score = max(accuracies, default=1) - 1
+    right = np.packbits(np.arange(1000) < 10 * score).tobytes().hex()
+    said = {"test_accuracy": score, "n_images": 1000, "right": right}
     (folder / "result.json").write_text(json.dumps(said))
     return folder
 
@@ -42,10 +45,10 @@ def test_the_table_says_how_many_times_fewer_bytes(
     assert (tmp_path / "fed.png").stat().st_size > 1000
     rows = {line.split(" | ")[0]: line for line in capsys.readouterr().out.splitlines()}
     assert rows["| float32"] == (
-        "| float32 | 3 | 71.00 | 6.00 | 18.00 | 1.0 | 1.0 | 2 | 16.00 | 2000.0 |"
+        "| float32 | 3 | 71.00 |  | 6.00 | 18.00 | 1.0 | 1.0 | 2 | 16.00 | 2000.0 |"
     )
     assert rows["| ours"] == (
-        "| ours | 3 | 70.50 | 0.06 | 0.18 | 100.0 | 100.0 | 3 | 0.24 | 30.0 |"
+        "| ours | 3 | 70.50 | 0.50 ± 0.44 | 0.06 | 0.18 | 100.0 | 100.0 | 3 | 0.24 | 30.0 |"
     )
 
 
@@ -54,6 +57,14 @@ def test_a_run_without_rounds_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
     (folder / "result.json").unlink()
     assert main([str(folder), "--out", str(tmp_path / "fed.png")]) == 2
     assert "no round yet" in capsys.readouterr().err
+
+
+def test_a_result_of_too_few_images_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = write_run(tmp_path / "cut", Updates(), 1, [50.0])
+    said = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(said | {"right": said["right"][:20]}))
+    assert main([str(folder), "--out", str(tmp_path / "fed.png")]) == 2
+    assert "of 80 images" in capsys.readouterr().err
 
 
 def test_a_run_that_goes_on_has_no_score_yet(tmp_path: Path):

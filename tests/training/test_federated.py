@@ -71,6 +71,8 @@ def test_a_run_writes_its_rounds_its_partition_and_its_result(
     assert [line["round"] for line in lines] == [1, 2, 3]
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["test_accuracy"] == score
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(result["right"]), np.uint8))
+    assert 100 * bits.sum() / result["n_images"] == score
     assert result["n_images"] == 16
     assert result["sha256"] == lines[-1]["sha256"]
     for line in lines:

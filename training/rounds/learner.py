@@ -14,7 +14,7 @@ from torch import nn
 from codec.device.preprocess import Preprocess
 from training.data.augmentation import augment
 from training.data.images import Batch, Images, normalise
-from training.data.scoring import logits_of, percent, right
+from training.data.scoring import logits_of, right
 from training.rounds.recipe import Local
 
 
@@ -38,8 +38,8 @@ class Learner(Protocol):
     def loss(self, batch: Batch) -> torch.Tensor:
         """What a step makes smaller."""
 
-    def score(self, data: Images) -> float:
-        """Share of right answers, in percent."""
+    def right(self, data: Images) -> torch.Tensor:
+        """Whether each picture's answer is right, (n,) bool."""
 
     def finish(self, out: Path) -> None:
         """Write into `out` what a run ends in besides the weights."""
@@ -61,10 +61,10 @@ class Classifier:
             logits = logits_of(self.model(x))
         return F.cross_entropy(logits.float(), batch["labels"])
 
-    def score(self, data: Images) -> float:
+    def right(self, data: Images) -> torch.Tensor:
         """As `Learner`."""
         with self._autocast():
-            return percent(right(self.model, data, self.preprocess))
+            return right(self.model, data, self.preprocess)
 
     def finish(self, out: Path) -> None:
         """The weights are all."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from codec.files import whole_file
 from training.data.images import Images
+from training.data.scoring import percent
 from training.rounds.checkpoint import State, last_checkpoint, write_checkpoint
 from training.rounds.client import answer, learn
 from training.rounds.ending import end_round
@@ -42,7 +43,7 @@ class Federation:
     def score(self, weights: Weights) -> float:
         """Accuracy on the validation split, in percent."""
         set_weights(self.learner.model, weights)
-        return self.learner.score(self.validation)
+        return percent(self.learner.right(self.validation))
 
 
 def run_rounds(federation: Federation, out: Path) -> State:
