@@ -109,6 +109,7 @@ def watch(
         raise FileNotFoundError(f"there is no folder {folder}")
     token = None if token_file is None else _token(token_file)
     from codec.link.client import SplitClient
+    from codec.link.http import UnansweredError
     from codec.link.watch import Watch
 
     with progress("loading"):
@@ -127,7 +128,8 @@ def watch(
                 raise
             if not waited:
                 complain(f"{one_line(error)}; {watched.outbox.n_waiting} pictures wait")
-            waited = min(2 * waited + every, 60.0)
+            asked = error.retry_after_s if isinstance(error, UnansweredError) else 0.0
+            waited = min(max(2 * waited + every, asked), 60.0)
         if once and not again and not watched.n_unsettled:
             return
         time.sleep(max(every, waited))

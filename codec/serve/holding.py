@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from codec.serve.problems import busy
+from codec.serve.problems import busy, crowding
+from codec.serve.tokens import NOT_ONE
 
 
 class Bodies:
@@ -38,10 +39,12 @@ class Bodies:
         """Whether what an owner holds may be held.
 
         Raises:
-            ProblemError: 503, all bodies together are more than may be, or those of this owner.
+            ProblemError: 429, those of this owner are more than it may have; 503, all bodies
+                together are more than may be, or the owner is not one device.
         """
         if 2 * self._of[owner] > self._most_bytes:
-            raise busy("the bodies of this device's other requests fill its half of the memory")
+            refused = busy if owner in NOT_ONE else crowding
+            raise refused("the bodies of this device's other requests fill its half of the memory")
         if self.n_bytes > self._most_bytes:
             raise busy("the bodies of other requests fill the memory for them")
 
@@ -61,7 +64,7 @@ class Held:
         """More of the body came. It is counted also where it may not be held, until `end`.
 
         Raises:
-            ProblemError: 503, as `Bodies.check`.
+            ProblemError: 429 or 503, as `Bodies.check`.
         """
         self._n_bytes += n_bytes
         self._bodies.count(self._owner, n_bytes)

@@ -45,7 +45,7 @@ def test_a_message_of_qos_1_beyond_the_memory_waits_without_its_body() -> None:
     reasons = [waiting.refusal(one) for one in found]
     assert reasons[:3] == [None] * 3
     assert reasons[3] is not None
-    assert reasons[3].status == 503
+    assert (reasons[3].status, reasons[3].retry_after_s) == (429, 1)
     waiting.done(found[3])
     assert waiting.refusal(found[3]) is None
 
