@@ -19,11 +19,11 @@ def message(qos: int, n_bytes: int = 10, topic: str = "codec/v1/tiny/cam-1/class
 
 
 def test_messages_of_qos_0_beyond_the_memory_are_dropped() -> None:
-    bodies = Bodies(60)
+    bodies = Bodies(70)
     waiting = Incoming(bodies)
     for _ in range(3):
         waiting.put_nowait(message(0))
-    with pytest.raises(asyncio.QueueFull):  # its half is full
+    with pytest.raises(asyncio.QueueFull):  # its share is full
         waiting.put_nowait(message(0))
     waiting.put_nowait(message(0, topic="codec/v1/tiny/cam-2/classify"))
     assert (waiting.qsize(), bodies.n_bytes) == (4, 40)
