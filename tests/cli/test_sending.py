@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from codec.cli import sending
 from codec.cli.app import app as cli
 from codec.link.http import UnansweredError
+from codec.link.policy import TOLERANCE
 
 
 @pytest.mark.parametrize("text", ["cam-1 token-of-the-first-camera\n", ""])
@@ -52,3 +53,37 @@ def test_a_watch_waits_as_long_as_a_server_without_time_asks(
     folder = str(tmp_path)
     CliRunner().invoke(cli, ["watch", folder, "--server", "http://a", "--codec", "tiny"])
     assert slept == waits
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ((), (None, TOLERANCE, 0.0)),
+        (("--deadline-ms", "200", "--tolerance", "1.5", "--ms-per-byte", "2"), (200.0, 1.5, 2.0)),
+    ],
+)
+def test_tolerance_and_the_price_of_a_byte_reach_the_client(
+    options: tuple[str, ...],
+    wanted: tuple[float | None, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[tuple[Any, ...]] = []
+
+    def client(_url: str, _name: str, _token: Any, deadline_ms: Any, **rest: Any) -> Any:
+        made.append((deadline_ms, rest["tolerance"], rest["ms_per_byte"]))
+        raise ValueError("no server here")
+
+    monkeypatch.setattr("codec.link.client.SplitClient", client)
+    photo = tmp_path / "photo.png"
+    photo.touch()
+    command = ["send", "http://127.0.0.1:9", "tiny", str(photo), *options]
+    result = CliRunner().invoke(cli, command)
+    assert made == [wanted]
+    assert result.exit_code == 2
+
+
+@pytest.mark.parametrize("option", ["--tolerance", "--ms-per-byte"])
+def test_a_negative_tolerance_or_price_is_refused(option: str) -> None:
+    result = CliRunner().invoke(cli, ["send", "http://127.0.0.1:9", "tiny", "a.png", option, "-1"])
+    assert (result.exit_code, option in result.stderr) == (2, True)
