@@ -219,6 +219,7 @@ def make(version: str, symbols_wrong: float = 0.0, nan: bool = False, refuses: s
             pass
 
         def deserialize_cuda_engine(self, data: bytes) -> Engine | None:
+            log.append(("deserialised", data))
             return (
                 None
                 if refuses == "load" or not data.startswith(MARK)

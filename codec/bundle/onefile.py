@@ -47,6 +47,7 @@ SOURCES = (
             "preprocess",
             "taking",
             "cuda",
+            "built",
             "engines",
             "npz",
             "bundle",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +31,9 @@ def link(
         str, typer.Option("--profile", "-p", help="The link; --list names them.")
     ] = "lorawan-eu868-sf12",
     quality: Quality = None,
+    loss: Annotated[
+        float | None, typer.Option(min=0.0, help="The share of messages that get lost there.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File the frame is written to.")] = None,
     list_profiles: Annotated[bool, typer.Option("--list", help="List the links.")] = False,
     as_json: Json = False,
@@ -46,6 +49,8 @@ def link(
     if name is None or image is None:
         raise ValueError("name a codec and a picture, or ask for --list")
     chosen = profile(profile_name)
+    if loss is not None:
+        chosen = replace(chosen, loss=loss)
     silence_libraries()
     from codec.pipeline import Device
 
@@ -69,11 +74,15 @@ def link(
         facts = {"codec": device.codec.config.name, "profile": asdict(chosen), "frame": frame.hex()}
         print_json(facts | {"ways": [{"way": way} | asdict(one) for way, one in found.items()]})
         return
-    table = make_table("what is sent", ">bytes", ">messages", ">on the air", ">answers a day")
+    columns = ("what is sent", ">bytes", ">messages", ">on the air", ">answers a day")
+    table = make_table(*columns, *([] if chosen.loss is None else [">arrives at once"]))
     for way, one in found.items():
-        add_row(table, way, f"{one.n_bytes:,}", f"{one.n_frames:,}", _airtime(one), _a_day(one))
+        cells = (way, f"{one.n_bytes:,}", _messages(one), _airtime(one), _a_day(one))
+        at_once = one.arrives_at_once
+        add_row(table, *cells, *([] if at_once is None else [f"{at_once:.1%}"]))
     print_table(table)
     print(f"{chosen.title}: {chosen.max_payload_bytes} bytes a message; {chosen.source}.")
+    print(_loss(chosen))
 
 
 def _webp(pixels: NDArray[np.uint8]) -> int:
@@ -85,10 +94,23 @@ def _webp(pixels: NDArray[np.uint8]) -> int:
     return file.tell()
 
 
+def _messages(one: Sending) -> str:
+    if one.arrives_at_once is None:
+        return f"{one.n_frames:,}"
+    return f"{one.n_frames:,}, sent {one.n_sent:,.1f}"
+
+
+def _loss(link: Profile) -> str:
+    """What is counted of messages that get lost."""
+    if link.loss is None:
+        return "No loss is counted: no figure is known. --loss takes what you count there."
+    return f"{link.loss:.1%} of the messages get lost; each is sent until it arrives, in the mean."
+
+
 def _airtime(one: Sending) -> str:
     if one.airtime_s is not None:
         return f"{one.airtime_s:,.2f} s"
-    return "" if one.n_billed_bytes is None else f"{one.n_billed_bytes:,} bytes billed"
+    return "" if one.n_billed_bytes is None else f"{one.n_billed_bytes:,.0f} bytes billed"
 
 
 def _a_day(one: Sending) -> str:
@@ -105,6 +127,7 @@ def _list(as_json: bool) -> None:
     for one in PROFILES.values():
         add_row(table, one.name, one.title, one.max_payload_bytes, *_full(one))
     print_table(table)
+    print("How many messages get lost is known of none of them: --loss takes what you count.")
 
 
 def _full(one: Profile) -> tuple[str, str]:

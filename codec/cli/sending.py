@@ -12,6 +12,7 @@ import typer
 
 from codec.cli.common import Json, failure, finish, listed, silence_libraries
 from codec.cli.encoding import Quality
+from codec.link.policy import TOLERANCE
 from codec.show.console import (
     add_row,
     complain,
@@ -35,6 +36,12 @@ def send(
     deadline_ms: Annotated[
         float | None, typer.Option(min=0, help="When an answer has to be there.")
     ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Points of score that may be given up for speed.")
+    ] = TOLERANCE,
+    ms_per_byte: Annotated[
+        float, typer.Option(min=0, help="Milliseconds worth waiting to save a byte.")
+    ] = 0.0,
     token_file: Annotated[Path | None, typer.Option(help="Its token or password.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a reply.")] = 30.0,
     as_json: Json = False,
@@ -48,7 +55,15 @@ def send(
     from codec.link.client import SplitClient
 
     with progress("loading"):
-        client = SplitClient(url, name, token, deadline_ms, timeout_s=timeout)
+        client = SplitClient(
+            url,
+            name,
+            token,
+            deadline_ms,
+            timeout_s=timeout,
+            tolerance=tolerance,
+            ms_per_byte=ms_per_byte,
+        )
     rows: list[tuple[Path, Any]] = []
     with progress("sending", len(images)) as step:
         for path in images:
@@ -109,6 +124,7 @@ def watch(
         raise FileNotFoundError(f"there is no folder {folder}")
     token = None if token_file is None else _token(token_file)
     from codec.link.client import SplitClient
+    from codec.link.http import UnansweredError
     from codec.link.watch import Watch
 
     with progress("loading"):
@@ -127,7 +143,8 @@ def watch(
                 raise
             if not waited:
                 complain(f"{one_line(error)}; {watched.outbox.n_waiting} pictures wait")
-            waited = min(2 * waited + every, 60.0)
+            asked = error.retry_after_s if isinstance(error, UnansweredError) else 0.0
+            waited = min(max(2 * waited + every, asked), 60.0)
         if once and not again and not watched.n_unsettled:
             return
         time.sleep(max(every, waited))

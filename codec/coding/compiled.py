@@ -1,5 +1,5 @@
 """codec/coding/coder.c -> a library that is loaded into this process, compiled here and kept in a
-folder that nobody else can write to.
+folder that nobody else can write to. Engines of TensorRT are kept there too (`codec.device.built`).
 
 Code is loaded from nowhere else: not from a bundle or a checkpoint, not from the working directory,
 not from a folder that another user could change. A library that is kept is loaded only if its
@@ -133,6 +133,17 @@ def check_private(folder: Path) -> None:
             raise ValueError(f"{above}, above {folder}, can be written to by other users")
 
 
+def is_own_file(path: Path) -> bool:
+    """Whether a file is no link, this user's own, and nobody else may write to it.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    found = os.lstat(str(path))
+    own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+    return own and not found.st_mode & OTHERS_WRITE
+
+
 def _is_ours(path: Path) -> bool:
     """Whether a library is whole and the one that was compiled here: this user's own file, and of
     the length and SHA-256 in the record beside it.
@@ -140,10 +151,7 @@ def _is_ours(path: Path) -> bool:
     record = _record(path)
     try:
         for file in (path, record):
-            found = os.lstat(str(file))
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-                return False
-            if found.st_mode & OTHERS_WRITE or found.st_size > 1 << 24:
+            if not is_own_file(file) or file.stat().st_size > 1 << 24:
                 return False
         return record.read_text() == _facts(path)
     except (OSError, ValueError):

@@ -1,5 +1,5 @@
 """a bundle's ONNX file -> a TensorRT engine for this device, checked on sample pixels before it is
-accepted.
+accepted, and kept in this user's cache (`codec.device.built`).
 
 usage: python build_engine.py BUNDLE [--fp16]. For TensorRT 8.0 to 10.x and Python 3.6.
 """
@@ -7,7 +7,6 @@ usage: python build_engine.py BUNDLE [--fp16]. For TensorRT 8.0 to 10.x and Pyth
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -15,24 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from codec.device.built import engine_path, keep_engine, keep_timing, read_timing
 from codec.device.bundle import SAMPLES_FILE, facts_of, read_manifest
 from codec.device.cuda import Cuda
-from codec.device.engines import (
-    ENGINE_FILE,
-    ONNX_FILE,
-    PIXELS,
-    RECORD_FILE,
-    TYPED_FILE,
-    TensorRT,
-)
+from codec.device.engines import ONNX_FILE, PIXELS, TYPED_FILE, TensorRT
 from codec.device.npz import read_arrays
 from codec.device.preprocess import Preprocess
-from codec.files import sha256, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CACHE_FILE = "timing.cache"
 LEAST_AGREEMENT = {"fp32": 0.999, "fp16": 0.97}
 """Share of the sample symbols that an engine must give as ONNX Runtime did."""
 
@@ -74,21 +65,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_bundle(folder: str, fp16: bool, workspace: int) -> None:
-    """Build, check and write the engine of a bundle, and the record that ties it to this device.
+    """Build and check the engine of a bundle, and keep it with the record that ties it to this
+    device, where this user alone can write: nothing is written into the bundle.
 
     Raises:
         ImportError: there is no TensorRT.
-        FileNotFoundError, ValueError: the bundle is not whole, TensorRT refuses it, or the engine's
-            symbols are not the recorded ones.
+        FileNotFoundError, ValueError: the bundle is not whole, TensorRT refuses it, the engine's
+            symbols are not the recorded ones, or there is no such place.
     """
     manifest = read_manifest(folder)
     import tensorrt
 
-    cuda = Cuda()
-    cache_path = os.path.join(folder, CACHE_FILE)
-    cache = Path(cache_path).read_bytes() if os.path.isfile(cache_path) else b""
-    serialized, cache = build(
-        tensorrt, onnx_of(folder, tensorrt, fp16), fp16, manifest["float32_nodes"], workspace, cache
+    cuda, path = Cuda(), engine_path(manifest["digest"])
+    serialized, timing = build(
+        tensorrt,
+        onnx_of(folder, tensorrt, fp16),
+        fp16,
+        manifest["float32_nodes"],
+        workspace,
+        read_timing(path),
     )
     shapes = facts_of(manifest, folder).shapes
     precision = "fp16" if fp16 else "fp32"
@@ -98,23 +93,16 @@ def build_bundle(folder: str, fp16: bool, workspace: int) -> None:
         manifest,
         LEAST_AGREEMENT[precision],
     )
-    engine_path = os.path.join(folder, ENGINE_FILE)
-    with whole_file(engine_path) as path:
-        path.write_bytes(serialized)
-    record = {
+    facts = {
         "tensorrt": str(tensorrt.__version__),
         "gpu": cuda.device_name(),
         "precision": precision,
         "agreement": agreement,
-        "onnx_sha256": sha256(os.path.join(folder, ONNX_FILE)),
-        "engine_sha256": sha256(engine_path),
     }
-    with whole_file(os.path.join(folder, RECORD_FILE)) as path:
-        path.write_text(json.dumps(record, indent=2))
-    with whole_file(cache_path) as path:
-        path.write_bytes(cache)
+    keep_engine(path, serialized, facts)
+    keep_timing(path, timing)
     print(
-        f"{engine_path}: {precision}, {len(serialized)} bytes, {100 * agreement:.3f}% of the "
+        f"{path}: {precision}, {len(serialized)} bytes, {100 * agreement:.3f}% of the "
         "sample symbols as recorded"
     )
 

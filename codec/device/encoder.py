@@ -58,7 +58,7 @@ class DeviceEncoder(Taking):
         check_fits(facts, network.n_qualities, network.n_channels, folder)
         self.prior = progressive_prior(prior, facts.layers, facts.halves)
         self.shapes, self.batch = facts.shapes, facts.shapes[PIXELS][0]
-        self.engine = open_engine(folder, self.shapes)
+        self.engine = open_engine(folder, self.manifest["digest"], self.shapes)
 
     @property
     def qualities(self) -> range:

@@ -6,19 +6,20 @@ Part of the one file for devices: Python 3.6, numpy, and whichever of the two is
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from codec.device.built import engine_path, is_built, read_engine
 from codec.device.cuda import Cuda
-from codec.files import sha256
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
-ONNX_FILE, ENGINE_FILE, RECORD_FILE = "encoder.onnx", "encoder.engine", "encoder.engine.json"
+ONNX_FILE = "encoder.onnx"
 TYPED_FILE = "encoder.fp16.onnx"
 """The ONNX file whose products are in float16, for strongly typed networks; bundles for TensorRT 10
 and later hold it.
@@ -66,21 +67,22 @@ class TensorRT:
     """An engine that `build_engine.py` built on this device, with memory from CUDA's driver.
 
     Args:
+        path: as `engine_path` has it.
         shapes: of the tensors, by name.
 
     Raises:
-        ValueError: the engine is of another TensorRT, GPU or ONNX file, or cannot be loaded.
+        ValueError: the engine is of another TensorRT or GPU, was cut or replaced, or cannot be
+            loaded.
     """
 
     name = "tensorrt"
 
-    def __init__(self, folder: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    def __init__(self, path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
         import tensorrt
 
         self._cuda = Cuda()
-        check_record(folder, str(tensorrt.__version__), self._cuda.device_name())
-        with open(os.path.join(folder, ENGINE_FILE), "rb") as file:
-            self._load(tensorrt, file.read(), shapes)
+        serialized = read_engine(path, str(tensorrt.__version__), self._cuda.device_name())
+        self._load(tensorrt, serialized, shapes)
 
     @classmethod
     def of_bytes(
@@ -146,58 +148,36 @@ class TensorRT:
         return self._symbols.copy(), self._latent.copy()
 
 
-def check_record(folder: str, tensorrt: str, gpu: str) -> None:
-    """Compare what `build_engine.py` wrote beside the engine with this device.
+def open_engine(
+    folder: str, digest: str, shapes: dict[str, tuple[int, ...]]
+) -> OnnxRuntime | TensorRT:
+    """The engine that this user built of a bundle, where there is one; else ONNX Runtime.
 
-    Raises:
-        ValueError: the engine is of another TensorRT, GPU or ONNX file, or was altered.
-    """
-    try:
-        with open(os.path.join(folder, RECORD_FILE)) as file:
-            record = json.load(file)
-        built = {
-            key: str(record[key]) for key in ("tensorrt", "gpu", "onnx_sha256", "engine_sha256")
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{folder} lacks a whole {RECORD_FILE}: build the engine again with build_engine.py"
-        ) from error
-    here = {"tensorrt": tensorrt, "gpu": gpu}
-    here["onnx_sha256"], here["engine_sha256"] = (
-        sha256(os.path.join(folder, name)) for name in (ONNX_FILE, ENGINE_FILE)
-    )
-    words = {
-        "tensorrt": "TensorRT",
-        "gpu": "the GPU",
-        "onnx_sha256": "the ONNX file",
-        "engine_sha256": "the engine file",
-    }
-    for key in ("tensorrt", "gpu", "onnx_sha256", "engine_sha256"):
-        if built[key] != here[key]:
-            raise ValueError(
-                f"{ENGINE_FILE} was built for another device: {words[key]} was "
-                f"{built[key][:40]}, here it is {here[key][:40]}; build it again with "
-                "build_engine.py"
-            )
-
-
-def open_engine(folder: str, shapes: dict[str, tuple[int, ...]]) -> OnnxRuntime | TensorRT:
-    """The engine that was built in a bundle, where there is one; else ONNX Runtime.
+    Args:
+        folder: the bundle; nothing in it is loaded but the ONNX file.
+        digest: of its manifest.
+        shapes: of the tensors, by name.
 
     Raises:
         ValueError: neither can be had; the message says what to do.
     """
-    if os.path.exists(os.path.join(folder, ENGINE_FILE)):
-        try:
-            return TensorRT(folder, shapes)
-        except ImportError as error:
-            raise ValueError(
-                f"{ENGINE_FILE} is there, but this Python has no tensorrt module: {error}"
-            ) from error
+    lacking = "nor an engine"
+    try:
+        path = engine_path(digest)
+    except (OSError, ValueError) as error:
+        lacking = f"nor a place for an engine ({error})"
+    else:
+        if is_built(path):
+            try:
+                return TensorRT(path, shapes)
+            except ImportError as error:
+                raise ValueError(
+                    f"{path} is there, but this Python has no tensorrt module: {error}"
+                ) from error
     try:
         return OnnxRuntime(folder)
     except ImportError as error:
         raise ValueError(
-            "neither onnxruntime nor an engine: pip install onnxruntime, or run build_engine.py on "
+            f"neither onnxruntime {lacking}: pip install onnxruntime, or run build_engine.py on "
             "this device"
         ) from error

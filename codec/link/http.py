@@ -20,7 +20,16 @@ MAX_REPLY_BYTES = 1 << 20
 
 
 class UnansweredError(ValueError):
-    """A request has no answer, for a reason that is not the request's: later it may have one."""
+    """A request has no answer, for a reason that is not the request's: later it may have one.
+
+    Args:
+        reason: for people.
+        retry_after_s: so long the server asks to wait; 0 where it asks for nothing.
+    """
+
+    def __init__(self, reason: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
 
 
 class NoReplyError(UnansweredError):

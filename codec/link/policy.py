@@ -13,6 +13,7 @@ The rule, in this order:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -107,8 +108,8 @@ def choose(
 
 
 def check_numbers(deadline_ms: float | None, tolerance: float, ms_per_byte: float) -> None:
-    """Raise `ValueError` where one of them is negative."""
-    if min(tolerance, ms_per_byte, deadline_ms or 0.0) < 0:
+    """Raise `ValueError` where one of them is negative, infinite or NaN."""
+    if not all(0 <= one < math.inf for one in (tolerance, ms_per_byte, deadline_ms or 0.0)):
         raise ValueError("tolerance, price and deadline are numbers from 0")
 
 

@@ -27,6 +27,12 @@ class Profile:
         airtime_a_day_s: seconds a day on the air, by the network's fair use; None for no limit.
         messages_a_day: messages a day, by contract; None for no limit.
         billed_bytes: messages are paid in steps of so many bytes; None where they are not.
+        loss: the share of messages that get lost, from 0 to below 1; None where no figure is
+            known, as for all `PROFILES`: it depends on the place. `dataclasses.replace` puts in
+            what was counted there.
+
+    Raises:
+        ValueError: `loss` is no such share.
     """
 
     name: str
@@ -40,6 +46,11 @@ class Profile:
     airtime_a_day_s: float | None = None
     messages_a_day: int | None = None
     billed_bytes: int | None = None
+    loss: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.loss is not None and not 0 <= self.loss < 1:
+            raise ValueError(f"loss is a share from 0 to below 1, not {self.loss:g}")
 
     @property
     def airtime_budget_s(self) -> float | None:
@@ -77,18 +88,26 @@ class Sending:
         answers_a_day: how many fit into a day's limits; None where there are none. Below 1 an
             answer takes several days.
         n_billed_bytes: bytes that are paid for; None where the link is not paid by bytes.
+        n_sent: messages that are sent in the mean until each has arrived; `airtime_s`,
+            `answers_a_day` and `n_billed_bytes` are of them. `n_frames` where no loss is known.
+        arrives_at_once: the chance that all messages arrive when each is sent once; None where no
+            loss is known.
     """
 
     n_bytes: int
     n_frames: int
     airtime_s: float | None
     answers_a_day: float | None
-    n_billed_bytes: int | None
+    n_billed_bytes: float | None
+    n_sent: float
+    arrives_at_once: float | None
 
 
 def sending(link: Profile, n_bytes: int) -> Sending:
     """What an answer of `n_bytes` takes; a longer one than a message is cut into full ones and a
-    rest. No byte is counted for putting them together again, which favours long answers.
+    rest. No byte is counted for putting them together again, which favours long answers. A message
+    that is lost, each with the chance `link.loss` by itself, is sent again until it arrives: in the
+    mean 1 / (1 - loss) times. What tells the device so is not counted, nor is its loss.
 
     Raises:
         ValueError: fewer than one byte.
@@ -97,15 +116,20 @@ def sending(link: Profile, n_bytes: int) -> Sending:
         raise ValueError(f"an answer has at least one byte, not {n_bytes}")
     sizes = frame_sizes(n_bytes, link.max_payload_bytes)
     airtimes = [link.airtime_s(size) for size in sizes]
-    airtime = None if link.airtime_s(0) is None else sum(a for a in airtimes if a is not None)
+    times = 1 if link.loss is None else 1 / (1 - link.loss)
+    airtime = None
+    if link.airtime_s(0) is not None:
+        airtime = times * sum(one for one in airtimes if one is not None)
     limits = []
     if link.messages_a_day is not None:
-        limits.append(link.messages_a_day / len(sizes))
+        limits.append(link.messages_a_day / (times * len(sizes)))
     if link.airtime_budget_s is not None and airtime is not None:
         limits.append(link.airtime_budget_s / airtime)
     step = link.billed_bytes
-    billed = None if step is None else sum(step * math.ceil(size / step) for size in sizes)
-    return Sending(n_bytes, len(sizes), airtime, min(limits, default=None), billed)
+    billed = None if step is None else times * sum(step * math.ceil(size / step) for size in sizes)
+    at_once = None if link.loss is None else (1 - link.loss) ** len(sizes)
+    a_day = min(limits, default=None)
+    return Sending(n_bytes, len(sizes), airtime, a_day, billed, times * len(sizes), at_once)
 
 
 def frame_sizes(n_bytes: int, most: int) -> list[int]:

@@ -117,8 +117,17 @@ def value_of(reply: Response) -> dict[str, Any]:
     if not 200 <= reply.status < 300:
         known = ", ".join(str(one.get("name")) for one in value.get("codecs", []))
         rest = f"; it has {known}" if known else ""
-        raise kind(f"the server answered {reply.status}: {value.get('detail')}{rest}")
+        reason = f"the server answered {reply.status}: {value.get('detail')}{rest}"
+        if reply.status in FINAL:
+            raise ValueError(reason)
+        raise UnansweredError(reason, _retry_after_s(reply))
     return value
+
+
+def _retry_after_s(reply: Response) -> float:
+    """Seconds that a server with no time (429, 503) asks to wait, at most a day; 0 for none."""
+    said = reply.headers.get("retry-after", "").strip()
+    return float(min(int(said[:9]), 86_400)) if said.isdecimal() else 0.0
 
 
 def answer_in(value: dict[str, Any]) -> Any:

@@ -18,7 +18,16 @@ from typing import Any, NamedTuple
 
 
 class QueueFullError(Exception):
-    """As many jobs wait as may wait."""
+    """As many jobs wait as may wait.
+
+    Args:
+        reason: for the caller.
+        own: whether other jobs of the same owner are among them.
+    """
+
+    def __init__(self, reason: str, own: bool = False) -> None:
+        super().__init__(reason)
+        self.own = own
 
 
 class Done(NamedTuple):
@@ -142,11 +151,12 @@ class Batcher:
         Raises:
             QueueFullError: it is this owner's.
         """
-        refused = QueueFullError(f"{self.n_waiting} requests wait already")
+        reason, n_own = f"{self.n_waiting} requests wait already", len(self._queues.get(owner, ()))
         whose = max(self._queues, key=lambda name: len(self._queues[name]), default=owner)
-        if len(self._queues.get(whose, ())) <= len(self._queues.get(owner, ())) + 1:
-            raise refused
-        _settle(self._queues[whose].pop(), refused)  # more than one: the queue is not empty now
+        if len(self._queues.get(whose, ())) <= n_own + 1:
+            raise QueueFullError(reason, own=n_own > 0)
+        # more than one: the queue is not empty now
+        _settle(self._queues[whose].pop(), QueueFullError(reason, own=True))
 
     def _next(self) -> _Waiting:
         """The oldest job of the owner whose turn it is."""

@@ -26,7 +26,7 @@ class Guarding:
         """Pass a request on.
 
         Raises:
-            ProblemError: from what the request receives: 503, as `Bodies.check`.
+            ProblemError: from what the request receives: 429 or 503, as `Bodies.check`.
         """
         if scope["type"] != "http":
             await self._app(scope, receive, send)

@@ -1,12 +1,14 @@
 """bodies of requests, over HTTP and MQTT -> counted while they are held: the memory for all of them
-is bounded, and no owner has more than half of it.
+is bounded, and each owner has at most half of what the others leave. So one owner has at most half
+of it, two have three quarters, and ten leave a thousandth, of which the next one has half.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
-from codec.serve.problems import busy
+from codec.serve.problems import busy, crowding
+from codec.serve.tokens import NOT_ONE
 
 
 class Bodies:
@@ -38,12 +40,15 @@ class Bodies:
         """Whether what an owner holds may be held.
 
         Raises:
-            ProblemError: 503, all bodies together are more than may be, or those of this owner.
+            ProblemError: it has more than half of what the others leave; 429 where it has more than
+                they have together, 503 where it has not, or is not one device.
         """
-        if 2 * self._of[owner] > self._most_bytes:
-            raise busy("the bodies of this device's other requests fill its half of the memory")
-        if self.n_bytes > self._most_bytes:
+        own = self._of[owner]
+        if own + self.n_bytes <= self._most_bytes:  # own <= (most - what others have) / 2
+            return
+        if owner in NOT_ONE or own <= self.n_bytes - own:
             raise busy("the bodies of other requests fill the memory for them")
+        raise crowding("the bodies of this device's requests fill its share of the memory for them")
 
 
 class Held:
@@ -61,7 +66,7 @@ class Held:
         """More of the body came. It is counted also where it may not be held, until `end`.
 
         Raises:
-            ProblemError: 503, as `Bodies.check`.
+            ProblemError: 429 or 503, as `Bodies.check`.
         """
         self._n_bytes += n_bytes
         self._bodies.count(self._owner, n_bytes)

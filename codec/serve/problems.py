@@ -49,6 +49,11 @@ def busy(detail: str) -> ProblemError:
     return ProblemError(503, detail, retry_after_s=1)
 
 
+def crowding(detail: str) -> ProblemError:
+    """The one who asks has as much of the server as it may have."""
+    return ProblemError(429, detail, retry_after_s=1)
+
+
 def reply_to(problem: ProblemError) -> JSONResponse:
     """The reply that says what a problem is."""
     headers = {}

@@ -27,7 +27,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from codec.link.properties import PROBLEM_TYPE
-from codec.serve.problems import ProblemError, busy
+from codec.serve.problems import ProblemError, busy, crowding
 
 HEAD_BYTES = 1 << 16
 HEAD_S = 10.0
@@ -77,9 +77,11 @@ class Connection(H11Protocol):
         may_go = [one for one in others if one is not self and one._may_go]
         idle = min(may_go, key=lambda one: one._since_s, default=None)
         if idle is None:
-            gone = self._of_most() or self
-            whose = "each with a request" if gone is self else "most of them from this address"
-            gone._refuse(busy(f"{CONNECTIONS} connections are open, {whose}"))
+            open_now = f"{CONNECTIONS} connections are open"
+            if (gone := self._of_most()) is None:
+                self._refuse(busy(f"{open_now}, each with a request"))
+            else:
+                gone._refuse(crowding(f"{open_now}, most of them from this address"))
             return
         idle._refuse(busy(f"{CONNECTIONS} connections are open; this one was idle for longest"))
         if idle.transport.get_write_buffer_size():  # nobody there reads: it would never close

@@ -145,12 +145,13 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
             name: {"description": what, "schema": {"type": "string"}}
             for of, name, what in (
                 (401, "WWW-Authenticate", "Bearer"),
+                (429, "Retry-After", "Seconds until this device may have room"),
                 (503, "Retry-After", "Seconds until there may be room"),
             )
             if of == status
         },
     }
-    for status in (400, 401, 404, 405, 408, 409, 413, 415, 422, 500, 503)
+    for status in (400, 401, 404, 405, 408, 409, 413, 415, 422, 429, 500, 503)
 }
 """The refusals of a route, as OpenAPI lists them."""
 

@@ -17,11 +17,11 @@ from codec.serve.holding import Bodies
 from codec.serve.memory import Memory, remembered
 from codec.serve.metrics import Metrics
 from codec.serve.models import Job, Served, decoded
-from codec.serve.problems import ProblemError, busy
+from codec.serve.problems import ProblemError, busy, crowding
 from codec.serve.settings import Limits
 from codec.serve.shadow import Shadow
 from codec.serve.status import Facts, Status
-from codec.serve.tokens import NOBODY, Tokens
+from codec.serve.tokens import NOBODY, NOT_ONE, Tokens
 
 
 class Key(NamedTuple):
@@ -141,12 +141,15 @@ class State:
             picture: a file, which is decoded for the job first.
 
         Raises:
-            ProblemError: 400, the job's own fault; 503, too many wait, or it took too long.
+            ProblemError: 400, the job's own fault; 429, too many wait, others of this device among
+                them; 503, too many of others wait, or it took too long.
         """
         both = self._decode_and_run(name, job, device, picture)
         try:
             return await asyncio.wait_for(both, self.limits.request_s)
         except QueueFullError as error:
+            if error.own and device not in NOT_ONE:
+                raise crowding(f"{error}, others of this device among them") from error
             raise busy(str(error)) from error
         except asyncio.TimeoutError as error:
             raise busy(f"no answer within {self.limits.request_s:g} seconds") from error

@@ -9,9 +9,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from codec.link.broker import NO_USER
+
 MIN_LENGTH = 16
 NOBODY = "anyone"
 """The device id of every request to a server without tokens."""
+NOT_ONE = ("", NOBODY, f"mqtt:{NO_USER}")
+"""Owners that are not one device, but all of those that do not say who they are."""
 
 
 class Tokens:

@@ -67,6 +67,23 @@ def test_the_table_says_what_each_way_takes(shipped: SimpleNamespace, image: Pat
         assert text in result.stdout
 
 
+def test_a_loss_is_counted_where_one_is_named_and_else_said_to_be_unknown(
+    shipped: SimpleNamespace, image: Path
+) -> None:
+    options = ("tiny", image, "-p", "lorawan-eu868-sf7")
+    assert "No loss is counted" in run(*options).stdout
+    shown = run(*options, "--loss", "0.2")
+    assert shown.exit_code == 0, shown.output
+    for text in ("1, sent 1.2", "80.0%", "20.0% of the messages get lost"):
+        assert text in shown.stdout
+    facts = json.loads(run(*options, "--loss", "0.2", "--json").stdout)
+    own = facts["ways"][0]
+    assert (facts["profile"]["loss"], own["n_sent"]) == (0.2, pytest.approx(1.25))
+    assert own["arrives_at_once"] == pytest.approx(0.8)
+    refused = run(*options, "--loss", "1")
+    assert (refused.exit_code, "below 1" in refused.stderr) == (2, True)
+
+
 def test_list_names_every_link() -> None:
     listed = json.loads(run("--list", "--json").stdout)
     assert [one["name"] for one in listed] == list(PROFILES)

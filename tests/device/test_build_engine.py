@@ -4,7 +4,9 @@ JetPack 4 to 7 and for TensorRT 11.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,12 +19,14 @@ import onnx
 import pytest
 
 from codec.bundle.lowering import FLOAT32
-from codec.device import build_engine, cuda, engines
+from codec.device import build_engine, built, cuda, engines
 from codec.device import command as device_cli
+from codec.device.bundle import read_manifest
 from codec.device.encoder import DeviceEncoder
 from codec.pipeline import Device
 from tests import fake_tensorrt
 from tests.fake_tensorrt import FakeCuda
+from tests.signed import sign
 
 RELEASES = {
     "8.0.1.6": "jetson-nano",
@@ -34,6 +38,13 @@ RELEASES = {
     "10.13.3": "jetson-jp7",
     "11.0.0": "jetson-jp7",
 }
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that keeps engines, empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "task-codec"
 
 
 @pytest.fixture
@@ -62,14 +73,23 @@ def build(folder: Path, *options: str) -> int:
     return build_engine.main([str(folder), *options])
 
 
+def engine_of(folder: Path) -> Path:
+    """Where the engine of a bundle is kept."""
+    return built.engine_path(read_manifest(str(folder))["digest"])
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(engine_of(folder).with_suffix(".json").read_text())
+    return values
+
+
 def refusal(capsys: pytest.CaptureFixture[str], folder: Path, *options: str) -> str:
     """The one line of a build that fails as it should, and leaves no engine."""
     assert build(folder, *options) == 2
     _, err = capsys.readouterr()
     assert err.startswith("build_engine: error: ")
     assert err.count("\n") == 1
-    assert not (folder / "encoder.engine").exists()
-    assert not (folder / "encoder.engine.json").exists()
+    assert not list(Path(os.environ["XDG_CACHE_HOME"]).glob("*/encoder-*"))
     return err
 
 
@@ -91,7 +111,7 @@ def test_an_engine_is_built_checked_and_then_used(
     folder, module = bundle(RELEASES[release]), install(release)
     assert build(folder, *(["--fp16"] if fp16 else [])) == 0
     assert "of the sample symbols as recorded" in capsys.readouterr().out
-    record = json.loads((folder / "encoder.engine.json").read_text())
+    record = record_of(folder)
     assert (record["tensorrt"], record["gpu"], record["precision"]) == (
         release,
         FakeCuda.name,
@@ -158,7 +178,7 @@ def test_the_timing_cache_is_kept_for_the_next_time(
     folder, module = bundle("jetson-orin-jp5"), install("8.5.2.2")
     assert build(folder, "--workspace", "64") == build(folder) == 0
     assert [data for name, data in _pairs(module) if name == "given cache"] == [b"", b"timed "]
-    assert (folder / "timing.cache").read_bytes() == b"timed timed "
+    assert engine_of(folder).with_suffix(".timing").read_bytes() == b"timed timed "
     assert calls(module, "workspace") == [64 << 20, 256 << 20]
 
 
@@ -193,11 +213,25 @@ def test_a_slightly_different_float16_engine_is_accepted(
     folder = bundle("jetson-nano")
     install("8.2.1.8", symbols_wrong=0.01)
     assert build(folder, "--fp16") == 0
-    assert 0.985 < json.loads((folder / "encoder.engine.json").read_text())["agreement"] < 0.995
+    assert 0.985 < record_of(folder)["agreement"] < 0.995
 
 
-@pytest.mark.parametrize("changed", ["tensorrt", "gpu", "engine", "record", "onnx"])
-def test_an_engine_of_another_device_is_refused_with_the_reason(
+CHANGES = {
+    "tensorrt": "TensorRT was 8.2.1.8, here it is 8.2.3.0",
+    "gpu": "the GPU was NVIDIA Tegra X1, here it is Orin",
+    "cut": "was cut or replaced",
+    "replaced": "was cut or replaced",
+    "a link": "is not a file of this user alone",
+    "open to others": "is not a file of this user alone",
+    "a record open to others": "is not a file of this user alone",
+    "a damaged record": "lacks a whole .json",
+    "an empty record": "lacks a whole .json",
+    "no record": "lacks a whole .json",
+}
+
+
+@pytest.mark.parametrize("changed", CHANGES)
+def test_an_engine_that_is_not_the_one_built_here_is_refused_with_the_reason(
     changed: str,
     install: Callable[..., Any],
     bundle: Callable[[str], Path],
@@ -211,23 +245,33 @@ def test_an_engine_of_another_device_is_refused_with_the_reason(
     assert build(folder) == 0
     capsys.readouterr()
     picture(0).save(tmp_path / "photo.png")
-    named = {
-        "tensorrt": "TensorRT was 8.2.1.8, here it is 8.2.3.0",
-        "gpu": "the GPU was NVIDIA Tegra X1, here it is Orin",
-    }.get(changed, changed)
+    named = CHANGES[changed]
+    engine = engine_of(folder)
+    record = engine.with_suffix(".json")
     if changed == "tensorrt":
         install("8.2.3.0")
     elif changed == "gpu":
         monkeypatch.setattr(FakeCuda, "name", "Orin")
-    elif changed == "engine":
-        (folder / "encoder.engine").write_bytes((folder / "encoder.engine").read_bytes()[:-1])
-    elif changed == "record":
-        (folder / "encoder.engine.json").unlink()
-        named = "lacks a whole encoder.engine.json"
+    elif changed == "cut":
+        engine.write_bytes(engine.read_bytes()[:-1])
+    elif changed == "replaced":
+        engine.write_bytes(
+            fake_tensorrt.MARK + (folder / "encoder.onnx").read_bytes() + b"\x20\x00"
+        )
+    elif changed == "a link":
+        engine.rename(tmp_path / "elsewhere")
+        engine.symlink_to(tmp_path / "elsewhere")
+    elif changed == "open to others":
+        engine.chmod(0o666)
+    elif changed == "a record open to others":
+        record.chmod(0o620)
+    elif changed == "a damaged record":
+        record.write_text(record.read_text()[:-5])
+    elif changed == "an empty record":
+        record.write_text("{}")
     else:
-        record = json.loads((folder / "encoder.engine.json").read_text())
-        (folder / "encoder.engine.json").write_text(json.dumps(record | {"onnx_sha256": "0" * 64}))
-        named = "the ONNX file was 000"
+        record.unlink()
+    module = install("8.2.3.0" if changed == "tensorrt" else "8.2.1.8")
     assert (
         device_cli.main(
             ["encode", str(folder), str(tmp_path / "photo.png"), "-o", str(tmp_path / "o")]
@@ -237,7 +281,81 @@ def test_an_engine_of_another_device_is_refused_with_the_reason(
     _, err = capsys.readouterr()
     assert named in err
     assert err.count("\n") == 1
-    assert "build" in err
+    assert "build it again with build_engine.py" in err
+    assert not calls(module, "deserialised")
+
+
+def plant(folder: Path, serialized: bytes) -> None:
+    """Put an engine in a bundle, under every name that one has had, with records that fit it."""
+    digest = read_manifest(str(folder))["digest"]
+    facts = {
+        "tensorrt": "8.2.1.8",
+        "gpu": FakeCuda.name,
+        "precision": "fp32",
+        "agreement": 1.0,
+        "onnx_sha256": hashlib.sha256((folder / "encoder.onnx").read_bytes()).hexdigest(),
+        "engine_sha256": hashlib.sha256(serialized).hexdigest(),
+    }
+    for place in (folder, folder / "task-codec", folder / ".cache" / "task-codec"):
+        place.mkdir(parents=True, exist_ok=True)
+        for name in ("encoder.engine", f"encoder-{digest}.engine"):
+            (place / name).write_bytes(serialized)
+            for record in (f"{name}.json", str(Path(name).with_suffix(".json"))):
+                (place / record).write_text(json.dumps(facts))
+        (place / "timing.cache").write_bytes(b"planted")
+        (place / f"encoder-{digest}.timing").write_bytes(b"planted")
+
+
+@pytest.mark.parametrize("cache_home", [None, "", ".", "../jetson-nano"])
+def test_an_engine_planted_in_a_bundle_is_never_loaded(
+    cache_home: str | None,
+    install: Callable[..., Any],
+    bundle: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, module = bundle("jetson-nano"), install("8.2.1.8")
+    plant(folder, fake_tensorrt.MARK + (folder / "encoder.onnx").read_bytes())
+    monkeypatch.chdir(folder)
+    if cache_home is not None:
+        monkeypatch.setenv("XDG_CACHE_HOME", cache_home)
+        monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert DeviceEncoder(str(folder)).engine.name == "onnxruntime"
+    assert DeviceEncoder(".").engine.name == "onnxruntime"
+    assert not calls(module, "deserialised")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ValueError, match="neither onnxruntime nor a"):
+        DeviceEncoder(".")
+    assert not calls(module, "deserialised")
+    built_here = cache_home is None
+    assert build(folder) == (0 if built_here else 2)
+    assert ("no home folder" in capsys.readouterr().err) is not built_here
+    assert b"planted" not in calls(module, "given cache")
+
+
+def test_building_writes_nothing_into_the_bundle(
+    cache: Path, install: Callable[..., Any], bundle: Callable[[str], Path]
+) -> None:
+    folder = bundle("jetson-nano")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    install("8.2.1.8")
+    assert build(folder) == 0
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    kept = list(cache.glob("encoder-*"))
+    assert sorted(path.suffix for path in kept) == [".engine", ".json", ".timing"]
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+
+
+def test_an_engine_is_of_one_bundle(
+    install: Callable[..., Any], bundle: Callable[[str], Path]
+) -> None:
+    """Two of one encoder too: the samples that an engine was checked on are part of a bundle."""
+    folder = bundle("jetson-nano")
+    install("8.2.1.8")
+    assert build(folder) == 0
+    manifest = json.loads((folder / "manifest.json").read_text())
+    sign(folder, manifest | {"name": "another"})
+    assert DeviceEncoder(str(folder)).engine.name == "onnxruntime"
 
 
 def test_an_engine_without_tensorrt_is_refused_and_not_passed_over(

@@ -20,8 +20,9 @@ from PIL import Image
 
 from codec import link
 from codec.link.client import MAX_NUMBERS, SplitClient
-from codec.link.http import NoReplyError, Response
+from codec.link.http import NoReplyError, Response, UnansweredError
 from codec.link.policy import Way
+from codec.link.session import value_of
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
 from codec.serve.app import create_app
@@ -261,6 +262,19 @@ def test_the_device_answers_where_the_server_refuses_and_the_link_lost_nothing(
     assert (found.answer, found.provisional) == (OWN, True)
     assert found.why == f"the server answered {status}: why"
     assert not losses
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("2", 2), ("9" * 5000, 86_400), ("soon", 0), ("-1", 0), (None, 0)]
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_without_time_says_when_to_come_again(
+    status: int, said: str | None, seconds: float
+) -> None:
+    headers = {} if said is None else {"retry-after": said}
+    with pytest.raises(UnansweredError, match=f"{status}: why") as refused:
+        value_of(Response(status, headers, b'{"detail": "why"}', 0, 0, 0.0))
+    assert refused.value.retry_after_s == seconds
 
 
 def test_a_server_that_forgot_the_session_gets_another_one(

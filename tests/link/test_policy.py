@@ -84,6 +84,7 @@ def test_the_prediction_is_the_sum_of_its_stages() -> None:
 def test_no_ways_and_negative_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="no way"):
         choose([], link(1))
-    for wrong in ({"deadline_ms": -1.0}, {"tolerance": -1.0}, {"ms_per_byte": -1.0}):
-        with pytest.raises(ValueError, match="from 0"):
-            choose(WAYS, link(1), **wrong)
+    for wrong in (-1.0, float("nan"), float("inf")):
+        for name in ("deadline_ms", "tolerance", "ms_per_byte"):
+            with pytest.raises(ValueError, match="from 0"):
+                choose(WAYS, link(1), **{name: wrong})

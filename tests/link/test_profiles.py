@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from codec.link.profiles import DAY_S, PROFILES, Profile, profile, sending
@@ -40,6 +42,31 @@ def test_iridium_is_billed_in_steps_of_fifty_bytes() -> None:
     assert sending(link, 50).answers_a_day is None
     assert sending(link, 50).airtime_s is None
     assert sending(link, 341).n_billed_bytes == 350 + 50
+
+
+def test_a_message_that_gets_lost_is_sent_again_until_it_arrives() -> None:
+    for name in ("lorawan-eu868-sf12", "sigfox", "iridium-sbd"):
+        link = profile(name)
+        whole, lossy = (
+            sending(one, 2 * link.max_payload_bytes) for one in (link, replace(link, loss=0.2))
+        )
+        assert (whole.n_sent, lossy.n_frames, lossy.n_sent) == (2, 2, 2.5)
+        for quantity in ("airtime_s", "n_billed_bytes"):
+            before, after = getattr(whole, quantity), getattr(lossy, quantity)
+            assert after == (None if before is None else pytest.approx(before / 0.8))
+        if whole.answers_a_day is not None:
+            assert lossy.answers_a_day == pytest.approx(0.8 * whole.answers_a_day)
+        assert (whole.arrives_at_once, lossy.arrives_at_once) == (None, pytest.approx(0.64))
+
+
+def test_no_profile_claims_a_loss_without_a_source() -> None:
+    assert {link.loss for link in PROFILES.values()} == {None}
+
+
+@pytest.mark.parametrize("loss", [-0.1, 1.0, float("nan")])
+def test_a_loss_is_a_share_of_messages_of_which_some_arrive(loss: float) -> None:
+    with pytest.raises(ValueError, match="a share from 0 to below 1"):
+        replace(profile("sms"), loss=loss)
 
 
 @pytest.mark.parametrize("link", PROFILES.values(), ids=lambda link: link.name)

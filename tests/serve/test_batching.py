@@ -188,8 +188,30 @@ def test_owners_take_turns_and_who_floods_the_queue_is_refused_first() -> None:
         done = asyncio.run(crowd(batcher))
         assert batcher.n_waiting == 0
     refused = [isinstance(one, QueueFullError) for one in done]
+    assert [one.own for one in done if isinstance(one, QueueFullError)] == [True] * 3
     assert refused == [False, False, True, True, False, False, True]
     assert gate.batches == [[0], [1, 11, 2, 12]]
+
+
+def test_a_refusal_says_whether_others_of_the_same_owner_wait() -> None:
+    gate = Gate()
+
+    async def crowd(batcher: Batcher) -> list[bool]:
+        first = asyncio.ensure_future(batcher.run(0))
+        await asyncio.to_thread(gate.busy.wait, 10)
+        waiting = [asyncio.ensure_future(batcher.run(1, owner)) for owner in ("a", "b")]
+        await asyncio.sleep(0)
+        own = []
+        for owner in ("a", "c"):
+            with pytest.raises(QueueFullError) as refused:
+                await batcher.run(2, owner)
+            own.append(refused.value.own)
+        gate.open.set()
+        await asyncio.gather(first, *waiting)
+        return own
+
+    with started(gate, max_waiting=2) as batcher:
+        assert asyncio.run(crowd(batcher)) == [True, False]
 
 
 def test_a_stop_fails_what_waits() -> None:

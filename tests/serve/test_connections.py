@@ -254,7 +254,7 @@ def test_an_address_with_most_unfinished_requests_leaves_room_to_others(
         other.sendall(asked)
         assert heard_first(other) == 200
         newest = heard(many[2], time.monotonic())
-        assert (newest.status, newest.headers["Retry-After"]) == (503, "1")
+        assert (newest.status, newest.headers["Retry-After"]) == (429, "1")
         assert newest.problem == "3 connections are open, most of them from this address"
         assert newest.seconds < BODY_S
         assert [heard_first(one) for one in many[:2]] == [408] * 2, "these had all their time"

@@ -19,11 +19,11 @@ def message(qos: int, n_bytes: int = 10, topic: str = "codec/v1/tiny/cam-1/class
 
 
 def test_messages_of_qos_0_beyond_the_memory_are_dropped() -> None:
-    bodies = Bodies(60)
+    bodies = Bodies(70)
     waiting = Incoming(bodies)
     for _ in range(3):
         waiting.put_nowait(message(0))
-    with pytest.raises(asyncio.QueueFull):  # its half is full
+    with pytest.raises(asyncio.QueueFull):  # its share is full
         waiting.put_nowait(message(0))
     waiting.put_nowait(message(0, topic="codec/v1/tiny/cam-2/classify"))
     assert (waiting.qsize(), bodies.n_bytes) == (4, 40)
@@ -45,7 +45,7 @@ def test_a_message_of_qos_1_beyond_the_memory_waits_without_its_body() -> None:
     reasons = [waiting.refusal(one) for one in found]
     assert reasons[:3] == [None] * 3
     assert reasons[3] is not None
-    assert reasons[3].status == 503
+    assert (reasons[3].status, reasons[3].retry_after_s) == (429, 1)
     waiting.done(found[3])
     assert waiting.refusal(found[3]) is None
 

@@ -115,9 +115,9 @@ def test_bodies_count_with_those_of_http_and_are_refused_where_they_fill_the_mem
     rules = [Rule(1, "tiny", "classify", None)]
     message = uplink(CHIRPSTACK, to_frame(blob, tiny_codec.fingerprint))
     with on_broker(broker.url(), tiny_codec, rules=rules) as state:
-        over_http = [state.bodies.held(who) for who in ("cam-1", "cam-2")]
-        for one in over_http:
-            one.add(Limits.bodies_bytes // 2)
+        over_http = [state.bodies.held(f"cam-{number}") for number in range(28)]
+        for number, one in enumerate(over_http, 1):  # together all but a byte
+            one.add(Limits.bodies_bytes >> number)
         said, problem = ask(client, REQUEST, blob)
         assert (problem["status"], "memory" in problem["detail"]) == (503, True)
         assert said.headers["retry-after"] == "1"

@@ -53,6 +53,16 @@ def page(client: TestClient) -> Any:
     return schemathesis.openapi.from_asgi("/openapi.json", started)
 
 
+def test_the_page_says_that_a_server_without_time_says_when_to_come_again(
+    client: TestClient,
+) -> None:
+    page = client.get("/openapi.json").json()
+    asked = page["paths"]["/v1/{codec}/{verb}"]["post"]["responses"]
+    for status in ("429", "503"):
+        assert "Retry-After" in asked[status]["headers"]
+        assert "application/problem+json" in asked[status]["content"]
+
+
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_whatever_comes_gets_a_reply_that_the_page_describes(
     page: Any, mode: GenerationMode
