@@ -269,7 +269,7 @@ def traced(
     `student`, `folded-student` and `blocks` are of a ViT, `blip-student` and `blip-blocks` of the
     BLIP models.
     """
-    from codec.bundle.export import trace
+    from codec.bundle.tracing import trace
 
     @functools.cache
     def make(encoder: str) -> tuple[FeatureCodec, Any]:

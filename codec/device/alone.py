@@ -1,6 +1,6 @@
 """picture -> labels on the device alone: a bundle's classifier, which needs no server and no torch.
 
-Part of the one file for devices: Python 3.6, numpy, PIL and ONNX Runtime.
+Not part of the one file for devices: `codec.link` is what answers by it.
 """
 
 from __future__ import annotations
