@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -268,7 +269,7 @@ def traced(
     `student`, `folded-student` and `blocks` are of a ViT, `blip-student` and `blip-blocks` of the
     BLIP models.
     """
-    from codec.bundle.export import trace
+    from codec.bundle.tracing import trace
 
     @functools.cache
     def make(encoder: str) -> tuple[FeatureCodec, Any]:
@@ -301,6 +302,46 @@ def bundles(
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def own_root(tiny_codec_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of shipped codecs: `tiny` with a sweep, and a random classifier for its device
+    alone.
+    """
+    from codec.model.alone import AloneShape, DeviceAlone, save_alone
+
+    root = tmp_path_factory.mktemp("own") / "pretrained"
+    shutil.copytree(tiny_codec_folder, root / "tiny")
+    base = {"task": "image-classification", "decode_ms": 1.0, "bytes_p50": 9.0, "bytes_p95": 9.0}
+    rows = [
+        base | {"codec": name, "quality": q, "score": score, "bytes_mean": n, "encode_ms": ms}
+        for name, q, score, n, ms in (
+            *(("tiny", q, 70.0 + q, 20.0 + q, 9.0) for q in range(3)),
+            ("webp@24", 50, 80.0, 400.0, 2.0),
+            ("device-alone", None, 60.0, 1.0, 3.0),
+        )
+    ]
+    (root / "tiny" / "sweep.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    torch.manual_seed(4)
+    alone = DeviceAlone(AloneShape(len(LABELS), (8, 16), (1, 0)))
+    with torch.no_grad():
+        alone.head.weight.mul_(20)  # labels that depend on the picture
+    save_alone(alone, root / "alone" / "tiny")
+    return root
+
+
+@pytest.fixture(scope="session")
+def own_bundle(own_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of that codec, with ways and a classifier of its own. Shared: a test that changes
+    it copies it.
+    """
+    from codec.bundle.export import export_bundle
+
+    place = tmp_path_factory.mktemp("own") / "bundle"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("codec.model.checkpoint.shipped_root", lambda: own_root)
+        return export_bundle(FeatureCodec.from_pretrained("tiny"), place, "jetson-nano")
 
 
 @pytest.fixture(scope="session")

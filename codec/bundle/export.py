@@ -5,6 +5,9 @@ library.
                           quality, and latent (B, M, C) float32
     encoder.fp16.onnx     the same with products in float16, where TensorRT builds strongly typed
                           networks
+    alone.onnx            where a classifier for the device alone ships for the codec: pixel_values
+                          (1, 3, S, S) float32 -> logits (1, L) float32, for ONNX Runtime
+    ways.json             where the codec has a sweep: the ways of working that it measured
     tables.npz            the prior: integer network and tables
     samples.npz           pixels (n, S, S, 3) uint8, and the symbols (n, Q, M, C) int8 that ONNX
                           Runtime gives for them
@@ -22,24 +25,17 @@ which integers would hide.
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from codec.bundle.lint import lint
 from codec.bundle.targets import find_target
+from codec.bundle.tracing import trace
 from codec.bundle.write import write_bundle
 from codec.coding.dead_zone import half_steps
-from codec.device.engines import PIXELS
 from codec.model import FeatureCodec
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -85,34 +81,6 @@ def export_bundle(
     return out
 
 
-def trace(encoder: nn.Module, size: int, batch: int = 1) -> Any:
-    """An encoder's graph as torch writes it: an `onnx.ModelProto` of opset 18, `pixel_values`
-    (batch, 3, size, size) -> latent.
-
-    Raises:
-        ValueError: torch wrote another opset.
-    """
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            encoder,
-            (torch.zeros(batch, 3, size, size),),
-            input_names=[PIXELS],
-            opset_version=18,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    opset = [entry.version for entry in model.opset_import if entry.domain == ""]
-    if opset != [18] or len(model.functions):
-        raise ValueError(
-            f"torch {torch.__version__} wrote opset {opset} with {len(model.functions)} functions, "
-            "not plain opset 18"
-        )
-    return model
-
-
 def make_graph(codec: FeatureCodec, traced: Any, target: str) -> Any:
     """The graph of a bundle for a target, linted: an `onnx.ModelProto`.
 
@@ -141,22 +109,6 @@ def _typed_graph(graph: Any, target: str) -> Any | None:
     typed = products_in_half(graph)
     _check_forms(typed, target)
     return typed
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Keeps torch's exporter from saying that torchvision, which no encoder uses, is missing, and
-    from warnings of its own.
-    """
-    log = logging.getLogger("torch.onnx")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(before)
 
 
 def _check_forms(model: Any, target: str) -> None:

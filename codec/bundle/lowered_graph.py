@@ -6,6 +6,7 @@ operator by operator; whatever is not known to mean the same in both opsets is r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,23 +14,25 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from codec.bundle.targets import Target
-from codec.device.engines import LATENT, PIXELS, SYMBOLS
+from codec.device.engines import PIXELS
 
 _SAME_FORM = """
     Add AveragePool Cast Clip Concat Conv Div Erf Exp Expand Floor Gather Gemm GlobalAveragePool
-    Identity InstanceNormalization LayerNormalization MatMul Max Min Mul Neg Pow Relu Reshape
-    Sigmoid Slice Softmax Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where"""
-"""Operators written alike in opsets 13 and 18, for float32 and with constant axes."""
+    Identity InstanceNormalization LayerNormalization MatMul Max Min Mul Neg Pow ReduceMax
+    ReduceMean Relu Reshape Sigmoid Slice Softmax Sqrt Squeeze Sub Tanh Transpose Unsqueeze
+    Where"""
+"""Operators written alike in opsets 13 and 18, for float32 and with constant axes, once norms and
+reductions are.
+"""
 
 
 class LoweredGraph:
     """A graph that is written node by node.
 
     Attributes:
-        latent: name of the value that the encoder ends in.
+        latent: name of the value that the encoder ends in; of a classifier, its logits.
         shapes: of each value, by name.
         constants: values that are known before the graph runs, by name.
-        n_qualities: of the quantiser, once it is appended.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -51,7 +54,6 @@ class LoweredGraph:
         }
         self.nodes: list[onnx.NodeProto] = []
         self.n_norms = 0
-        self.n_qualities = 0
 
     def add(self, node: onnx.NodeProto, decompose: bool) -> None:
         """Append a node of the source in its lowered form."""
@@ -70,6 +72,11 @@ class LoweredGraph:
             and 0 in self.constants.get(node.input[1], np.zeros(1))
         ):
             raise ValueError(f"{node.name} reshapes to 0, or to a computed shape")
+        if node.op_type in ("ReduceMax", "ReduceMean") and decompose and len(node.input) == 2:
+            # opset 13 has the axes as an attribute
+            attributes["axes"] = self.constants[node.input[1]].tolist()
+            attributes.pop("noop_with_empty_axes", 0)
+            del node.input[1]
         # "to the end" is written as the largest int64
         for name in node.input if node.op_type == "Slice" else ():
             if self.constants.get(name, np.zeros(1)).dtype == np.int64:
@@ -147,24 +154,20 @@ class LoweredGraph:
             wanted = next(name for name in node.input if name in makers)
         raise ValueError("an encoder's graph ends in a linear map")
 
-    def finish(self, target: Target) -> onnx.ModelProto:
-        """The model, checked."""
-        b, m, c = self.shapes[self.latent]
-        used = {name for node in self.nodes for name in node.input}
+    def finish(
+        self, target: Target, name: str, outputs: Mapping[str, tuple[int, list[int]]]
+    ) -> onnx.ModelProto:
+        """The model, checked; `outputs` have types and shapes."""
+        used = {one for node in self.nodes for one in node.input}
         graph = helper.make_graph(
             self.nodes,
-            "encoder",
+            name,
             [helper.make_tensor_value_info(PIXELS, TensorProto.FLOAT, self.shapes[PIXELS])],
+            [helper.make_tensor_value_info(out, *kind) for out, kind in outputs.items()],
             [
-                helper.make_tensor_value_info(
-                    SYMBOLS, TensorProto.INT32, [b, self.n_qualities, m, c]
-                ),
-                helper.make_tensor_value_info(LATENT, TensorProto.FLOAT, [b, m, c]),
-            ],
-            [
-                numpy_helper.from_array(np.asarray(value, order="C"), name)
-                for name, value in self.constants.items()
-                if name in used
+                numpy_helper.from_array(np.asarray(value, order="C"), constant)
+                for constant, value in self.constants.items()
+                if constant in used
             ],
         )
         model = helper.make_model(

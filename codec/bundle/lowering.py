@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from codec.bundle.lowered_graph import LoweredGraph
 from codec.bundle.quantiser import append_quantiser
 from codec.bundle.targets import Target
+from codec.device.engines import LATENT, LOGITS, SYMBOLS
 
 FLOAT32 = ("norm", "project", "quantise")
 
@@ -43,7 +44,28 @@ def lower(
         graph.add(node, decompose=target.opset < 17)
     graph.name_projection()
     append_quantiser(graph, gain, half)
-    return graph.finish(target)
+    b, m, c = graph.shapes[graph.latent]
+    outputs = {
+        SYMBOLS: (TensorProto.INT32, [b, len(gain), m, c]),
+        LATENT: (TensorProto.FLOAT, [b, m, c]),
+    }
+    return graph.finish(target, "encoder", outputs)
+
+
+def lower_classifier(model: onnx.ModelProto, target: Target) -> onnx.ModelProto:
+    """The graph of a classifier for the device alone, pixels (1, 3, S, S) -> its logits (1, L), as
+    the exporter wrote it -> the same in the opset of a target, for ONNX Runtime, which runs it on
+    all of them.
+
+    Raises:
+        ValueError: as `lower`.
+    """
+    graph = LoweredGraph(model)
+    for node in model.graph.node:
+        graph.add(node, decompose=target.opset < 17)
+    graph.nodes.append(helper.make_node("Identity", [graph.latent], [LOGITS], name=LOGITS))
+    outputs = {LOGITS: (TensorProto.FLOAT, graph.shapes[graph.latent])}
+    return weights_as_half(graph.finish(target, "alone", outputs))
 
 
 def weights_as_half(model: onnx.ModelProto) -> onnx.ModelProto:

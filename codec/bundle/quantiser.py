@@ -58,4 +58,3 @@ def append_quantiser(
     graph.nodes.append(
         helper.make_node("Cast", [whole], [SYMBOLS], name=f"{name}/cast", to=TensorProto.INT32)
     )
-    graph.n_qualities = len(gain)

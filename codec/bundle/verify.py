@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from codec.bundle.own import Own
 from codec.device.encoder import DeviceEncoder
 from codec.model import FeatureCodec
 from codec.model.opened import Opened
@@ -64,6 +65,9 @@ class Verified(NamedTuple):
         least_agreement: the same, of the quality where it is least.
         answers: by task of the codec; a task that the data set has nothing to ask about is left
             out.
+        ways: whether the bundle's ways are those of the codec's sweep. None where it has none.
+        alone: labels of the bundle's classifier for the device alone that are PyTorch's, in
+            percent. None likewise.
     """
 
     n_images: int
@@ -71,12 +75,17 @@ class Verified(NamedTuple):
     agreement: float
     least_agreement: float
     answers: dict[str, Answers]
+    ways: bool | None = None
+    alone: float | None = None
 
     @property
     def holds(self) -> bool:
         """Whether the bundle keeps to the floors."""
-        return self.agreement >= LEAST_AGREEMENT and all(
-            answers.holds for answers in self.answers.values()
+        return (
+            self.agreement >= LEAST_AGREEMENT
+            and all(answers.holds for answers in self.answers.values())
+            and self.ways is not False
+            and (self.alone is None or self.alone >= 100 - MOST_CHANGED)
         )
 
 
@@ -96,7 +105,8 @@ def verify(
 
     Raises:
         FileNotFoundError, ValueError: the bundle is not whole or of another codec, there are no
-            pictures, or a question cannot be asked.
+            pictures, a question cannot be asked, or nothing says what the bundle's ways or its
+            classifier should be.
     """
     encoder = DeviceEncoder(str(bundle))
     if encoder.fingerprint != codec.fingerprint:
@@ -108,6 +118,7 @@ def verify(
         raise ValueError(
             f"{bundle} prepares pictures in another way than {codec.config.name}: export it anew"
         )
+    own = Own(encoder, codec)
     server, default = Server(codec), codec.config.default_quality
     same, n_images, n_each = np.zeros(len(codec.qualities), dtype=np.int64), 0, 0
     tallies = {task: _Tally(task, len(codec.qualities)) for task in codec.config.tasks}
@@ -129,15 +140,16 @@ def verify(
             asked = [batch[i] for i in chosen]
             for tally in tallies.values():
                 tally.add(q, asked, ours, theirs, all_asked=q == default)
+        own.add([picture.image for picture in batch])
         n_images += len(batch)
         step()
     if not n_images:
         raise ValueError("there are no pictures to compare")
     share = 100 * same / (n_images * n_each)
     answers = {task: tally.answers(default) for task, tally in tallies.items() if tally.n}
-    return Verified(
-        n_images, n_images * n_each * len(share), float(share.mean()), float(share.min()), answers
-    )
+    agreements = float(share.mean()), float(share.min())
+    n_symbols = n_images * n_each * len(share)
+    return Verified(n_images, n_symbols, *agreements, answers, own.ways, own.agreement)
 
 
 class _Tally:

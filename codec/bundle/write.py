@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from codec.bundle.onefile import BUILD_FILE, DEVICE_FILE, build_source, device_source
+from codec.bundle.own import write_own
 from codec.bundle.readme import bundle_readme
 from codec.bundle.samples import recorded_symbols, sample_pixels
 from codec.bundle.targets import find_target
@@ -40,7 +41,8 @@ def write_bundle(
             typed.
 
     Raises:
-        ValueError: the graph does not give the codec's symbols.
+        ValueError: the graph does not give the codec's symbols, or the codec's sweep or the
+            classifier for its device alone cannot be taken along.
     """
     from codec.bundle.lowering import FLOAT32
 
@@ -59,7 +61,8 @@ def write_bundle(
     np.savez(folder / SAMPLES_FILE, pixels=pixels, symbols=symbols)
     (folder / DEVICE_FILE).write_text(device_source(), encoding="utf-8")
     (folder / BUILD_FILE).write_text(build_source(), encoding="utf-8")
-    manifest = _manifest(codec, target, shapes, list(FLOAT32))
+    own = write_own(folder, codec, target, pixels)
+    manifest = _manifest(codec, target, shapes, list(FLOAT32)) | own
     (folder / "README.md").write_text(bundle_readme(manifest), encoding="utf-8")
     manifest["sha256"] = {file.name: sha256(file) for file in sorted(folder.iterdir())}
     manifest["digest"] = manifest_digest(manifest)

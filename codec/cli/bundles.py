@@ -127,8 +127,8 @@ def verify(
     if not found.holds:
         floors = f"{check.LEAST_AGREEMENT}% of symbols, {check.MOST_CHANGE} points of score"
         complain(
-            f"below the floors: {floors}, or, without a score, {check.MOST_CHANGED}% of answers "
-            "changed"
+            f"below the floors: {floors}, or, without a score and of the device alone, "
+            f"{check.MOST_CHANGED}% of answers changed; or its ways are not the sweep's"
         )
         raise typer.Exit(1)
 
@@ -163,4 +163,8 @@ def _print_verified(found: Verified, tasks: tuple[str, ...]) -> None:
             add_row(table, "  right, PyTorch", f"{some.score:.2f}%")
             add_row(table, "  right, bundle", f"{some.bundle_score:.2f}%")
             add_row(table, "  largest change at any quality", f"{some.score_change:+.2f} points")
+    if found.ways is not None:
+        add_row(table, "ways", "the sweep's" if found.ways else "other ones than the sweep's")
+    if found.alone is not None:
+        add_row(table, "labels of the device alone, as PyTorch's", f"{found.alone:.2f}%")
     print_table(table)

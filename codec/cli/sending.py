@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +23,9 @@ from codec.show.console import (
     print_table,
     progress,
 )
+
+if TYPE_CHECKING:
+    from codec.link.watch import Seen
 
 
 def send(
@@ -81,10 +85,13 @@ def send(
     elif rows:
         table = make_table("image", "answer", "way", ">body", ">bytes up", ">bytes down", ">ms")
         for path, one in rows:
-            cells = (one.way, one.n_body_bytes, one.n_bytes_up, one.n_bytes_down)
+            way = f"{one.way}, provisional" if one.provisional else one.way
+            cells = (way, one.n_body_bytes, one.n_bytes_up, one.n_bytes_down)
             ms = f"{sum(one.stages_ms.values()):.1f}"
             add_row(table, path, _text(one.answer), *cells, ms)
         print_table(table)
+    for why in dict.fromkeys(one.why for _, one in rows if one.provisional):
+        complain(f"answered by the device alone: {one_line(why)}")
     finish(failed)
 
 
@@ -113,11 +120,13 @@ def watch(
         bool, typer.Option("--once", help="End when all that is there is answered.")
     ] = False,
     every: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")] = 0.5,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a reply.")] = 30.0,
 ) -> None:
     """Answer every new picture of a folder, in order, until Ctrl-C: a line of JSON each.
 
     What is encoded waits in the folder's .codec-watch.sqlite until it is answered: nothing is lost
-    while the server is away, and nothing is run twice.
+    while the server is away, and nothing is run twice. Meanwhile a bundle with a classifier of its
+    own gives provisional answers, which the server's replace.
     """
     silence_libraries()
     if not folder.is_dir():
@@ -128,26 +137,35 @@ def watch(
     from codec.link.watch import Watch
 
     with progress("loading"):
-        watched = Watch(folder, SplitClient(server, codec, token), ask or ())
-    waited = 0.0
+        watched = Watch(folder, SplitClient(server, codec, token, timeout_s=timeout), ask or ())
+    waited, next_s, lost = 0.0, 0.0, None
     while True:
         again = watched.n_unsettled
-        for seen in watched.look():
-            print(json.dumps(seen._asdict()), flush=True)
-        try:
-            for seen in watched.send():
-                print(json.dumps(seen._asdict()), flush=True)
-            waited = 0.0
-        except ValueError as error:
-            if once:
-                raise
-            if not waited:
-                complain(f"{one_line(error)}; {watched.outbox.n_waiting} pictures wait")
-            asked = error.retry_after_s if isinstance(error, UnansweredError) else 0.0
-            waited = min(max(2 * waited + every, asked), 60.0)
+        _lines(watched.look())
+        if time.monotonic() >= next_s:
+            try:
+                _lines(watched.send())
+                waited, lost = 0.0, None
+            except ValueError as error:
+                lost = error
+                if not waited and not once:
+                    complain(f"{one_line(error)}; {watched.outbox.n_waiting} pictures wait")
+                asked = error.retry_after_s if isinstance(error, UnansweredError) else 0.0
+                waited = min(max(2 * waited + every, asked), 60.0)
+                next_s = time.monotonic() + waited
+        if isinstance(lost, UnansweredError):
+            _lines(watched.by_itself(lost))
         if once and not again and not watched.n_unsettled:
+            if lost is not None:
+                raise lost
             return
-        time.sleep(max(every, waited))
+        time.sleep(every)
+
+
+def _lines(some: Iterable[Seen]) -> None:
+    """Print a line of JSON for each."""
+    for seen in some:
+        print(json.dumps(seen._asdict()), flush=True)
 
 
 def _text(answer: Any) -> str:

@@ -14,18 +14,24 @@ import re
 from typing import Any, NamedTuple
 
 from codec.coding.container import MAX_QUALITIES
-from codec.device.engines import LATENT, ONNX_FILE, PIXELS, SYMBOLS, TYPED_FILE
+from codec.device.engines import ALONE_FILE, LATENT, ONNX_FILE, PIXELS, SYMBOLS, TYPED_FILE
 from codec.device.preprocess import MAX_SIDE, Preprocess
 from codec.files import read_json, sha256
 
 BUNDLE_FORMAT = 1
 MANIFEST_FILE, TABLES_FILE, SAMPLES_FILE = "manifest.json", "tables.npz", "samples.npz"
+WAYS_FILE = "ways.json"
 NETWORK = ("unit", "hidden", "hidden_bias", "shift", "out", "out_bias", "factor", "bias")
 READ = (ONNX_FILE, TABLES_FILE)
 """What every bundle has; a manifest lists these, and the files below where they are there."""
-KNOWN = (*READ, TYPED_FILE, SAMPLES_FILE, "taskcodec_device.py", "build_engine.py")
+KNOWN = (
+    *(*READ, TYPED_FILE, SAMPLES_FILE, WAYS_FILE, ALONE_FILE),
+    *("taskcodec_device.py", "build_engine.py"),
+)
 MAX_VALUES = 1 << 28
 """Most values of a batch of pixels."""
+MAX_LABELS, MAX_LABEL = 1 << 16, 200
+"""Most labels of a classifier, and most characters of one."""
 
 
 class Facts(NamedTuple):
@@ -35,6 +41,7 @@ class Facts(NamedTuple):
         drops: points of score that each quality loses; none in a bundle that has no calibration.
         layers, halves: as `codec.coding.progressive.progressive_prior` takes them.
         shapes: of the engine's tensors, by name.
+        labels: of the classifier for the device alone; none in a bundle without one.
     """
 
     preprocess: Preprocess
@@ -45,6 +52,7 @@ class Facts(NamedTuple):
     layers: list[int]
     halves: list[int]
     shapes: dict[str, tuple[int, ...]]
+    labels: list[str]
 
 
 def read_manifest(folder: str) -> dict[str, Any]:
@@ -133,6 +141,7 @@ def facts_of(manifest: dict[str, Any], folder: str) -> Facts:
                 )
                 for name in (PIXELS, SYMBOLS, LATENT)
             },
+            labels=_labels(manifest),
         )
     except KeyError as error:
         raise ValueError(f"the bundle in {folder} lacks {error}: export it anew") from error
@@ -161,6 +170,19 @@ def check_fits(facts: Facts, n_qualities: int, n_channels: int, folder: str) -> 
         or len(facts.drops) not in (0, n_qualities)
     ):
         raise ValueError(f"the manifest in {folder} does not fit its tables: export it anew")
+
+
+def _labels(manifest: dict[str, Any]) -> list[str]:
+    """The labels of the classifier for the device alone, which are there where its file is."""
+    if ("alone_labels" in manifest) != (ALONE_FILE in manifest["sha256"]):
+        raise ValueError(f"{ALONE_FILE} and alone_labels come together")
+    labels = _list(manifest.get("alone_labels", []), "alone_labels")
+    if "alone_labels" in manifest and not 2 <= len(labels) <= MAX_LABELS:
+        raise ValueError(f"alone_labels are 2 to {MAX_LABELS}, not {len(labels)}")
+    for label in labels:
+        if not isinstance(label, str) or not 1 <= len(label) <= MAX_LABEL:
+            raise ValueError(f"a label is a text of 1 to {MAX_LABEL}, not {_short(label)}")
+    return labels
 
 
 def _integer(value: Any, least: int, most: int, what: str) -> int:

@@ -39,14 +39,19 @@ class DeviceEncoder(Taking):
         coder: who writes payloads, of `codec.coding.opening.CODERS`; None for the first that can be
             had. All write the same bytes.
 
+    Attributes:
+        labels: of the bundle's classifier for the device alone (`codec.device.alone`); none where
+            it has none.
+
     Raises:
         FileNotFoundError, ValueError: the bundle is not whole, or nothing here can run its encoder,
             or there is no such coder here.
     """
 
     def __init__(self, folder: str, coder: str | None = None) -> None:
-        self.manifest = read_manifest(folder)
+        self.folder, self.manifest = folder, read_manifest(folder)
         facts = facts_of(self.manifest, folder)
+        self.labels = facts.labels
         self.preprocess, self.fingerprint = facts.preprocess, facts.fingerprint
         self.default_quality, self.drops = facts.default_quality, facts.drops
         tables = read_arrays(os.path.join(folder, TABLES_FILE))

@@ -24,7 +24,31 @@ TYPED_FILE = "encoder.fp16.onnx"
 """The ONNX file whose products are in float16, for strongly typed networks; bundles for TensorRT 10
 and later hold it.
 """
-PIXELS, SYMBOLS, LATENT = "pixel_values", "symbols", "latent"
+ALONE_FILE = "alone.onnx"
+"""The classifier for the device alone, in bundles that have one. ONNX Runtime runs it."""
+PIXELS, SYMBOLS, LATENT, LOGITS = "pixel_values", "symbols", "latent", "logits"
+
+
+def onnx_session(path: str) -> Any:
+    """An ONNX file in ONNX Runtime, on the CPU: its `InferenceSession`.
+
+    Raises:
+        ImportError: there is no ONNX Runtime here.
+        ValueError: it refuses the file.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # its own count is of all cores, those this process may not use among them
+    if hasattr(os, "sched_getaffinity"):
+        options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no common base
+        raise ValueError(
+            f"ONNX Runtime {onnxruntime.__version__} refuses {path}: {error}"
+        ) from error
 
 
 class OnnxRuntime:
@@ -33,22 +57,7 @@ class OnnxRuntime:
     name = "onnxruntime"
 
     def __init__(self, folder: str) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        # its own count is of all cores, those this process may not use among them
-        if hasattr(os, "sched_getaffinity"):
-            options.intra_op_num_threads = len(os.sched_getaffinity(0))
-        path = os.path.join(folder, ONNX_FILE)
-        try:
-            self._session = onnxruntime.InferenceSession(
-                path, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # its errors have no common base
-            raise ValueError(
-                f"ONNX Runtime {onnxruntime.__version__} refuses {path}: {error}"
-            ) from error
+        self._session = onnx_session(os.path.join(folder, ONNX_FILE))
 
     def run(
         self, pixel_values: NDArray[np.float32]

@@ -12,13 +12,12 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from codec.device.taking import DeviceSession, Taking
-from codec.link.choosing import Choosing, Spent, swept_ways
+from codec.link.choosing import Choosing, Spent
 from codec.link.connecting import connect
-from codec.link.encoders import as_picture_file, open_encoder, preprocess_of
+from codec.link.encoders import alone_of, as_picture_file, known_ways, open_encoder, preprocess_of
 from codec.link.http import NoReplyError, Response, UnansweredError
 from codec.link.policy import ALONE, TOLERANCE, Choice, Way
 from codec.link.session import (
@@ -74,11 +73,11 @@ class SplitClient:
             `Device` or `DeviceEncoder`.
         token: of this device; over MQTT its password.
         deadline_ms: when an answer has to be there; None for as soon as it can be.
-        ways: that there are, by what is asked (classify, caption, answer). None for those of the
-            sweep in the codec's folder; where there is none, every picture goes as a blob.
+        ways: that there are, by what is asked (classify, caption, answer). None for those in the
+            bundle, or of the sweep in the codec's folder; without, every picture goes as a blob.
         alone: what the device makes of a picture by itself: a list of labels as the server gives
-            them. It is a way of its own, and answers where the server does not; not where the
-            request is wrong.
+            them. None for the bundle's own classifier, where it has one. It is a way of its own,
+            and answers where the server does not; not where the request is wrong.
         timeout_s: seconds until a reply must be there.
         tolerance, ms_per_byte: as `codec.link.policy.choose` has them; a price of each byte.
 
@@ -104,11 +103,9 @@ class SplitClient:
         self._connection = connect(url, token, timeout_s)
         self._encode = DeviceSession(self.encoder) if self._connection.shortens else self.encoder
         self.session = LinkSession(self._connection, self.encoder.fingerprint)
+        self._alone, self._n_alone = alone or alone_of(self.encoder), 0
         if ways is None:
-            own: Any = getattr(self.encoder, "codec", None)
-            folder = None if own is None else getattr(own, "folder", None)
-            ways = {} if folder is None else swept_ways(Path(folder), own.config.name, bool(alone))
-        self._alone, self._n_alone = alone, 0
+            ways = known_ways(self.encoder, self._alone is not None)
         self._numbered: dict[int, Choice] = {}
         wanted = deadline_ms, tolerance, ms_per_byte
         self._choosing = {verb: Choosing(some, *wanted) for verb, some in ways.items()}

@@ -133,8 +133,17 @@ class Watch:
             path = self._without.pop(number)
             with suppress(UnansweredError, Forgotten, FileNotFoundError):
                 if self.outbox.reply(number) is None:
-                    found = self._client.provisional(path, self._questions, error)
-                    yield Seen(path.name, {"task": "classify", "labels": found.answer}, None, True)
+                    yield self._own(path, error)
+
+    def _own(self, path: Path, error: UnansweredError) -> Seen:
+        """The device's own answer about a picture, or why it has none after all."""
+        try:
+            found = self._client.provisional(path, self._questions, error)
+        except UnansweredError:
+            raise
+        except ValueError as wrong:
+            return Seen(path.name, None, str(wrong), True)
+        return Seen(path.name, {"task": "classify", "labels": found.answer}, None, True)
 
     def _put(self, path: Path, mtime_ns: int) -> None:
         """Encode a picture and put it into the outbox, unless it is there already."""

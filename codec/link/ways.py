@@ -86,7 +86,7 @@ def read_stages(path: Path) -> Stages:
         for key, number in value.items() if nested else [(name, value)]:
             if nested and not known[name](key):
                 raise ValueError(f"{path}: {name} has no {key}")
-            if not _is_number(number):
+            if not is_number(number):
                 raise ValueError(f"{path}: {key} is a number from 0, not {number!r}")
     return Stages(**values)
 
@@ -180,7 +180,7 @@ def _row(line: str, place: str) -> dict[str, Any]:
         raise ValueError(f"{place} is not JSON") from error
     if not isinstance(row, dict) or not all(isinstance(row.get(k), str) for k in ("codec", "task")):
         raise ValueError(f"{place} has no codec or no task")
-    if wrong := [key for key in _NUMBERS if not _is_number(row.get(key))]:
+    if wrong := [key for key in _NUMBERS if not is_number(row.get(key))]:
         raise ValueError(f"{place}: {', '.join(wrong)}: not numbers from 0")
     return row
 
@@ -189,6 +189,7 @@ def _is_device_key(key: str) -> bool:
     return key in ("blob", "alone") or key.partition("@")[0] in FORMATS
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a finite number from 0."""
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)
     return plain and math.isfinite(value) and value >= 0

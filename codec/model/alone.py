@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from codec.files import whole_file
-from codec.model.checkpoint import check_manifest, shipped_root, write_manifest
+from codec.model import checkpoint
+from codec.model.checkpoint import check_manifest, write_manifest
 from codec.model.mobile import mobile_layers
 from codec.model.mobile_shape import MobileShape
 from codec.model.transforms import StudentAnalysis
@@ -82,7 +83,7 @@ def save_alone(model: DeviceAlone, folder: Path) -> None:
 
 def find_alone(codec_name: str) -> Path | None:
     """Folder of the classifier that ships for a codec, None where there is none."""
-    folder = shipped_root() / "alone" / codec_name
+    folder = checkpoint.shipped_root() / "alone" / codec_name
     return folder if (folder / WEIGHTS).is_file() else None
 
 

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from codec.bundle.export import check_installed, trace
+from codec.bundle.export import check_installed
 from codec.bundle.targets import TARGETS
+from codec.bundle.tracing import trace
 from codec.device.preprocess import Preprocess
 from codec.model.config import CodecConfig
 from codec.model.cost import device_cost, multiply_accumulates

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from codec.bundle.export import export_bundle, make_graph, trace
+from codec.bundle.export import export_bundle, make_graph
 from codec.bundle.lint import lint
 from codec.bundle.lowering import FLOAT32, lower, products_in_half, weights_as_half
 from codec.bundle.targets import TARGETS
+from codec.bundle.tracing import trace
 from codec.files import sha256
 from codec.model import FeatureCodec
 from codec.model.checkpoint import shipped_names, shipped_root

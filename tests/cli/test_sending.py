@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,24 +36,28 @@ def test_a_servers_token_file_is_not_a_devices(text: str, tmp_path: Path) -> Non
 def test_a_watch_waits_as_long_as_a_server_without_time_asks(
     asked_s: float, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slept: list[float] = []
+    now, tried = [0.0], []
 
     def send() -> Any:
+        tried.append(now[0])
+        if len(tried) == 4:
+            raise KeyboardInterrupt
         raise UnansweredError("the server answered 429: why", asked_s)
 
     def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        if len(slept) == 3:
-            raise KeyboardInterrupt
+        now[0] += seconds
 
+    clock = SimpleNamespace(sleep=sleep, monotonic=lambda: now[0])
     outbox = SimpleNamespace(n_waiting=1)
-    watch = SimpleNamespace(n_unsettled=0, look=lambda: [], send=send, outbox=outbox)
-    monkeypatch.setattr("codec.link.client.SplitClient", lambda *_: None)
+    watch = SimpleNamespace(
+        n_unsettled=0, look=list, send=send, outbox=outbox, by_itself=lambda _: []
+    )
+    monkeypatch.setattr("codec.link.client.SplitClient", lambda *_, **__: None)
     monkeypatch.setattr("codec.link.watch.Watch", lambda *_: watch)
-    monkeypatch.setattr(sending, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(sending, "time", clock)
     folder = str(tmp_path)
     CliRunner().invoke(cli, ["watch", folder, "--server", "http://a", "--codec", "tiny"])
-    assert slept == waits
+    assert [later - earlier for earlier, later in pairwise(tried)] == waits
 
 
 @pytest.mark.parametrize(

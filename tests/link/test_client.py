@@ -210,6 +210,51 @@ def test_the_device_answers_by_itself_where_the_server_does_not(
     assert (chosen.way, chosen.provisional) == ("device alone", False)
 
 
+def test_a_bundle_chooses_among_its_own_ways_and_answers_by_itself(
+    own_bundle: Path, tiny_codec: FeatureCodec, picture: Picture
+) -> None:
+    with serving(tiny_codec) as url:
+        client = SplitClient(url, own_bundle)
+        best = client(picture(1))
+        client.close()
+        dear = SplitClient(url, own_bundle, tolerance=5.0)
+        link = dear._choosing["classify"].link
+        for _ in range(20):  # 280 bytes took 2.8 s before
+            link.add(280, 400, 2.8, time.monotonic())
+        dear._choosing["classify"]._tolerance = 10.0
+        small = dear(picture(1))
+        dear._choosing["classify"]._tolerance = 30.0
+        own = dear(picture(1))
+        dear.close()
+    assert (best.way, best.provisional) == ("picture:webp@24 q50", False)
+    assert "the best score, 80.00" in best.why
+    assert small.way.startswith("blob q")
+    assert (own.way, own.provisional, own.n_bytes_up) == ("device alone", False, 0)
+    away = SplitClient("http://127.0.0.1:1", own_bundle)(picture(1))
+    assert (away.answer, away.way, away.provisional) == (own.answer, "device alone", True)
+    assert {one["label"] for one in away.answer} == {"cat", "dog", "ship", "truck"}
+
+
+def test_a_bundles_user_can_have_other_ways_and_another_model(
+    own_bundle: Path, picture: Picture
+) -> None:
+    client = SplitClient("http://127.0.0.1:1", own_bundle, ways={}, alone=lambda _image: OWN)
+    assert client._choosing == {}
+    assert client(picture(1)).answer == OWN
+
+
+def test_a_bundle_chooses_and_answers_without_torch(own_bundle: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    code = (
+        "import sys; from codec.link import SplitClient; "
+        "client = SplitClient('http://127.0.0.1:1', sys.argv[1]); "
+        "assert client._choosing and client(sys.argv[2]).provisional; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(own_bundle), str(tmp_path / "a.png")]
+    assert subprocess.run(command, timeout=60).returncode == 0
+
+
 OWN = [{"label": "cat", "score": 0.5}]
 
 

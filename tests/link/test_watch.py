@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ from codec.link.http import UnansweredError
 from codec.link.watch import Watch
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
+from tests.conftest import LABELS
 from tests.link.test_client import Answering, serving
 
 Picture = Callable[..., Image.Image]
@@ -265,6 +267,65 @@ def test_the_command_prints_a_line_for_each_picture(
     assert lines[0]["error"]
     assert all(line["reply"]["task"] == "classify" for line in lines[1:])
     assert [json.loads(line)["name"] for line in again.stdout.splitlines()] == ["c.png"]
+
+
+def test_the_commands_provisional_answers_are_replaced_when_the_link_is_back(
+    own_bundle: Path, camera: Callable[[str, int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = camera("a.png", 1).parent
+    connection = Answering(None)
+    monkeypatch.setattr("codec.link.client.connect", lambda *_: connection)
+    clock = SimpleNamespace(now_s=0.0, n=0)
+
+    def sleep(seconds: float) -> None:
+        clock.now_s, clock.n = clock.now_s + seconds, clock.n + 1
+        if clock.n == 10:  # the server is asked again in a while only
+            camera("b.png", 2)
+        if clock.n == 12:
+            connection.status, connection.body = 200, b'{"labels": []}'
+        if clock.n == 40:
+            raise KeyboardInterrupt
+
+    times = SimpleNamespace(monotonic=lambda: clock.now_s, sleep=sleep)
+    monkeypatch.setattr("codec.cli.sending.time", times)
+    command = ["watch", str(folder), "--server", "http://x", "--codec", str(own_bundle)]
+    result = CliRunner().invoke(cli, command)
+    lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    seen = [(line["name"], line["provisional"]) for line in lines]
+    assert seen == [("a.png", True), ("b.png", True), ("a.png", False), ("b.png", False)]
+    assert {one["label"] for one in lines[0]["reply"]["labels"]} == set(LABELS)
+    assert lines[2]["reply"] == {"labels": []}
+    complaints = [line for line in result.stderr.splitlines() if "wait" in line]
+    assert complaints == ["codec: error: no reply from here; 1 pictures wait"]
+    assert connection.asked.count("/v1/tiny/classify") < 10, "a lost server is asked less and less"
+
+
+def test_the_command_with_once_says_what_it_can_and_ends(
+    own_bundle: Path, camera: Callable[[str, int], Path]
+) -> None:
+    folder = camera("a.png", 1).parent
+    server = ["--server", "http://127.0.0.1:1", "--codec", str(own_bundle)]
+    result = CliRunner().invoke(cli, ["watch", str(folder), *server, "--once", "--every", "0.05"])
+    assert result.exit_code != 0
+    (line,) = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (line["name"], line["error"], line["provisional"]) == ("a.png", None, True)
+    sent = CliRunner().invoke(cli, ["send", server[1], str(own_bundle), str(folder / "a.png")])
+    assert sent.exit_code == 0
+    assert "provisional" in sent.stdout
+    assert "answered by the device alone: the server did not answer" in sent.stderr
+
+
+def test_a_picture_that_has_changed_meanwhile_has_no_answer_of_the_devices_own(
+    tiny_codec: FeatureCodec, own_bundle: Path, camera: Callable[[str, int], Path]
+) -> None:
+    path = camera("a.png", 1)
+    watch = Watch(path.parent, SplitClient("http://127.0.0.1:1", own_bundle))
+    settled(watch)
+    path.write_bytes(b"no picture")
+    (seen,) = watch.by_itself(UnansweredError("gone"))
+    assert (seen.reply, seen.provisional) == (None, True)
+    assert "picture" in (seen.error or "")
+    assert watch.outbox.n_waiting == 1
 
 
 def test_a_folder_that_is_not_there_is_one_line() -> None:

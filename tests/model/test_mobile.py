@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from codec.bundle.export import trace
 from codec.bundle.lowering import lower
 from codec.bundle.targets import TARGETS
+from codec.bundle.tracing import trace
 from codec.device.preprocess import Preprocess
 from codec.model.mobile import MobileAnalysis, SameConv, mobile_layers
 from codec.model.mobile_shape import MobileShape, MobileStage
