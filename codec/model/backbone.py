@@ -125,7 +125,9 @@ def _kind_of(config: Any, reference: str) -> Any:
             f"backbone {reference!r} is a {architecture}: neither a model for image "
             "classification nor one of BLIP's"
         )
-    return classifiers[type(config)]
+    found = classifiers[type(config)]
+    kinds = found if isinstance(found, tuple) else (found,)  # DeiT has one with a teacher too
+    return next((kind for kind in kinds if kind.__name__ == architecture), kinds[0])
 
 
 def _check_weights(info: dict[str, Any], reference: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertModel, BlipModel
+from transformers import BertConfig, BertModel, BlipModel, DeiTConfig, DeiTForImageClassification
 
 from codec.model.backbone import load_backbone, load_tokenizer, task_of
 from codec.model.checkpoint import write_manifest
@@ -41,6 +41,13 @@ def test_a_classifier_is_loaded_as_before(tiny_backbone: Path) -> None:
     model = load_backbone(str(tiny_backbone), HERE)
     assert type(model).__name__ == "ViTForImageClassification"
     assert task_of(model) == "image-classification"
+
+
+def test_a_deit_is_loaded_as_the_classifier_that_its_configuration_names(tmp_path: Path) -> None:
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = DeiTConfig(**shape, intermediate_size=32, image_size=16, patch_size=8, num_labels=2)
+    DeiTForImageClassification(config).save_pretrained(tmp_path / "deit")
+    assert isinstance(load_backbone(str(tmp_path / "deit"), HERE), DeiTForImageClassification)
 
 
 def test_a_model_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
