@@ -125,7 +125,7 @@ def _kind_of(config: Any, reference: str) -> Any:
             f"backbone {reference!r} is a {architecture}: neither a model for image "
             "classification nor one of BLIP's"
         )
-    found = classifiers[type(config)]
+    found: Any = classifiers[type(config)]
     kinds = found if isinstance(found, tuple) else (found,)  # DeiT has one with a teacher too
     return next((kind for kind in kinds if kind.__name__ == architecture), kinds[0])
 
