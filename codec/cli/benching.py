@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from codec.cli.common import Json
+from codec.cli.common import DeadlineMs, Json, MsPerByte, Tolerance
 from codec.link.policy import TOLERANCE
 from codec.link.replay import Outcome, Replay, Setting, replay
 from codec.link.traces import trace_of
@@ -33,15 +33,9 @@ def bench_link(
         Path | None, typer.Option(help="JSON file with your own times of device and server.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="Of the sweep's; default: all.")] = None,
-    deadline_ms: Annotated[
-        float | None, typer.Option(min=0.0, help="When an answer has to be there.")
-    ] = None,
-    tolerance: Annotated[
-        float, typer.Option(min=0.0, help="Points that may be given up for speed.")
-    ] = TOLERANCE,
-    ms_per_byte: Annotated[
-        float, typer.Option(min=0.0, help="Milliseconds worth waiting to save a byte.")
-    ] = 0.0,
+    deadline_ms: DeadlineMs = None,
+    tolerance: Tolerance = TOLERANCE,
+    ms_per_byte: MsPerByte = 0.0,
     requests: Annotated[int, typer.Option(min=1, max=20_000, help="Pictures to answer.")] = 300,
     every_s: Annotated[float, typer.Option(help="Seconds between two pictures.")] = 1.0,
     with_alone: Annotated[

@@ -24,6 +24,14 @@ BlobsCodec = Annotated[
     typer.Option("--codec", help="Codec's name or folder. Default: found by the fingerprint."),
 ]
 
+DeadlineMs = Annotated[float | None, typer.Option(min=0.0, help="When an answer has to be there.")]
+Tolerance = Annotated[
+    float, typer.Option(min=0.0, help="Points of score that may be given up for speed.")
+]
+MsPerByte = Annotated[
+    float, typer.Option(min=0.0, help="Milliseconds worth waiting to save a byte.")
+]
+
 
 def silence_libraries() -> None:
     """Keep the warnings of the libraries below off stderr."""

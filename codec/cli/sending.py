@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codec.cli.common import Json, failure, finish, listed, silence_libraries
+from codec.cli.common import (
+    DeadlineMs,
+    Json,
+    MsPerByte,
+    Tolerance,
+    failure,
+    finish,
+    listed,
+    silence_libraries,
+)
 from codec.cli.encoding import Quality
 from codec.link.policy import TOLERANCE
 from codec.show.console import (
@@ -37,15 +46,9 @@ def send(
     ask: Annotated[list[str] | None, typer.Option(help="A question; repeated for more.")] = None,
     quality: Quality = None,
     max_bytes: Annotated[int | None, typer.Option(min=1, help="The most bytes of a body.")] = None,
-    deadline_ms: Annotated[
-        float | None, typer.Option(min=0, help="When an answer has to be there.")
-    ] = None,
-    tolerance: Annotated[
-        float, typer.Option(min=0, help="Points of score that may be given up for speed.")
-    ] = TOLERANCE,
-    ms_per_byte: Annotated[
-        float, typer.Option(min=0, help="Milliseconds worth waiting to save a byte.")
-    ] = 0.0,
+    deadline_ms: DeadlineMs = None,
+    tolerance: Tolerance = TOLERANCE,
+    ms_per_byte: MsPerByte = 0.0,
     token_file: Annotated[Path | None, typer.Option(help="Its token or password.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a reply.")] = 30.0,
     as_json: Json = False,
