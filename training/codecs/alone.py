@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import nn
 
@@ -14,7 +12,7 @@ from training.backbones.mobile_start import start_mobile
 from training.codecs.objective import Objective, divergence
 from training.codecs.recipe import CodecRecipe
 from training.data.images import normalise
-from training.engine.precision import mobile_precision
+from training.engine.precision import encoder_precision
 
 
 class AloneTask(nn.Module):
@@ -29,7 +27,7 @@ class AloneTask(nn.Module):
     ) -> dict[str, torch.Tensor]:
         x = normalise(self.objective.augment(pixels, keys), self.preprocess)
         x = x.contiguous(memory_format=torch.channels_last)
-        with mobile_precision(x.device) if self.alone.shape.mobile else nullcontext():
+        with encoder_precision(self.alone.shape.mobile, x.device):
             logits = self.alone(x)
         right = (logits.argmax(1) == labels).float().mean()
         loss = divergence(logits, self.objective.target(x, labels, keys)).mean()

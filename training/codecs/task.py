@@ -11,7 +11,6 @@ quality can have several turns in a round (`CodecRecipe.shares`).
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +28,7 @@ from training.data.images import Keyed, normalise
 from training.data.randomness import uniform
 from training.data.remembered import Remembered
 from training.engine.optim import FAST, SLOW
-from training.engine.precision import mobile_precision
+from training.engine.precision import encoder_precision
 
 
 class CodecTask(nn.Module):
@@ -129,7 +128,7 @@ class CodecTask(nn.Module):
         return rate_task_loss(bits, task, quality, self.rate_weights)
 
     def _latent(self, x: torch.Tensor) -> torch.Tensor:
-        with mobile_precision(x.device) if self.recipe.mobile else nullcontext():
+        with encoder_precision(self.recipe.mobile, x.device):
             latent: torch.Tensor = self.codec.encoder(x)
         return latent.float()
 
