@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from eval.measuring.rates import front
+
 N_POINTS = 1000
 
 
@@ -47,10 +49,6 @@ def bd_rate(
 
 def _front(curve: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
     """Scores, rising, and log bytes of the points that no other betters."""
-    scores: list[float] = []
-    logs: list[float] = []
-    for n_bytes, score in sorted(curve, key=lambda point: (point[0], -point[1])):
-        if not scores or score > scores[-1]:
-            scores.append(score)
-            logs.append(float(np.log(n_bytes)))
-    return scores, logs
+    points = list(curve)
+    left = [points[i] for i in front(points)]
+    return [score for _, score in left], [float(np.log(n_bytes)) for n_bytes, _ in left]

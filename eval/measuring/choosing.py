@@ -4,12 +4,13 @@ the measured ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 
 from eval.measuring.evaluators import Evaluator
 from eval.measuring.opening import Images, TextImages
+from eval.measuring.rates import front
 from eval.measuring.rows import Row
 from eval.measuring.tally import measure
 from eval.methods.method import Method
@@ -34,19 +35,18 @@ def without_worse_pictures(
         DecodeError: something did not decode to what was encoded.
     """
     asked = [method for method in methods if _is_lossy(method)]
-    front = on_front(measure([methods[0], *asked], images, evaluators, data, console)[1:])
-    return [m for m in methods if not _is_lossy(m) or (m.name, m.quality) in front]
+    kept = on_front(measure([methods[0], *asked], images, evaluators, data, console)[1:])
+    return [m for m in methods if not _is_lossy(m) or (m.name, m.quality) in kept]
 
 
-def on_front(rows: Iterable[Row]) -> set[tuple[str, int | None]]:
+def on_front(rows: Sequence[Row]) -> set[tuple[str, int | None]]:
     """Codec and quality of the rows that are better than all smaller ones, in one task at least."""
-    best: dict[str, float] = {}
-    front = set()
-    for row in sorted(rows, key=lambda row: (row.bytes_mean, -row.score)):
-        if row.score > best.get(row.task, float("-inf")):
-            best[row.task] = row.score
-            front.add((row.codec, row.quality))
-    return front
+    kept = set()
+    for task in {row.task for row in rows}:
+        some = [row for row in rows if row.task == task]
+        places = front([(row.bytes_mean, row.score) for row in some])
+        kept |= {(some[i].codec, some[i].quality) for i in places}
+    return kept
 
 
 def _is_lossy(method: Method) -> bool:

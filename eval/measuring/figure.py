@@ -7,6 +7,7 @@ from typing import Any
 
 from codec.show.plot import check_installed, draw_rate_score, save_figure
 from eval.measuring.published import draw_published
+from eval.measuring.rates import front
 from eval.measuring.rows import SCORES, by_task
 from eval.methods.method import baseline_of
 
@@ -68,18 +69,19 @@ def best_sizes(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     names = {row["codec"] for row in rows}
     several = {baseline_of(name) for name in names if "@" in name} - {None}
+    best = {}
+    for base in several:
+        points = [_point(row) for row in rows if baseline_of(row["codec"]) == base]
+        best[base] = {points[i] for i in front(points)}
     kept = []
     for row in rows:
         base = baseline_of(row["codec"])
-        if base in several:
-            same = [other for other in rows if baseline_of(other["codec"]) == base]
-            if any(_betters(other, row) for other in same):
-                continue
-            row = row | {"codec": base}
-        kept.append(row)
+        if base not in several:
+            kept.append(row)
+        elif _point(row) in best[base]:
+            kept.append(row | {"codec": base})
     return kept
 
 
-def _betters(other: dict[str, Any], row: dict[str, Any]) -> bool:
-    mine, theirs = ((-r["bytes_mean"], r["score"]) for r in (row, other))
-    return theirs != mine and all(b >= a for a, b in zip(mine, theirs, strict=True))
+def _point(row: dict[str, Any]) -> tuple[float, float]:
+    return row["bytes_mean"], row["score"]

@@ -19,6 +19,18 @@ class Rate(NamedTuple):
     bound: str
 
 
+def front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Places of the points (bytes, score) that are better than all with as few bytes, by bytes; of
+    equal points the first.
+    """
+    best, places = -math.inf, []
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if points[i][1] > best:
+            best = points[i][1]
+            places.append(i)
+    return places
+
+
 def rate_at(curve: Iterable[tuple[float, float]], limit: float) -> Rate:
     """Bytes at which the loss is `limit`, linear in log bytes between the two qualities around it.
 
