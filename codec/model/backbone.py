@@ -50,11 +50,9 @@ def load_backbone(reference: str, folder: Path, hub: Hub = NO_HUB) -> nn.Module:
     import transformers
     from transformers.utils import logging
 
-    place = find_backbone(reference, folder)
+    place = place_of(reference, folder)
     if Path(place).is_dir():
         check_manifest(Path(place))
-    else:
-        check_on_hub(reference)
     asked = {"trust_remote_code": False, "cache_dir": hub.cache_dir, "token": hub.token}
     silent = logging.is_progress_bar_enabled() and Path(place).is_dir()
     try:
@@ -86,13 +84,17 @@ def load_backbone(reference: str, folder: Path, hub: Hub = NO_HUB) -> nn.Module:
     return loaded
 
 
-def check_on_hub(reference: str) -> None:
-    """Ask once for a backbone that is no folder here, before a download tries for long.
+def place_of(reference: str, folder: Path) -> str:
+    """Folder or hub id of a backbone, as `find_backbone`; the hub is asked for it once, before a
+    download tries for long.
 
     Raises:
         FileNotFoundError: a path, where nothing is; one that ships, and not with the wheel; or no
             repository on the hub.
     """
+    place = find_backbone(reference, folder)
+    if Path(place).is_dir():
+        return place
     if reference.startswith(SHIPPED):
         raise FileNotFoundError(
             f"no backbone {reference!r}: it is too large for the wheel. The project's checkout has "
@@ -105,6 +107,7 @@ def check_on_hub(reference: str) -> None:
         ask_hub(reference)
     except Exception as error:  # the hub's library has many, httpx's too
         raise FileNotFoundError(f"no backbone {reference!r}: {_first_line(error)}") from error
+    return place
 
 
 def _kind_of(config: Any, reference: str) -> Any:

@@ -20,9 +20,8 @@ from transformers import (
 )
 
 from codec.device.preprocess import Preprocess
-from codec.model.backbone import check_on_hub
+from codec.model.backbone import place_of
 from codec.model.backbone_config import check_config
-from codec.model.checkpoint import find_backbone
 from codec.model.split import n_blocks, split
 from codec.model.split_tower import set_attention
 from training.backbones.converted import converted
@@ -130,9 +129,7 @@ def _loaded(kind: Any, start: str, **changes: Any) -> Any:
     """A model of a kind, such as `AutoModel`, with the weights of the start, but for a
     classifier's; `changes` of its configuration.
     """
-    place = find_backbone(start, Path())
-    if not Path(place).is_dir():
-        check_on_hub(start)
+    place = place_of(start, Path())
     try:
         check_config(AutoConfig.from_pretrained(place, trust_remote_code=False), start)
         model, info = kind.from_pretrained(

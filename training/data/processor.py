@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from codec.device.preprocess import Preprocess
-from codec.model.backbone import check_on_hub
-from codec.model.checkpoint import find_backbone
+from codec.model.backbone import place_of
 
 
 def preprocess_of(reference: str) -> Preprocess:
@@ -18,10 +17,9 @@ def preprocess_of(reference: str) -> Preprocess:
     Raises:
         FileNotFoundError, ValueError: as `Preprocess.from_processor`; or the hub has no such model.
     """
-    place = Path(find_backbone(reference, Path()))
+    place = Path(place_of(reference, Path()))
     if place.is_dir():
         return Preprocess.from_processor(place)
-    check_on_hub(reference)
     from huggingface_hub import hf_hub_download
 
     return Preprocess.from_processor(hf_hub_download(reference, "preprocessor_config.json"))
