@@ -26,7 +26,7 @@ from codec.link.ways_file import read_ways, ways_text
 from codec.model import FeatureCodec
 from codec.model.alone import DeviceAlone, find_alone, load_alone
 from codec.model.checkpoint import WEIGHTS, shipped_fingerprints
-from codec.tasks import LABELS
+from codec.tasks.labels import labels_of
 
 
 def text_of_ways(codec: FeatureCodec) -> str | None:
@@ -50,18 +50,10 @@ def classifier_of(codec: FeatureCodec) -> DeviceAlone | None:
     place = find_alone(name) if shipped_fingerprints().get(name) == codec.fingerprint else None
     if place is None:
         return None
-    alone, n_labels = load_alone(place), len(labels_of(codec))
+    alone, n_labels = load_alone(place), len(labels_of(codec.tails))
     if alone.shape.n_labels != n_labels:
         raise ValueError(f"{place} answers {alone.shape.n_labels} labels, {name} {n_labels}")
     return alone
-
-
-def labels_of(codec: FeatureCodec) -> list[str]:
-    """What a codec's classification answers, in the order of the logits; of another codec, none."""
-    if LABELS not in codec.config.tasks:
-        return []
-    config: Any = codec.tails[LABELS].config
-    return [config.id2label[i] for i in range(len(config.id2label))]
 
 
 def write_own(
@@ -86,7 +78,7 @@ def write_own(
     traced = trace(alone, codec.config.preprocess.size)
     graph = lower_classifier(traced, find_target(target))
     (folder / ALONE_FILE).write_bytes(graph.SerializeToString())
-    labels = labels_of(codec)
+    labels = labels_of(codec.tails)
     own = OwnClassifier(str(folder), labels, codec.config.preprocess)
     if n_same(own, alone, list(pixels)) < len(pixels):
         raise ValueError("ONNX Runtime gives other labels than PyTorch: the graph is wrong")
@@ -125,7 +117,7 @@ class Own:
             alone = classifier_of(codec)
             if alone is None:
                 raise ValueError(f"the bundle has {ALONE_FILE}, and none ships for {name}")
-            if encoder.labels != labels_of(codec):
+            if encoder.labels != labels_of(codec.tails):
                 raise ValueError(f"{ALONE_FILE} has other labels than {name}")
             self._alone = alone
             self._own = OwnClassifier(encoder.folder, encoder.labels, encoder.preprocess)

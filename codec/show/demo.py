@@ -20,6 +20,7 @@ from codec.device.preprocess import to_rgb
 from codec.model import checkpoint
 from codec.pipeline import Device, Server
 from codec.show.formats import n_bytes_as
+from codec.tasks.labels import labels_of
 
 if TYPE_CHECKING:
     from codec.model import FeatureCodec
@@ -85,7 +86,7 @@ def bundled_samples(codec: FeatureCodec, limit: int | None = None) -> list[Sampl
     folders = [found for folder in sorted(root.glob("*")) if (found := label_samples(folder))]
     if not folders:
         raise FileNotFoundError(f"no pictures in {root}")
-    known = set(Server(codec).labels.values())
+    known = set(labels_of(codec.tails))
     for found in folders:
         if {sample.label for sample in found} <= known:
             return found[:limit]

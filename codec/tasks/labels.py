@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.tasks import LABELS
+
 
 @dataclass(frozen=True, eq=False)
 class Label(dict[str, Any]):
@@ -46,3 +48,13 @@ def best_labels(
         raise ValueError(f"top_k is an integer of at least 1, not {top_k!r}")
     best = np.argsort(-probabilities, kind="stable")[:top_k]
     return [Label(names[int(i)], float(probabilities[i])) for i in best]
+
+
+def labels_of(tails: Mapping[str, Any]) -> list[str]:
+    """What the classifier among a codec's tails answers, in the order of its logits; none where
+    there is none.
+    """
+    if LABELS not in tails:
+        return []
+    names: Mapping[int, str] = tails[LABELS].config.id2label
+    return [names[i] for i in range(len(names))]

@@ -127,6 +127,12 @@ class CodecTask(nn.Module):
         )
         return rate_task_loss(bits, task, quality, self.rate_weights)
 
+    def rounded(self, x: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
+        """The symbols (B, M, C) of pixel values (B, 3, S, S), each at its quality (B,), without
+        noise and without dead zones: what is held against held-out pictures.
+        """
+        return self.codec.scale(self.codec.encoder(x).float(), quality).round()
+
     def _latent(self, x: torch.Tensor) -> torch.Tensor:
         with encoder_precision(self.recipe.mobile, x.device):
             latent: torch.Tensor = self.codec.encoder(x)

@@ -51,7 +51,7 @@ class Validation:
         loss, bits_of, said = 0.0, torch.zeros(n), Said()
         task.eval()
         for x, labels, quality in self._batches():
-            symbols = codec.scale(codec.encoder(x).float(), quality).round()
+            symbols = task.rounded(x, quality)
             bits = task.prior.bits(symbols, symbols, codec.log_gain, quality)
             tokens = codec.synthesise(symbols, quality)
             lost = self.objective.loss(codec.tails, tokens, self.objective.target(x, labels, None))

@@ -64,8 +64,8 @@ class CodecLearner:
         for (pixels, labels), quality in zip(
             batches(data, BATCH_SIZE), qualities.split(BATCH_SIZE), strict=True
         ):
-            latent = codec.encoder(normalise(pixels.to(device), self.preprocess))
-            tokens = codec.synthesise(codec.scale(latent.float(), quality).round(), quality)
+            symbols = self.model.rounded(normalise(pixels.to(device), self.preprocess), quality)
+            tokens = codec.synthesise(symbols, quality)
             found.append(codec.tail(tokens).logits.argmax(1).cpu() == labels)
         return torch.cat(found)
 
