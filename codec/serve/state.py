@@ -56,6 +56,7 @@ class State:
     def __post_init__(self) -> None:
         limits = self.limits
         self.bodies = Bodies(limits.bodies_bytes)
+        self._keeping: set[asyncio.Future[bytes]] = set()
         self.queues = {
             name: Batcher(served, limits.batch, limits.waiting)
             for name, served in self.codecs.items()
@@ -116,8 +117,14 @@ class State:
         return await remembered(self.memory.reply_before(*key))
 
     async def keep_reply(self, key: Key, reply: bytes) -> bytes:
-        """Keep the reply to a request; gives the one to send. Errors as `remembered`."""
-        return await remembered(self.memory.keep_reply(*key, reply))
+        """Keep the reply to a request; gives the one to send. Errors as `remembered`.
+
+        It is kept also where who asked is gone meanwhile: the request will come again.
+        """
+        keeping = asyncio.ensure_future(remembered(self.memory.keep_reply(*key, reply)))
+        self._keeping.add(keeping)  # the loop itself does not hold it
+        keeping.add_done_callback(self._keeping.discard)
+        return await asyncio.shield(keeping)
 
     def answered(self, served: Served, job: Job, done: Done, body: bytes | None) -> None:
         """Count an answer, and perhaps check it.

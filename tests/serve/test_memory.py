@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import threading
@@ -15,13 +16,16 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from codec.coding.container import shorten
+from codec.link.session import BLOB_TYPE
 from codec.model import FeatureCodec
 from codec.pipeline import Device, Server
+from codec.serve.answering import Asked, Reply, answer
 from codec.serve.app import create_app
 from codec.serve.memory import OwnMemory
 from codec.serve.models import Served
 from codec.serve.replies import Replies
 from codec.serve.settings import Limits
+from codec.serve.shapes import AskHeaders
 
 Picture = Callable[..., Image.Image]
 BLOB = {"Content-Type": "application/octet-stream"}
@@ -35,6 +39,19 @@ class Shared(OwnMemory):
 
     async def keep_reply(self, device: str, sequence: int, digest: bytes, reply: bytes) -> bytes:
         return await super().keep_reply(device, sequence, digest, self.first or reply)
+
+
+class Slow(OwnMemory):
+    """A memory that keeps a reply after a while."""
+
+    def __init__(self, replies: Replies) -> None:
+        super().__init__(DEFAULT, replies)
+        self.asked, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def keep_reply(self, device: str, sequence: int, digest: bytes, reply: bytes) -> bytes:
+        self.asked.set()
+        await self.goes_on.wait()
+        return await super().keep_reply(device, sequence, digest, reply)
 
 
 class Away(OwnMemory):
@@ -54,6 +71,37 @@ def test_of_two_runs_of_a_request_the_reply_that_was_kept_first_is_sent(
     with TestClient(create_app([Served(Server(tiny_codec))], memory=memory)) as client:
         assert client.post(path, **asked).content == memory.first
         assert client.post(path, **asked).content == memory.first
+
+
+def test_a_reply_is_kept_though_who_asked_is_gone_and_the_request_is_not_run_again(
+    tiny_codec: FeatureCodec, picture: Picture, tmp_path: Path
+) -> None:
+    blob, name = Device(tiny_codec)(picture(1)), tiny_codec.config.name
+    asked = Asked(name, "classify", "cam", BLOB_TYPE, "x", AskHeaders(sequence=1))
+
+    async def twice() -> tuple[Reply, float]:
+        memory = Slow(Replies(tmp_path / "replies"))
+        state = create_app([Served(Server(tiny_codec))], memory=memory).state.server
+        for _, queue in state.workers:
+            queue.start()
+        try:
+            first = asyncio.ensure_future(answer(state, asked, blob))
+            await asyncio.wait_for(memory.asked.wait(), 20)
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            memory.goes_on.set()
+            while len(memory._replies) < 1:
+                await asyncio.sleep(0.01)
+            return await answer(state, asked, blob), state.metrics.read(0.0).total(
+                "taskcodec_ways_total"
+            )
+        finally:
+            for _, queue in state.workers:
+                queue.stop()
+
+    again, n_runs = asyncio.run(asyncio.wait_for(twice(), 60))
+    assert again.done is None, "it was not run again"
+    assert n_runs == 1
 
 
 def test_servers_with_one_memory_know_each_others_replies_blobs_and_sessions(
