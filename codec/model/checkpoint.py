@@ -102,28 +102,28 @@ def is_path(name: str | os.PathLike[str]) -> bool:
 def find_checkpoint(name: str | os.PathLike[str], hub: Hub = NO_HUB) -> Path:
     """Folder of a codec: a shipped name, a local folder, or a hub id (downloaded).
 
-    A folder in the working directory is meant where the name says so, as in `./name`, or where no
-    codec of that name ships.
+    A folder in the working directory is meant only where the name looks like a path, as `./name`
+    does: what a bare name means does not depend on where a command runs.
 
     Raises:
         FileNotFoundError: none of these; the message lists the shipped names.
         ValueError: a revision is asked for of a codec that is here.
     """
-    shipped = [] if is_path(name) else [shipped_root() / name]
-    for folder in (*shipped, Path(name)):
-        if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
-            if hub.revision is not None:
-                raise ValueError(
-                    f"revision {hub.revision!r} names a version on the hub; {name} is in {folder}"
-                )
-            return folder
-    if Path(name).is_dir():
-        missing = [f for f in (CONFIG, WEIGHTS) if not (Path(name) / f).is_file()]
+    path = is_path(name)
+    folder = Path(name) if path else shipped_root() / name
+    if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
+        if hub.revision is not None:
+            raise ValueError(
+                f"revision {hub.revision!r} names a version on the hub; {name} is in {folder}"
+            )
+        return folder
+    if path and folder.is_dir():
+        missing = [f for f in (CONFIG, WEIGHTS) if not (folder / f).is_file()]
         raise FileNotFoundError(
             f"{name} is a folder without {' and '.join(missing)}: not a codec's checkpoint"
         )
-    reason = ""
-    if not is_path(name) and "/" in str(name):
+    reason = f" (for the folder, write ./{name})" if not path and Path(name).is_dir() else ""
+    if not path and "/" in str(name):
         try:
             return download(str(name), hub)
         except Exception as error:

@@ -53,7 +53,9 @@ class MobileAnalysis(nn.Module):
 
 def mobile_layers(shape: MobileShape) -> nn.Sequential:
     """The stages as a network: pixel_values (B, 3, S, S) -> features (B, width, s, s)."""
-    layers: list[nn.Module] = [nn.AvgPool2d(shape.shrink)] if shape.shrink > 1 else []
+    layers: list[nn.Module] = []
+    if shape.shrink > shape.shrink_to:
+        layers.append(AreaMean(shape.shrink, shape.shrink_to))
     layers += [SameConv(3, shape.stem, 3, 2), nn.ReLU6()]
     widths = [shape.stem, *(stage.width for stage in shape.stages)]
     for (n_in, n_out), stage in zip(pairwise(widths), shape.stages, strict=True):
@@ -69,6 +71,34 @@ def mobile_layers(shape: MobileShape) -> nn.Sequential:
                 )
             )
     return nn.Sequential(*layers)
+
+
+class AreaMean(nn.Module):
+    """Fewer pixels: squares of n x n become m x m, each the mean of the area that it covers.
+
+    Where m is 1 it is `F.interpolate(mode="area")`; else that gives a pixel whole to both of its
+    neighbours, and this gives each its part. It is one convolution, of whole numbers that float16
+    holds too.
+    """
+
+    weight: torch.Tensor
+
+    def __init__(self, n: int, m: int) -> None:
+        super().__init__()
+        self.n, self.m = n, m
+        edges, pixels = torch.arange(m + 1) * n, torch.arange(n) * m  # in m-ths of a pixel
+        ends = torch.minimum(edges[1:, None], pixels + m)
+        starts = torch.maximum(edges[:-1, None], pixels)
+        parts = (ends - starts).clamp(min=0)
+        squares = torch.einsum("ip,jq->ijpq", parts, parts).reshape(m * m, 1, n, n)
+        self.register_buffer("weight", squares.repeat(3, 1, 1, 1).float(), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        m, (batch, _, height, width) = self.m, x.shape
+        rows, columns = height // self.n, width // self.n
+        means = F.conv2d(x, self.weight, stride=self.n, groups=3) * (1 / self.n**2)
+        squares = means.reshape(batch, 3, m, m, rows, columns).permute(0, 1, 4, 2, 5, 3)
+        return squares.reshape(batch, 3, rows * m, columns * m)
 
 
 class SameConv(nn.Conv2d):

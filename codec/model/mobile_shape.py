@@ -50,12 +50,15 @@ class MobileShape:
     Attributes:
         stem: channels of the first convolution, which halves the resolution.
         stages: what follows it.
-        shrink: side of the squares of pixels that are averaged first; 1 for none.
+        shrink, shrink_to: squares of `shrink` x `shrink` pixels are averaged down to `shrink_to` x
+            `shrink_to` first: 2 and 1 halve a picture's side, 7 and 5 make 160 pixels of 224. Equal
+            for none.
     """
 
     stem: int
     stages: tuple[MobileStage, ...]
     shrink: int = 1
+    shrink_to: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.stem <= MAX_CHANNELS or not 1 <= len(self.stages) <= MAX_STAGES:
@@ -63,8 +66,11 @@ class MobileShape:
                 f"a mobile encoder has 1 to {MAX_CHANNELS} channels in its stem and 1 to "
                 f"{MAX_STAGES} stages, not {self.stem} and {len(self.stages)}"
             )
-        if not 1 <= self.shrink <= 64:
-            raise ValueError(f"shrink is in 1..64, not {self.shrink}")
+        if not 1 <= self.shrink_to <= self.shrink <= 64:
+            raise ValueError(
+                f"shrink is in 1..64 and shrink_to at most that, not {self.shrink} and "
+                f"{self.shrink_to}"
+            )
 
     @property
     def width(self) -> int:
@@ -82,7 +88,7 @@ class MobileShape:
                 f"a mobile encoder cannot shrink {size} pixels: they are no multiple of "
                 f"{self.shrink}"
             )
-        side = size // self.shrink
+        side = size // self.shrink * self.shrink_to
         for step in (2, *(stage.stride for stage in self.stages)):
             side = -(-side // step)
         return side

@@ -14,7 +14,7 @@ from codec.bundle.lowering import lower
 from codec.bundle.targets import TARGETS
 from codec.bundle.tracing import trace
 from codec.device.preprocess import Preprocess
-from codec.model.mobile import MobileAnalysis, SameConv, mobile_layers
+from codec.model.mobile import AreaMean, MobileAnalysis, SameConv, mobile_layers
 from codec.model.mobile_shape import MobileShape, MobileStage
 from tests.tiny_mobile import STAGES, write_network, write_torchvision
 from training.backbones.mobile_start import start_mobile
@@ -26,6 +26,19 @@ def test_a_latent_has_its_side_and_channels(shrink: int) -> None:
     assert made(torch.zeros(2, 3, 32, 32)).shape == (2, 16, 6)
     folded = MobileAnalysis(MobileShape(8, STAGES, shrink), 32, 4, 6, fold=2)
     assert folded(torch.zeros(2, 3, 32, 32)).shape == (2, 16, 6)
+
+
+def test_squares_of_pixels_become_means_of_the_areas_that_they_cover() -> None:
+    x = torch.rand(2, 3, 28, 28)
+    halved = torch.nn.functional.avg_pool2d(x, 2)
+    torch.testing.assert_close(AreaMean(2, 1)(x), halved)
+    # five of each pixel in both directions, then means of seven by seven: 5/7 of the side
+    fine = x.repeat_interleave(5, 2).repeat_interleave(5, 3)
+    torch.testing.assert_close(AreaMean(7, 5)(x), torch.nn.functional.avg_pool2d(fine, 7))
+    assert MobileShape(8, STAGES, 7, 5).side(28) == MobileShape(8, STAGES).side(20)
+    assert "weight" not in AreaMean(7, 5).state_dict()
+    with pytest.raises(ValueError, match="shrink_to at most that, not 2 and 3"):
+        MobileShape(8, STAGES, 2, 3)
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
@@ -137,7 +150,7 @@ def test_weights_of_another_shape_are_refused(network: tuple[Any, Path]) -> None
 def test_every_target_has_a_graph_of_it(target: str) -> None:
     import numpy as np
 
-    encoder = MobileAnalysis(MobileShape(8, STAGES, shrink=2), 32, 4, 6).eval()
+    encoder = MobileAnalysis(MobileShape(8, STAGES, 3, 2), 48, 4, 6).eval()
     gain, half = np.ones((2, 6), dtype=np.float32), np.full(2, 0.5, dtype=np.float32)
-    graph = lower(trace(encoder, 32), TARGETS[target], gain, half)
-    assert "AveragePool" in {node.op_type for node in graph.graph.node}
+    graph = lower(trace(encoder, 48), TARGETS[target], gain, half)
+    assert {node.op_type for node in graph.graph.node} >= {"Conv", "Clip", "Transpose"}

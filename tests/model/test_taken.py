@@ -98,6 +98,10 @@ def test_a_name_is_a_path_where_it_looks_like_one(
     assert find_checkpoint("vit-tiny-cifar10") == shipped_root() / "vit-tiny-cifar10"
     assert find_checkpoint("./vit-tiny-cifar10").resolve() == place
     assert find_checkpoint(Path("vit-tiny-cifar10")).resolve() == place
+    own = place.rename(tmp_path / "own")
+    assert find_checkpoint("./own").resolve() == own
+    with pytest.raises(FileNotFoundError, match=r"no codec 'own'.*for the folder, write \./own"):
+        find_checkpoint("own")
     (tmp_path / "runs").mkdir()
     assert [is_path(n) for n in ("runs/none", "a/b/c", "../a", "me/mine", "mine")] == [
         True,
