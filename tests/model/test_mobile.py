@@ -17,7 +17,7 @@ from codec.device.preprocess import Preprocess
 from codec.model.mobile import AreaMean, MobileAnalysis, SameConv, mobile_layers
 from codec.model.mobile_shape import MobileShape, MobileStage
 from tests.tiny_mobile import STAGES, write_network, write_torchvision
-from training.backbones.mobile_start import start_mobile
+from training.backbones.mobile_start import places, start_mobile
 
 
 @pytest.mark.parametrize("shrink", [1, 2])
@@ -135,14 +135,27 @@ def test_how_a_network_normalises_is_never_guessed(
         start_mobile(mobile_layers(MobileShape(8, STAGES)), str(folder), Preprocess(32))
 
 
+def test_a_stage_with_fewer_blocks_takes_the_first_of_them() -> None:
+    def weights(last: tuple[MobileStage, ...]) -> list[torch.Tensor]:
+        layers = mobile_layers(MobileShape(4, last))
+        return [m.weight for m in layers.modules() if isinstance(m, torch.nn.Conv2d)]
+
+    first, end = MobileStage(8, 1, stride=1, expansion=1), MobileStage(12, 1)
+    whole = places(weights((first, MobileStage(16, 3), end)))
+    part = places(weights((first, MobileStage(16, 2), end)))
+    assert whole.keys() - part.keys() == {(2, 2, 0), (2, 2, 1), (2, 2, 2)}
+    # stem, two of the first stage, then three a block
+    assert [whole[place] for place in part] == [0, 1, 2, *range(3, 9), *range(12, 15)]
+
+
 def test_weights_of_another_shape_are_refused(network: tuple[Any, Path]) -> None:
     wider = mobile_layers(
         MobileShape(8, (MobileStage(8, 1, stride=1, expansion=1), MobileStage(16, 2)))
     )
     with pytest.raises(ValueError, match="has shape"):
         start_mobile(wider, str(network[1]), Preprocess(32))
-    deeper = mobile_layers(MobileShape(8, (*STAGES, *STAGES)))
-    with pytest.raises(ValueError, match="convolutions; the encoder has"):
+    deeper = mobile_layers(MobileShape(8, (STAGES[0], MobileStage(12, 3, kernel=5))))
+    with pytest.raises(ValueError, match="has no block 2 in stage 1; the encoder has"):
         start_mobile(deeper, str(network[1]), Preprocess(32))
 
 

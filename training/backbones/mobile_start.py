@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from training.backbones.mobile_file import read_mobile
 def start_mobile(layers: Any, reference: str, preprocess: Preprocess) -> None:
     """Give a mobile encoder's stages the weights of a pretrained EfficientNet-Lite or MobileNetV2.
 
-    Its convolutions are taken in their order, each with the batch normalisation behind it folded
-    in. The first one takes over the difference between the network's normalisation of pixels and
+    Each stage takes the first of the blocks that the network has in its place, which may be more;
+    each convolution has the batch normalisation behind it folded in. The first one takes over the difference between the network's normalisation of pixels and
     the backbone's; at the border, where zeros are padded, a difference of one pixel remains.
 
     Args:
@@ -26,13 +27,16 @@ def start_mobile(layers: Any, reference: str, preprocess: Preprocess) -> None:
 
     Raises:
         FileNotFoundError: it is not there.
-        ValueError: as `read_mobile`, or its convolutions have other shapes.
+        ValueError: as `read_mobile`, or it has fewer stages or blocks, or other shapes.
     """
     pairs, *pixels = read_mobile(reference)
     own = [part for part in layers.modules() if isinstance(part, nn.Conv2d)]
-    if len(pairs) < len(own):
-        raise ValueError(f"{reference} has {len(pairs)} convolutions; the encoder has {len(own)}")
-    for part, (weight, bias) in zip(own, pairs, strict=False):
+    theirs = places([weight for weight, _ in pairs])
+    for place, i in places([part.weight for part in own]).items():
+        if place not in theirs:
+            stage, block, _ = place
+            raise ValueError(f"{reference} has no block {block} in stage {stage}; the encoder has")
+        part, (weight, bias) = own[i], pairs[theirs[place]]
         if part.weight.shape != weight.shape:
             raise ValueError(
                 f"a convolution of {reference} has shape {tuple(weight.shape)}; in its place the "
@@ -48,3 +52,24 @@ def start_mobile(layers: Any, reference: str, preprocess: Preprocess) -> None:
     mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
     first.bias += first.weight.sum((2, 3)) @ ((mean - its_mean) / its_std)
     first.weight *= (std / its_std)[None, :, None, None]
+
+
+def places(weights: Sequence[torch.Tensor]) -> dict[tuple[int, int, int], int]:
+    """Of the weights of a mobile network's convolutions, in its order: stage, block in the stage
+    and place in the block -> which of them it is.
+
+    A block ends behind the convolution that follows a depthwise one, the first block is the stem,
+    and blocks of one width that follow each other are a stage.
+    """
+    blocks: list[list[int]] = []
+    for i in range(len(weights)):
+        if i < 2 or weights[i - 2].shape[1] == 1:
+            blocks.append([])
+        blocks[-1].append(i)
+    found, stage, block, width = {}, -1, 0, 0
+    for convolutions in blocks:
+        out = len(weights[convolutions[-1]])
+        stage, block = (stage, block + 1) if out == width else (stage + 1, 0)
+        width = out
+        found |= {(stage, block, place): i for place, i in enumerate(convolutions)}
+    return found
