@@ -17,8 +17,9 @@ def start_mobile(layers: Any, reference: str, preprocess: Preprocess) -> None:
     """Give a mobile encoder's stages the weights of a pretrained EfficientNet-Lite or MobileNetV2.
 
     Each stage takes the first of the blocks that the network has in its place, which may be more;
-    each convolution has the batch normalisation behind it folded in. The first one takes over the difference between the network's normalisation of pixels and
-    the backbone's; at the border, where zeros are padded, a difference of one pixel remains.
+    each convolution has the batch normalisation behind it folded in. The first one takes over the
+    difference between the network's normalisation of pixels and the backbone's; at the border,
+    where zeros are padded, a difference of one pixel remains.
 
     Args:
         layers: of `mobile_layers`.
