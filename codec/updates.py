@@ -102,12 +102,9 @@ def decode_update(
     old = _arrays(before)
     own, n_weights = _fingerprint(old), sum(array.size for array in old.values())
     update = unpack_update(blob, own, n_weights, round_number)
-    tensors, code = _tensors(old), coder()
     offsets, symbols = np.zeros(len(old), dtype=np.int32), np.zeros(n_weights, dtype=np.int32)
     prices = np.zeros(len(old), dtype=np.int64)
-    code(False, tensors, offsets, symbols, None, prices, update.payload)
-    if code(True, tensors, offsets, symbols, None, prices) != update.payload:
-        raise BitstreamError("the payload is not what the encoder writes for its symbols")
+    coder()(False, _tensors(old), offsets, symbols, None, prices, update.payload)
     result = _applied(old, tensor_steps(update.exponent, offsets), symbols)
     if _fingerprint(result)[:8] != update.result:
         raise BitstreamError("the update does not lead to the weights that its sender had")

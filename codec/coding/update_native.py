@@ -13,7 +13,7 @@ import numpy as np
 
 from codec.coding.compiled import library
 from codec.coding.container import BitstreamError
-from codec.coding.update_tables import ELSEWHERE, NO_STEP, TOO_LARGE, update_tables
+from codec.coding.update_tables import ELSEWHERE, NO_STEP, OTHER_FORM, TOO_LARGE, update_tables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +22,7 @@ SOURCE = (Path(__file__).parent / "updates.c").read_text(encoding="utf-8")
 KIND_BYTES = 1 << 14
 """Room for `struct kind`."""
 NO_ROOM = -1
-WHY = {-2: ELSEWHERE, -3: TOO_LARGE, -4: NO_STEP}
+WHY = {-2: ELSEWHERE, -3: TOO_LARGE, -4: NO_STEP, -5: OTHER_FORM}
 """What the codes of updates.c mean."""
 
 
@@ -39,7 +39,9 @@ def library_code() -> Any:
     """
     found = library(SOURCE).update_code
     number, size, pointer = ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p
-    found.argtypes = [number, pointer, pointer, number] + [pointer] * 5 + [size] + [pointer] * 3
+    found.argtypes = (
+        [number, pointer, pointer, number] + [pointer] * 5 + [size, pointer, size] + [pointer] * 3
+    )
     found.restype = size
     return found
 
@@ -53,20 +55,22 @@ def run(
     prices: NDArray[np.int64],
     payload: bytes = b"",
 ) -> bytes:
-    """Write (to the payload that is returned) or read an update.
+    """Write or read an update -> its payload. One that is read is also written once more, as only
+    the encoder's form of an update is taken.
 
     Raises:
         ValueError: there is no C here; or a symbol or step to be written is too large.
-        BitstreamError: the payload is none of these tensors, or holds too large a symbol or step.
+        BitstreamError: the payload is none of these tensors, holds too large a symbol or step, or
+            has another form than the encoder's.
     """
     code, tables = library_code(), update_tables()
     models = _Models(*[table.ctypes.data for table in tables])
-    room = len(payload) if payload or not writing else symbols.size + 4096
+    room = symbols.size + 4096 if writing else len(payload) + 128
     widest = int(tensors[:, 1].max()) if len(tensors) else 1
     columns, rows = np.empty(3 * widest, dtype=np.uint32), np.empty(2, dtype=np.uint32)
     kinds = np.empty(4 * KIND_BYTES, dtype=np.uint8)
     while True:
-        buffer = np.empty(room, dtype=np.uint8) if writing else np.frombuffer(payload, np.uint8)
+        buffer = np.empty(room, dtype=np.uint8)
         n = code(
             int(writing),
             ctypes.addressof(models),
@@ -76,6 +80,8 @@ def run(
             symbols.ctypes.data,
             None if wanted is None else wanted.ctypes.data,
             prices.ctypes.data,
+            payload,
+            len(payload),
             buffer.ctypes.data,
             room,
             kinds.ctypes.data,
@@ -83,7 +89,7 @@ def run(
             columns.ctypes.data,
         )
         if n >= 0:
-            return buffer[:n].tobytes() if writing else b""
+            return buffer[:n].tobytes()
         if n != NO_ROOM:
             raise (ValueError if writing else BitstreamError)(WHY[n])
         room *= 4

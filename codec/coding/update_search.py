@@ -126,7 +126,9 @@ class _Search:
             if slope * self.slope > 0:
                 self.slope = math.copysign(min(max(abs(slope), 0.002), 0.3), self.slope)
         self.last = (here, found)
-        if self.high - self.low <= 1 or (fits and found > -0.012):
+        # the next step would most likely not fit: whether it does costs as much as all of this
+        near = -max(0.012, 0.75 * abs(self.slope))
+        if self.high - self.low <= 1 or (fits and found > near):
             return False
         self.tries += 1
         move = -(found + 0.005) / self.slope

@@ -19,6 +19,7 @@ N_STEPS = 2048
 ELSEWHERE = "the payload does not decode to an update of these weights"
 TOO_LARGE = "no symbol of an update is larger than 8388609"
 NO_STEP = "the offset of a tensor's step is in 0..511"
+OTHER_FORM = "the payload is not what the encoder writes for its symbols"
 
 
 @functools.lru_cache(maxsize=1)

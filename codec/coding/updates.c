@@ -24,9 +24,10 @@ struct models {
 };
 
 /* Why it ends early; `update_code` returns minus this, codec/coding/update_native.py says it. */
-enum { NO_ROOM = 1, ELSEWHERE = 2, TOO_LARGE = 3, NO_STEP = 4 };
+enum { NO_ROOM = 1, ELSEWHERE = 2, TOO_LARGE = 3, NO_STEP = 4, OTHER_FORM = 5 };
 
-/* One end of the range coder; `writing` says which, `failed` what failed first, or 0. */
+/* One end of the range coder; `writing` says which, `failed` what failed first, or 0. What is read
+ * is written once more, as only the writer's form of it is taken. */
 struct end {
     int writing, failed;
     struct writer w;
@@ -74,27 +75,24 @@ static void learn(struct choice *d, const struct models *m, int bit, int limit)
 static int bit_of(struct end *e, int bit, int p)
 {
     u32 ones = (u32)p << 8;
-    if (e->writing) {
-        if (e->w.n + 64 > e->room) {
-            fail(e, NO_ROOM);
-            return bit;
+    if (!e->writing) {
+        u64 scale = e->r.width >> 24;
+        if (e->r.ahead >= scale << 24) {
+            fail(e, ELSEWHERE);
+            return 0;
         }
+        bit = e->r.ahead < scale * ones;
         if (bit)
-            put(&e->w, 0, ones);
+            take(&e->r, 0, ones, scale);
         else
-            put(&e->w, ones, (1 << 24) - ones);
-        return bit;
+            take(&e->r, ones, (1 << 24) - ones, scale);
     }
-    u64 scale = e->r.width >> 24, point = e->r.ahead / scale;
-    if (point >> 24) {
-        fail(e, ELSEWHERE);
-        point = (1 << 24) - 1;
-    }
-    bit = point < ones;
-    if (bit)
-        take(&e->r, 0, ones, scale);
+    if (e->w.n + 64 > e->room)
+        fail(e, e->writing ? NO_ROOM : OTHER_FORM);
+    else if (bit)
+        put(&e->w, 0, ones);
     else
-        take(&e->r, ones, (1 << 24) - ones, scale);
+        put(&e->w, ones, (1 << 24) - ones);
     return bit;
 }
 
@@ -242,12 +240,6 @@ static void code_tensor(struct end *e, const struct models *m, const struct tens
                            4 * (above_right != 0) + 8 * (above2 != 0) + 16 * (left != 0);
             zero.slot[6] = k->zero_any;
             zero.weight = k->zero_weight;
-            sign.slot[0] = k->sign_kernel + ternary(left) + 3 * ternary(left2) + 9 * ternary(left3);
-            sign.slot[1] = sign_row;
-            sign.slot[2] = sign_column + c;
-            sign.slot[3] = k->sign_pattern + ternary(left) + 3 * ternary(above) + 9 * ternary(far);
-            sign.slot[4] = k->sign_last + 3 * (clipped(agree, -4, 4) + 4) + last[c];
-            sign.weight = k->sign_weight;
             more.slot[0] = k->more_near + around;
             more.slot[1] = k->more_any;
             more.weight = k->more_weight;
@@ -279,6 +271,14 @@ static void code_tensor(struct end *e, const struct models *m, const struct tens
             int nonzero = bit_of(e, value != 0, zero.p);
             learn(&zero, m, nonzero, 250);
             if (nonzero) {
+                sign.slot[0] =
+                    k->sign_kernel + ternary(left) + 3 * ternary(left2) + 9 * ternary(left3);
+                sign.slot[1] = sign_row;
+                sign.slot[2] = sign_column + c;
+                sign.slot[3] =
+                    k->sign_pattern + ternary(left) + 3 * ternary(above) + 9 * ternary(far);
+                sign.slot[4] = k->sign_last + 3 * (clipped(agree, -4, 4) + 4) + last[c];
+                sign.weight = k->sign_weight;
                 int minus = decide(e, &sign, m, value < 0, 250);
                 int size = value < 0 ? -value : value;
                 if (decide(e, &more, m, size > 1, 250))
@@ -299,18 +299,20 @@ static void code_tensor(struct end *e, const struct models *m, const struct tens
     }
 }
 
-/* A whole update. `steps` are exponents of the tensors' steps. Returns the length of the payload,
- * or 0 where it is read; or minus why it failed. Work:
- * `kinds` of KINDS struct kind, `columns` 3 of the widest tensor's, `rows` 2. */
+/* A whole update. `steps` are exponents of the tensors' steps. Returns the length of the payload
+ * that is written to `bytes`, which has `room`; or minus why it failed. Where it is read, from the
+ * `n_given` bytes of `given`, it is written once more, and both are to be the same. Work: `kinds`
+ * of KINDS struct kind, `columns` 3 of the widest tensor's, `rows` 2. */
 i64 update_code(int writing, const struct models *m, const struct tensor *tensors, int n_tensors,
                 int *steps, int *symbols, const int *wanted, const i64 *prices,
-                u8 *bytes, i64 n_bytes, struct kind *kinds, u32 *rows, u32 *columns)
+                const u8 *given, i64 n_given, u8 *bytes, i64 room, struct kind *kinds, u32 *rows,
+                u32 *columns)
 {
-    struct end e = {writing, 0, {0, ~(u64)0, bytes, 0}, n_bytes, {0, ~(u64)0, bytes, n_bytes, 8}};
+    struct end e = {writing, 0, {0, ~(u64)0, bytes, 0}, room, {0, ~(u64)0, given, n_given, 8}};
     int before[KINDS];
     i64 at = 0;
     for (int i = 0; !writing && i < 8; i++)
-        e.r.ahead = e.r.ahead << 8 | (i < n_bytes ? bytes[i] : 0);
+        e.r.ahead = e.r.ahead << 8 | (i < n_given ? given[i] : 0);
     for (int i = 0; i < KINDS; i++) {
         begin_kind(kinds + i);
         before[i] = 256;
@@ -340,5 +342,11 @@ i64 update_code(int writing, const struct models *m, const struct tensor *tensor
             return -e.failed;
         at += n;
     }
-    return writing ? finish(&e.w) : 0;
+    i64 n = finish(&e.w);
+    if (!writing && n != n_given)
+        return -OTHER_FORM;
+    for (i64 i = 0; !writing && i < n; i++)
+        if (bytes[i] != given[i])
+            return -OTHER_FORM;
+    return n;
 }
