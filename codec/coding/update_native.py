@@ -39,9 +39,8 @@ def library_code() -> Any:
     """
     found = library(SOURCE).update_code
     number, size, pointer = ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p
-    found.argtypes = (
-        [number, pointer, pointer, number] + [pointer] * 5 + [size, pointer, size] + [pointer] * 3
-    )
+    arrays, given, written = (pointer,) * 4, (pointer, size), (pointer, size)
+    found.argtypes = [number, pointer, pointer, number, *arrays, *given, *written, *(pointer,) * 3]
     found.restype = size
     return found
 

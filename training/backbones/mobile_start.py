@@ -67,7 +67,8 @@ def places(weights: Sequence[torch.Tensor]) -> dict[tuple[int, int, int], int]:
         if i < 2 or weights[i - 2].shape[1] == 1:
             blocks.append([])
         blocks[-1].append(i)
-    found, stage, block, width = {}, -1, 0, 0
+    found: dict[tuple[int, int, int], int] = {}
+    stage, block, width = -1, 0, 0
     for convolutions in blocks:
         out = len(weights[convolutions[-1]])
         stage, block = (stage, block + 1) if out == width else (stage + 1, 0)
