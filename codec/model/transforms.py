@@ -83,7 +83,8 @@ class Synthesis(nn.Module):
     """latent (B, M, C) -> tokens (B, N, D) as they would be after block k.
 
     Each position is unfolded into the tokens it stands for; special tokens start from learned ones;
-    then all attend to all. Where the grid's side is no multiple of the latent's, each position is
+    then all attend to all. Without blocks special tokens could learn nothing of the picture, so a
+    linear map of the latent's mean is added to them. Where the grid's side is no multiple of the latent's, each position is
     unfolded into more tokens than it stands for, and these are brought to the grid by averaging
     over the areas that overlap.
 
@@ -115,8 +116,11 @@ class Synthesis(nn.Module):
             )
         self.factor = -(-grid.side // self.side)
         n_heads = _parts(grid.width, 32)
-        self.unfold = nn.Linear(n_channels * fold**2, grid.width * self.factor**2)
+        wide = n_channels * fold**2
+        self.unfold = nn.Linear(wide, grid.width * self.factor**2)
         self.prefix = nn.Parameter(torch.zeros(1, grid.n_prefix, grid.width))
+        gathers = depth == 0 and grid.n_prefix > 0
+        self.gather = nn.Linear(wide, grid.n_prefix * grid.width) if gathers else None
         self.positions = nn.Parameter(0.02 * torch.randn(1, grid.n_tokens, grid.width))
         self.quality = nn.Embedding(n_qualities, grid.width)
         nn.init.zeros_(self.quality.weight)
@@ -139,7 +143,10 @@ class Synthesis(nn.Module):
             square = F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), self.grid.side)
             x = square.permute(0, 2, 3, 1)
         x = x.flatten(1, 2)
-        x = torch.cat([self.prefix.expand(len(latent), -1, -1).to(x.dtype), x], dim=1)
+        prefix = self.prefix.expand(len(latent), -1, -1).to(x.dtype)
+        if self.gather is not None:
+            prefix = prefix + self.gather(latent.mean(1)).unflatten(1, (self.grid.n_prefix, -1))
+        x = torch.cat([prefix, x], dim=1)
         x = x + self.positions + self.quality(quality)[:, None]
         for layer in self.layers:
             x = layer(x)

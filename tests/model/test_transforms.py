@@ -156,6 +156,16 @@ def test_a_latent_of_more_positions_than_tokens_is_refused(side: int) -> None:
         Synthesis(GRID, side=side, n_channels=3, depth=0, n_qualities=1)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("depth", [0, 1])
+def test_special_tokens_know_the_picture_with_and_without_blocks(depth: int) -> None:
+    made = Synthesis(GRID, side=2, n_channels=3, depth=depth, n_qualities=1)
+    tokens = made(torch.randn(2, 4, 3), torch.zeros(2, dtype=torch.long))[:, : GRID.n_prefix]
+    assert tokens.shape[1] == GRID.n_prefix > 0
+    assert not torch.allclose(tokens[0], tokens[1])
+    assert (made.gather is None) == (depth > 0)
+
+
 def test_the_blocks_analysis_takes_whole_tokens_together() -> None:
     model = vit()
     with pytest.raises(ValueError, match="does not divide a token grid of side 4"):
