@@ -66,6 +66,16 @@ def test_an_update_keeps_its_rate(rate: Budget | Distortion):
         assert wrong <= rate.relative_mse * change * 1.0001
 
 
+@pytest.mark.parametrize("n_bytes", [1500, 2500, 10**6])
+def test_a_large_budget_brings_a_small_error(n_bytes: int):
+    before, after = a_change()
+    decoded = decode_update(before, encode_update(before, after, Budget(n_bytes)))
+    floats = [name for name in before if before[name].dtype == np.float32]
+    wrong = sum(float(np.square(after[name] - decoded[name]).sum()) for name in floats)
+    right = sum(float(np.square(after[name] - before[name]).sum()) for name in floats)
+    assert wrong < 1e-5 * right
+
+
 def test_what_is_left_over_is_sent_later():
     before, after = a_change()
     state = UpdateState()

@@ -16,6 +16,10 @@ from codec.coding.update_wants import Wants, coder, sampled
 
 PRICE = 500
 """What 1/256 of a bit costs, in squares of 1/1024 of the common step."""
+MOST_STEPS = 1 << 18
+"""The largest change is at most so many common steps: those of a tensor may be four times finer, and
+symbols end at 2**23.
+"""
 OFFSET, EIGHTH = 256, 4
 """A tensor's step is `steps()[exponent + EIGHTH * (offset - OFFSET)]`."""
 
@@ -62,7 +66,9 @@ def searched(wants: Wants, rate: Budget | Distortion) -> Coded:
     sample = sampled(wants)
     share = sum(c.size for c in wants.changes) / max(sum(c.size for c in sample.changes), 1)
     guess = int(np.searchsorted(steps(), 2 * math.sqrt(energy / size)))
-    search = _Search(rate, guess)
+    largest = max(float(np.abs(change).max(initial=0)) for change in floats)
+    finest = int(np.searchsorted(steps(), np.float32(largest / MOST_STEPS)))
+    search = _Search(rate, guess, finest)
     offsets = np.full(len(wants.tensors), OFFSET, dtype=np.int32)
     for _ in range(9):
         coded = quantised(sample, search.exponent, offsets)
@@ -89,14 +95,15 @@ def _bound(rate: Budget | Distortion) -> float:
 class _Search:
     """Where the exponent of a rate lies: an interval that shrinks, by the secant of logarithms."""
 
-    def __init__(self, rate: Budget | Distortion, guess: int) -> None:
-        self.rate, self.exponent = rate, min(max(guess, 1), N_STEPS - 2)
+    def __init__(self, rate: Budget | Distortion, guess: int, finest: int) -> None:
+        self.rate, self.finest = rate, max(finest - 1, 0)
+        self.exponent = min(max(guess, self.finest + 1), N_STEPS - 2)
         self.slope = -0.03 if isinstance(rate, Budget) else 0.04
         self.begin_again()
 
     def begin_again(self) -> None:
         """The interval is all there is once more; exponent and slope stay."""
-        self.low, self.high, self.tries = 0, N_STEPS - 1, 0
+        self.low, self.high, self.tries = self.finest, N_STEPS - 1, 0
         self.last: tuple[int, float] | None = None
 
     def fits(self, coded: Coded) -> bool:
