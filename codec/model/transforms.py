@@ -84,9 +84,9 @@ class Synthesis(nn.Module):
 
     Each position is unfolded into the tokens it stands for; special tokens start from learned ones;
     then all attend to all. Without blocks special tokens could learn nothing of the picture, so a
-    linear map of the latent's mean is added to them. Where the grid's side is no multiple of the latent's, each position is
-    unfolded into more tokens than it stands for, and these are brought to the grid by averaging
-    over the areas that overlap.
+    linear map of the latent's mean is added to them. Where the grid's side is no multiple of the
+    latent's, each position is unfolded into more tokens than it stands for, and these are brought
+    to the grid by averaging over the areas that overlap.
 
     Args:
         grid: shape of the tokens.
