@@ -269,6 +269,23 @@ def test_both_coders_refuse_the_same_payloads():
 
 
 CODERS = [update_native.run, update_portable.run]
+
+
+@pytest.mark.parametrize("spare", [16, 4096])
+@pytest.mark.parametrize("run", CODERS, ids=["C", "Python"])
+def test_a_payload_whose_zeros_at_the_end_were_left_out_is_read(
+    run: Any, spare: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(update_native, "SPARE", spare)
+    tensors = np.array([(4, 18, 9, 1), (3, 7, 1, 0), (1, 5, 1, 2), (1, 2, 1, 3), (1, 0, 1, 3)])
+    payload = bytes.fromhex(
+        "000004f48ea8f3ea80000000db37becbeeca708316cc4475e8c7e87cae3d"
+        "704cf0e70839f65bbf30ebbe23b68cb748e830"
+    )
+    offsets, symbols, prices = np.zeros(5, np.int32), np.zeros(100, np.int32), np.zeros(5, np.int64)
+    assert run(False, tensors, offsets, symbols, None, prices, payload) == payload
+
+
 TOO_FAR = [
     (256, 9_000_000, "no symbol of an update is larger than 8388609"),
     (600, 1, r"the offset of a tensor's step is in 0\.\.511"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SOURCE = (Path(__file__).parent / "updates.c").read_text(encoding="utf-8")
 KIND_BYTES = 1 << 14
 """Room for `struct kind`."""
-NO_ROOM = -1
+NO_ROOM, SPARE = -1, 4096
 WHY = {-2: ELSEWHERE, -3: TOO_LARGE, -4: NO_STEP, -5: OTHER_FORM}
 """What the codes of updates.c mean."""
 
@@ -64,7 +64,8 @@ def run(
     """
     code, tables = library_code(), update_tables()
     models = _Models(*[table.ctypes.data for table in tables])
-    room = symbols.size + 4096 if writing else len(payload) + 128
+    # zeros at the end are written first and then left out: a payload may need more room than it has
+    room = (symbols.size if writing else len(payload)) + SPARE
     widest = int(tensors[:, 1].max()) if len(tensors) else 1
     columns, rows = np.empty(3 * widest, dtype=np.uint32), np.empty(2, dtype=np.uint32)
     kinds = np.empty(4 * KIND_BYTES, dtype=np.uint8)

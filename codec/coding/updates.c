@@ -19,7 +19,7 @@ typedef signed char i8;
 struct models {
     const short *stretch; /* (16384): logit of a probability */
     const u16 *squash;    /* (2 FAR + 1): probability of a logit, in 1/65536 */
-    const u16 *cost;      /* (4096): bits of a probability, in 1/256 */
+    const u16 *cost;      /* (4097): bits of a probability, in 1/256 */
     const int *rates;     /* (1024): share of the error that a count of events learns, in 1/65536 */
 };
 
@@ -88,7 +88,7 @@ static int bit_of(struct end *e, int bit, int p)
             take(&e->r, ones, (1 << 24) - ones, scale);
     }
     if (e->w.n + 64 > e->room)
-        fail(e, e->writing ? NO_ROOM : OTHER_FORM);
+        fail(e, NO_ROOM);
     else if (bit)
         put(&e->w, 0, ones);
     else

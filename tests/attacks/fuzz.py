@@ -26,6 +26,7 @@ from tests.attacks.trial import limit_memory, peak_bytes, tried
 
 TARGETS = {
     "blobs": "tests.attacks.fuzz_blobs:Blobs",
+    "updates": "tests.attacks.fuzz_updates:Updates",
     "checkpoints": "tests.attacks.fuzz_checkpoints:Checkpoints",
     "bundles": "tests.attacks.fuzz_bundles:Bundles",
     "pictures": "tests.attacks.fuzz_pictures:Pictures",

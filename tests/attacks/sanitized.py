@@ -22,14 +22,19 @@ FLAGS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1
 
 
 def built(folder: Path) -> tuple[Path | None, str]:
-    """The driver, compiled into a folder; or None, and why not."""
+    """The driver of the blobs' coder, compiled into a folder; or None, and why not."""
+    return compiled_with_sanitizers(DRIVER, folder)
+
+
+def compiled_with_sanitizers(driver: Path, folder: Path) -> tuple[Path | None, str]:
+    """A driver that includes `coder.c`, compiled into a folder; or None, and why not."""
     compiler = next(filter(None, map(shutil.which, ("clang", "gcc", "cc"))), None)
     if compiler is None:
         return None, "there is no C compiler"
     program = folder / "sanitize"
     (folder / "coder.c").write_text(compiled.SOURCE)
     defined = [flag for flag in compiled.FLAGS if flag.startswith("-D")]
-    command = [compiler, *FLAGS, *defined, f"-I{folder}", str(DRIVER), "-o", str(program)]
+    command = [compiler, *FLAGS, *defined, f"-I{folder}", str(driver), "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return None, f"{compiler} has no sanitizers: {done.stderr.strip()[:200]}"
@@ -64,11 +69,12 @@ class Sanitized:
         try:
             self._process.stdin.write(struct.pack("=2i", quality, len(payload)) + payload)
             self._process.stdin.flush()
-            (n,) = struct.unpack("=i", self._whole(4))
+            (n,) = struct.unpack("=i", read_whole(self._process.stdout, 4))
             if n < 0:
                 return None
-            written = self._whole(n)
-            symbols = np.frombuffer(self._whole(4 * self._shape[0] * self._shape[1]), np.int32)
+            written = read_whole(self._process.stdout, n)
+            n_bytes = 4 * self._shape[0] * self._shape[1]
+            symbols = np.frombuffer(read_whole(self._process.stdout, n_bytes), np.int32)
         except (OSError, struct.error) as error:
             self._said.seek(0)
             said = self._said.read().decode("utf-8", "replace")
@@ -82,8 +88,14 @@ class Sanitized:
         self._process.stdout.close()
         self._said.close()
 
-    def _whole(self, n: int) -> bytes:
-        data: bytes = self._process.stdout.read(n)
-        if len(data) != n:
-            raise OSError("the program ended")
-        return data
+
+def read_whole(stream: Any, n: int) -> bytes:
+    """The next n bytes that a program writes.
+
+    Raises:
+        OSError: it ended before that.
+    """
+    data: bytes = stream.read(n)
+    if len(data) != n:
+        raise OSError("the program ended")
+    return data

@@ -19,6 +19,7 @@ from tests.attacks.fuzz_blobs import Blobs
 from tests.attacks.fuzz_bundles import Bundles
 from tests.attacks.fuzz_checkpoints import Checkpoints
 from tests.attacks.fuzz_pictures import Pictures
+from tests.attacks.fuzz_updates import Updates
 from tests.attacks.sanitized import Sanitized, built
 
 pytestmark = pytest.mark.long
@@ -44,6 +45,12 @@ def some_blobs() -> Blobs:
 
 def test_blobs(some_blobs: Blobs) -> None:
     n, faults = run_for(some_blobs, SECONDS)
+    assert n > 10
+    assert not faults
+
+
+def test_updates() -> None:
+    n, faults = run_for(Updates(), SECONDS)
     assert n > 10
     assert not faults
 
