@@ -21,7 +21,7 @@ SWEEP = "sweep.jsonl"
 
 
 def bench_link(
-    codec: Annotated[str, typer.Option(help="A codec's name or folder, with its sweep.")],
+    codec: Annotated[str, typer.Option(help="A codec's name, or ./FOLDER, with its sweep.")],
     trace: Annotated[
         list[str],
         typer.Option(
@@ -110,9 +110,7 @@ def folder_of(codec: str) -> Path:
     """
     from codec.model import checkpoint
 
-    folder = Path(codec)
-    if not folder.is_dir():
-        folder = checkpoint.shipped_root() / codec
+    folder = Path(codec) if checkpoint.is_path(codec) else checkpoint.shipped_root() / codec
     if not (folder / SWEEP).is_file():
         raise ValueError(f"no sweep of {codec}: there is no {folder / SWEEP}")
     return folder

@@ -96,7 +96,7 @@ def verify(
     limit: Annotated[int, typer.Option(min=1, help="Take the first so many pictures.")] = 500,
     name: Annotated[
         str | None,
-        typer.Option("--codec", help="Codec's name or folder. Default: the bundle's name."),
+        typer.Option("--codec", help="Codec's name, or ./FOLDER. Default: the bundle's name."),
     ] = None,
     as_json: Json = False,
 ) -> None:

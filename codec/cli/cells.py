@@ -31,7 +31,7 @@ class Sent(NamedTuple):
 
 
 def cell(
-    name: Annotated[str, typer.Argument(help="A codec's name or folder, with its sweep.")],
+    name: Annotated[str, typer.Argument(help="A codec's name, or ./FOLDER, with its sweep.")],
     profile_name: Annotated[
         str, typer.Option("--profile", "-p", help="A LoRaWAN link.")
     ] = "lorawan-eu868-sf12",

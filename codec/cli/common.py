@@ -17,11 +17,11 @@ from codec.model import checkpoint
 from codec.show.console import complain, one_line
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-CodecName = Annotated[str, typer.Argument(help="A codec's name or folder.")]
+CodecName = Annotated[str, typer.Argument(help="A codec's name, or ./FOLDER.")]
 BlobFiles = Annotated[list[Path], typer.Argument(metavar="BLOB...", help="Blob files.")]
 BlobsCodec = Annotated[
     str | None,
-    typer.Option("--codec", help="Codec's name or folder. Default: found by the fingerprint."),
+    typer.Option("--codec", help="Codec's name, or ./FOLDER. Default: found by the fingerprint."),
 ]
 
 DeadlineMs = Annotated[float | None, typer.Option(min=0.0, help="When an answer has to be there.")]

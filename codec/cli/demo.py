@@ -25,7 +25,7 @@ def demo(
     ] = Path("demo.png"),
     name: Annotated[
         str | None,
-        typer.Option("--codec", help="A codec's name or folder; default: all that ship."),
+        typer.Option("--codec", help="A codec's name, or ./FOLDER; default: all that ship."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Take the first so many pictures only.")

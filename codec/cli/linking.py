@@ -25,7 +25,7 @@ WEBP_QUALITY = 50
 
 
 def link(
-    name: Annotated[str | None, typer.Argument(help="A codec's name or folder.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A codec's name, or ./FOLDER.")] = None,
     image: Annotated[Path | None, typer.Argument(metavar="IMAGE", help="A picture.")] = None,
     profile_name: Annotated[
         str, typer.Option("--profile", "-p", help="The link; --list names them.")

@@ -55,7 +55,8 @@ def list_codecs(as_json: Json = False) -> None:
 
 def info(
     what: Annotated[
-        str, typer.Argument(metavar="NAME|BLOB", help="A codec's name or folder, or a blob file.")
+        str,
+        typer.Argument(metavar="NAME|BLOB", help="A codec's name, ./FOLDER, or a blob file."),
     ],
     as_json: Json = False,
 ) -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 def send(
     url: Annotated[str, typer.Argument(help="The server, http://host:port, or mqtt://user@host.")],
-    name: Annotated[str, typer.Argument(help="A bundle's folder, or a codec's name or folder.")],
+    name: Annotated[str, typer.Argument(help="A bundle's folder, or a codec's name, or ./FOLDER.")],
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, and folders of pictures.")
     ],
@@ -116,7 +116,7 @@ def _token(file: Path) -> str:
 def watch(
     folder: Annotated[Path, typer.Argument(help="Folder that pictures come into.")],
     server: Annotated[str, typer.Option(help="The server, http://host:port, or mqtt://user@host.")],
-    codec: Annotated[str, typer.Option(help="A bundle's folder, or a codec's name or folder.")],
+    codec: Annotated[str, typer.Option(help="A bundle's folder, or a codec's name, or ./FOLDER.")],
     ask: Annotated[list[str] | None, typer.Option(help="A question; repeated for more.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="Its token or password.")] = None,
     once: Annotated[

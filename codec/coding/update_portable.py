@@ -12,14 +12,7 @@ from numpy.typing import NDArray
 from codec.coding.container import BitstreamError
 from codec.coding.portable import PortableDecoder, PortableEncoder
 from codec.coding.tables import BYTE_TABLES, Tables
-from codec.coding.update_tables import (
-    ELSEWHERE,
-    FAR,
-    NO_STEP,
-    OTHER_FORM,
-    TOO_LARGE,
-    update_tables,
-)
+from codec.coding.update_tables import ELSEWHERE, FAR, NO_STEP, OTHER_FORM, TOO_LARGE, update_tables
 
 RATE, CEILING, KINDS, HALF, MOST_OFFSET = 14, 8388607, 4, 1 << 15, 511
 _NONE = Tables(BYTE_TABLES.astype("u4"))
@@ -152,11 +145,9 @@ def run(
         else:
             steps[t], symbols[part] = -1, 0
         at += rows * columns
-    if end.writer is not None:
-        return end.writer.finish()
-    if run(True, tensors, steps, symbols, None, prices) != payload:
+    if not writing and run(True, tensors, steps, symbols, None, prices) != payload:
         raise BitstreamError(OTHER_FORM)
-    return payload
+    return payload if end.writer is None else end.writer.finish()
 
 
 def _coded(

@@ -16,9 +16,9 @@ from codec.coding.update_wants import Wants, coder, sampled
 
 PRICE = 500
 """What 1/256 of a bit costs, in squares of 1/1024 of the common step."""
-MOST_STEPS = 1 << 18
-"""The largest change is at most so many common steps: those of a tensor may be four times finer,
-and symbols end at 2**23.
+MOST_STEPS = 1 << 19
+"""The largest change is at most so many common steps: those of a tensor may be twice as fine, and
+symbols that are wanted end at 2**20.
 """
 OFFSET, EIGHTH = 256, 4
 """A tensor's step is `steps()[exponent + EIGHTH * (offset - OFFSET)]`."""

@@ -85,8 +85,8 @@ def named_by(blob: bytes) -> str | None:
 
 
 def is_path(name: str | os.PathLike[str]) -> bool:
-    """Whether a name can be nothing but a path: a hub id has one slash, and a first part that no
-    folder here is called.
+    """Whether a name can be nothing but a path: a hub id has one slash, between two parts, and a
+    first part that no folder here is called.
     """
     text = os.fspath(name)
     parts = Path(text).parts
@@ -94,6 +94,7 @@ def is_path(name: str | os.PathLike[str]) -> bool:
         not isinstance(name, str)
         or text.startswith((".", "~", os.sep))
         or "\\" in text
+        or text.endswith("/")
         or len(parts) > 2
         or (len(parts) == 2 and Path(parts[0]).is_dir())
     )
@@ -122,7 +123,8 @@ def find_checkpoint(name: str | os.PathLike[str], hub: Hub = NO_HUB) -> Path:
         raise FileNotFoundError(
             f"{name} is a folder without {' and '.join(missing)}: not a codec's checkpoint"
         )
-    reason = f" (for the folder, write ./{name})" if not path and Path(name).is_dir() else ""
+    here = not path and name and Path(name).is_dir()
+    reason = f" (for the folder, write ./{name})" if here else ""
     if not path and "/" in str(name):
         try:
             return download(str(name), hub)

@@ -188,6 +188,8 @@ class CodecConfig:
         """
         later = {"layers": (), "fold": 1, "mobile": None}
         values = asdict(self) | {"preprocess": self.preprocess.to_dict()}
+        if values["mobile"] is not None and values["mobile"]["shrink_to"] == 1:
+            del values["mobile"]["shrink_to"]
         said = {k: v for k, v in values.items() if k not in later or v != later[k]}
         return json.dumps(said, indent=2, sort_keys=True) + "\n"
 

@@ -6,6 +6,7 @@ and excitation, with ReLU6, as in EfficientNet-Lite: the shape that pretrained w
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -37,7 +38,6 @@ class MobileAnalysis(nn.Module):
     ) -> None:
         super().__init__()
         self.fold = fold
-        self.layers = mobile_layers(shape)
         made, wanted = shape.side(size), side // fold
         if made % wanted:
             raise ValueError(
@@ -45,6 +45,7 @@ class MobileAnalysis(nn.Module):
                 f"multiple of the latent's {wanted}"
             )
         ratio = made // wanted
+        self.layers = mobile_layers(shape)
         self.project = nn.Conv2d(shape.width, n_channels * fold**2, ratio, stride=ratio)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
@@ -55,7 +56,8 @@ def mobile_layers(shape: MobileShape) -> nn.Sequential:
     """The stages as a network: pixel_values (B, 3, S, S) -> features (B, width, s, s)."""
     layers: list[nn.Module] = []
     if shape.shrink > shape.shrink_to:
-        layers.append(AreaMean(shape.shrink, shape.shrink_to))
+        common = math.gcd(shape.shrink, shape.shrink_to)
+        layers.append(AreaMean(shape.shrink // common, shape.shrink_to // common))
     layers += [SameConv(3, shape.stem, 3, 2), nn.ReLU6()]
     widths = [shape.stem, *(stage.width for stage in shape.stages)]
     for (n_in, n_out), stage in zip(pairwise(widths), shape.stages, strict=True):
@@ -78,7 +80,8 @@ class AreaMean(nn.Module):
 
     Where m is 1 it is `F.interpolate(mode="area")`; else that gives a pixel whole to both of its
     neighbours, and this gives each its part. It is one convolution, of whole numbers that float16
-    holds too.
+    holds too. They follow from n and m and are in no file, so they are made on the CPU also where
+    a network is built on `meta` and then loaded.
     """
 
     weight: torch.Tensor
@@ -86,7 +89,8 @@ class AreaMean(nn.Module):
     def __init__(self, n: int, m: int) -> None:
         super().__init__()
         self.n, self.m = n, m
-        edges, pixels = torch.arange(m + 1) * n, torch.arange(n) * m  # in m-ths of a pixel
+        edges = torch.arange(m + 1, device="cpu") * n  # in m-ths of a pixel
+        pixels = torch.arange(n, device="cpu") * m
         ends = torch.minimum(edges[1:, None], pixels + m)
         starts = torch.maximum(edges[:-1, None], pixels)
         parts = (ends - starts).clamp(min=0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 MAX_CHANNELS, MAX_BLOCKS, MAX_STAGES = 1 << 12, 64, 16
 KERNELS, STRIDES = (3, 5, 7), (1, 2)
+MAX_SHRINK, MAX_SHRINK_TO = 64, 16
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,10 @@ class MobileShape:
                 f"a mobile encoder has 1 to {MAX_CHANNELS} channels in its stem and 1 to "
                 f"{MAX_STAGES} stages, not {self.stem} and {len(self.stages)}"
             )
-        if not 1 <= self.shrink_to <= self.shrink <= 64:
+        if not 1 <= self.shrink_to <= min(self.shrink, MAX_SHRINK_TO) or self.shrink > MAX_SHRINK:
             raise ValueError(
-                f"shrink is in 1..64 and shrink_to at most that, not {self.shrink} and "
-                f"{self.shrink_to}"
+                f"shrink is in 1..{MAX_SHRINK} and shrink_to at most that and {MAX_SHRINK_TO}, not "
+                f"{self.shrink} and {self.shrink_to}"
             )
 
     @property

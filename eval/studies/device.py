@@ -32,21 +32,24 @@ from training.codecs.recipe import CodecRecipe
 from training.data.scoring import right
 from training.engine.recipe import read_recipe
 
-FOUR = (
+FIVE = (
     "{width: 16, depth: 1, stride: 1, expansion: 1}",
     "{width: 24, depth: 2}",
     "{width: 40, depth: 2, kernel: 5}",
     "{width: 80, depth: 3}",
+    "{width: 112, depth: 3, kernel: 5, stride: 1}",
 )
-FIVE = (*FOUR, "{width: 112, depth: 3, kernel: 5, stride: 1}")
-SIX = (*FIVE, "{width: 192, depth: 2, kernel: 5}")
+OURS = (*FIVE, "{width: 192, depth: 3, kernel: 5}", "{width: 320, depth: 1, stride: 1}")
 ALL = (*FIVE, "{width: 192, depth: 4, kernel: 5}", "{width: 320, depth: 1, stride: 1}")
-"""Stages of EfficientNet-Lite0; `SIX` has two blocks of four in the sixth."""
+"""Stages of EfficientNet-Lite0; the recipe for photographs has `OURS`, with three blocks of four in
+the sixth.
+"""
 
 
 def mobile(shrink: int, stages: Sequence[str], *more: str) -> tuple[str, ...]:
     """The keys of a recipe for these stages, on pictures of 1/shrink of the side."""
-    return f"mobile.shrink={shrink}", f"mobile.stages=[{', '.join(stages)}]", *more
+    shape = f"mobile.shrink={shrink}", "mobile.shrink_to=1", f"mobile.stages=[{', '.join(stages)}]"
+    return *shape, *more
 
 
 SIZES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -57,10 +60,10 @@ SIZES: dict[str, dict[str, tuple[str, ...]]] = {
         "as it is": (),
     },
     "mobile": {
-        "28 pixels, six stages": mobile(8, SIX, "side=1"),
-        "56 pixels, six stages": mobile(4, SIX, "side=2"),
+        "28 pixels": mobile(8, OURS, "side=1"),
+        "56 pixels": mobile(4, OURS, "side=2"),
+        "112 pixels": mobile(2, OURS, "side=4"),
         "as it is": (),
-        "224 pixels, four stages": mobile(1, FOUR, "side=7"),
     },
 }
 """What is on the device, and how the recipe says so, by the kind of encoder."""

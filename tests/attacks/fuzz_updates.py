@@ -66,6 +66,14 @@ class Updates:
         if ours is None:
             raise BitstreamError(why)
 
+    def close(self) -> None:
+        """End the program with the sanitizers."""
+        if self._process is not None:
+            self._process.stdin.close()
+            self._process.wait()
+            self._process.stdout.close()
+            self._said.close()
+
     def _sanitized(self, data: bytes) -> Read | None:
         sizes = len(TENSORS), int((TENSORS[:, 0] * TENSORS[:, 1]).sum())
         try:

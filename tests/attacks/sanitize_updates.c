@@ -1,5 +1,5 @@
 /* The coder of updates in C, fed by a pipe, for a compiler with sanitizers: every buffer is as long
- * as codec/coding/update_native.py makes it, or as all symbols could need.
+ * as it says, and the room for what is written is little at first, so that its bound is met often.
  *
  * In: number of tensors (int), rows, columns, kernel and kind of each (long long), then each array
  * of `struct models` in its order; then for each payload: length (int), bytes. Out: for each payload
@@ -38,21 +38,25 @@ int main(void)
             widest = tensors[t].columns;
     }
     while (fread(&length, sizeof(int), 1, stdin) == 1) {
-        int room = length + (int)(4 * n) + 4096;
-        u8 *payload = filled(length), *written = malloc(room);
+        u8 *payload = filled(length);
         int *steps = calloc(n_tensors, sizeof(int)), *symbols = calloc(n, sizeof(int));
         i64 *prices = calloc(n_tensors, sizeof(i64));
         struct kind *kinds = malloc(KINDS * sizeof(struct kind));
         u32 *rows = malloc(2 * sizeof(u32)), *columns = malloc(3 * widest * sizeof(u32));
-        int found = (int)update_code(0, &m, tensors, n_tensors, steps, symbols, 0, prices, payload,
+        int found = -NO_ROOM;
+        for (int room = 80; found == -NO_ROOM; room *= 2) {
+            u8 *written = malloc(room);
+            found = (int)update_code(0, &m, tensors, n_tensors, steps, symbols, 0, prices, payload,
                                      length, written, room, kinds, rows, columns);
+            free(written);
+        }
         fwrite(&found, sizeof(int), 1, stdout);
         if (found >= 0) {
             fwrite(steps, sizeof(int), n_tensors, stdout);
             fwrite(symbols, sizeof(int), n, stdout);
         }
         fflush(stdout);
-        free(payload), free(written), free(steps), free(symbols), free(prices), free(kinds);
+        free(payload), free(steps), free(symbols), free(prices), free(kinds);
         free(rows), free(columns);
     }
     return 0;

@@ -50,7 +50,9 @@ def test_blobs(some_blobs: Blobs) -> None:
 
 
 def test_updates() -> None:
-    n, faults = run_for(Updates(), SECONDS)
+    updates = Updates()
+    n, faults = run_for(updates, SECONDS)
+    updates.close()
     assert n > 10
     assert not faults
 

@@ -28,12 +28,21 @@ def start_mobile(layers: Any, reference: str, preprocess: Preprocess) -> None:
 
     Raises:
         FileNotFoundError: it is not there.
-        ValueError: as `read_mobile`, or it has fewer stages or blocks, or other shapes.
+        ValueError: as `read_mobile`, or it has fewer stages or blocks, or other shapes; or two
+            stages of one width follow each other, which cannot be told apart, and have fewer.
     """
     pairs, *pixels = read_mobile(reference)
     own = [part for part in layers.modules() if isinstance(part, nn.Conv2d)]
-    theirs = places([weight for weight, _ in pairs])
-    for place, i in places([part.weight for part in own]).items():
+    theirs, mine = (
+        places(weights) for weights in ([w for w, _ in pairs], [part.weight for part in own])
+    )
+    for stage in {stage for (stage, block, _), i in mine.items() if block and own[i].stride[0] > 1}:
+        if {p for p in mine if p[0] == stage} != {p for p in theirs if p[0] == stage}:
+            raise ValueError(
+                "two stages of the encoder that follow each other have one width: such stages have "
+                f"all the blocks that {reference} has there"
+            )
+    for place, i in mine.items():
         if place not in theirs:
             stage, block, _ = place
             raise ValueError(f"{reference} has no block {block} in stage {stage}; the encoder has")
