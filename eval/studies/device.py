@@ -32,24 +32,26 @@ from training.codecs.recipe import CodecRecipe
 from training.data.scoring import right
 from training.engine.recipe import read_recipe
 
-FIVE = (
+ALL = (
     "{width: 16, depth: 1, stride: 1, expansion: 1}",
     "{width: 24, depth: 2}",
     "{width: 40, depth: 2, kernel: 5}",
     "{width: 80, depth: 3}",
     "{width: 112, depth: 3, kernel: 5, stride: 1}",
+    "{width: 192, depth: 4, kernel: 5}",
+    "{width: 320, depth: 1, stride: 1}",
 )
-OURS = (*FIVE, "{width: 192, depth: 3, kernel: 5}", "{width: 320, depth: 1, stride: 1}")
-ALL = (*FIVE, "{width: 192, depth: 4, kernel: 5}", "{width: 320, depth: 1, stride: 1}")
-"""Stages of EfficientNet-Lite0; the recipe for photographs has `OURS`, with three blocks of four in
-the sixth.
-"""
+"""Stages of EfficientNet-Lite0, of which a recipe has most."""
 
 
-def mobile(shrink: int, stages: Sequence[str], *more: str) -> tuple[str, ...]:
-    """The keys of a recipe for these stages, on pictures of 1/shrink of the side."""
-    shape = f"mobile.shrink={shrink}", "mobile.shrink_to=1", f"mobile.stages=[{', '.join(stages)}]"
-    return *shape, *more
+def shrunk(times: int, *more: str) -> tuple[str, ...]:
+    """The keys of a recipe for pictures of 1/times of the side."""
+    return f"mobile.shrink={times}", "mobile.shrink_to=1", *more
+
+
+def whole(times: int) -> tuple[str, ...]:
+    """The keys of a recipe for all stages, on pictures of 1/times of the side."""
+    return shrunk(times, f"mobile.stages=[{', '.join(ALL)}]")
 
 
 SIZES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -60,18 +62,18 @@ SIZES: dict[str, dict[str, tuple[str, ...]]] = {
         "as it is": (),
     },
     "mobile": {
-        "28 pixels": mobile(8, OURS, "side=1"),
-        "56 pixels": mobile(4, OURS, "side=2"),
-        "112 pixels": mobile(2, OURS, "side=4"),
+        "28 pixels": shrunk(8, "side=1"),
+        "56 pixels": shrunk(4, "side=2"),
+        "112 pixels": shrunk(2, "side=4"),
         "as it is": (),
     },
 }
 """What is on the device, and how the recipe says so, by the kind of encoder."""
 WHOLE = {
     "mobile": {
-        "EfficientNet-Lite0's stages, whole, 56 pixels": mobile(4, ALL),
-        "EfficientNet-Lite0's stages, whole, 112 pixels": mobile(2, ALL),
-        "EfficientNet-Lite0's stages, whole": mobile(1, ALL),
+        "EfficientNet-Lite0's stages, whole, 56 pixels": whole(4),
+        "EfficientNet-Lite0's stages, whole, 112 pixels": whole(2),
+        "EfficientNet-Lite0's stages, whole": whole(1),
     }
 }
 """Networks that only the device alone has: no codec of that size is trained."""

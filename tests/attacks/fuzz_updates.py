@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import shutil
 import struct
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,13 @@ from codec.coding import update_native, update_portable
 from codec.coding.container import BitstreamError
 from codec.coding.update_tables import update_tables
 from tests.attacks.mutate import some_bytes
-from tests.attacks.sanitized import compiled_with_sanitizers, read_whole
+from tests.attacks.sanitized import Driver, built
 
 DRIVER = Path(__file__).parent / "sanitize_updates.c"
 TENSORS = np.array([(4, 18, 9, 1), (3, 7, 1, 0), (1, 5, 1, 2), (1, 2, 1, 3), (1, 0, 1, 3)])
 """Rows, columns, kernel and kind of each tensor: a convolution, a matrix, a vector, integers, and
 none."""
+N = int((TENSORS[:, 0] * TENSORS[:, 1]).sum())
 Read = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 
@@ -36,17 +36,11 @@ class Updates:
     def __init__(self) -> None:
         folder = Path(tempfile.mkdtemp())
         (folder / "updates.c").write_text(update_native.SOURCE)
-        program, why = compiled_with_sanitizers(DRIVER, folder)
+        program, why = built(folder, DRIVER)
         self.note = f"coders: C, Python; sanitizers: {why or 'yes'}"
-        self._process: Any = None
-        if program:
-            self._said = tempfile.TemporaryFile()  # noqa: SIM115
-            self._process = subprocess.Popen(
-                [str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said
-            )
-            tables = b"".join(table.tobytes() for table in update_tables())
-            start = struct.pack("=i", len(TENSORS)) + TENSORS.astype("=i8").tobytes() + tables
-            self._process.stdin.write(start)
+        tables = b"".join(table.tobytes() for table in update_tables())
+        start = struct.pack("=i", len(TENSORS)) + TENSORS.astype("=i8").tobytes() + tables
+        self._driver = Driver(program, start) if program else None
         shutil.rmtree(folder)
         rng = np.random.default_rng(0)
         self._seeds = [_written(rng, spread) for spread in (0, 0.1, 0.3, 1, 5, 100, 1e5) * 3]
@@ -61,49 +55,35 @@ class Updates:
         other, other_why = _read(update_portable.run, data)
         assert why == other_why, f"C says {why!r}, Python {other_why!r}"
         assert _same(ours, other), "C and Python read other symbols"
-        if self._process is not None:
-            assert _same(ours, self._sanitized(data)), "with sanitizers C reads other symbols"
+        if self._driver is not None:
+            assert _same(ours, _asked(self._driver, data)), "with sanitizers C reads other symbols"
         if ours is None:
             raise BitstreamError(why)
 
     def close(self) -> None:
         """End the program with the sanitizers."""
-        if self._process is not None:
-            self._process.stdin.close()
-            self._process.wait()
-            self._process.stdout.close()
-            self._said.close()
+        if self._driver is not None:
+            self._driver.close()
 
-    def _sanitized(self, data: bytes) -> Read | None:
-        sizes = len(TENSORS), int((TENSORS[:, 0] * TENSORS[:, 1]).sum())
-        try:
-            self._process.stdin.write(struct.pack("=i", len(data)) + data)
-            self._process.stdin.flush()
-            (found,) = struct.unpack("=i", read_whole(self._process.stdout, 4))
-            if found < 0:
-                return None
-            offsets, symbols = (
-                np.frombuffer(read_whole(self._process.stdout, 4 * n), np.int32) for n in sizes
-            )
-        except (OSError, struct.error) as error:
-            self._said.seek(0)
-            said = self._said.read().decode("utf-8", "replace")
-            raise AssertionError(f"the C coder was ended by a sanitizer: {said[:2000]}") from error
-        return offsets, symbols
+
+def _asked(driver: Driver, data: bytes) -> Read | None:
+    said = driver.ask(struct.pack("=i", len(data)) + data, lambda _: 4 * (len(TENSORS) + N))
+    if said is None:
+        return None
+    numbers = np.frombuffer(said, np.int32)
+    return numbers[: len(TENSORS)], numbers[len(TENSORS) :]
 
 
 def _written(rng: np.random.Generator, spread: float) -> bytes:
     """The payload of symbols from none to some that take many bits."""
-    n = int((TENSORS[:, 0] * TENSORS[:, 1]).sum())
-    symbols = np.rint(rng.laplace(0, spread, n)).clip(-(2**23), 2**23).astype(np.int32)
+    symbols = np.rint(rng.laplace(0, spread, N)).clip(-(2**23), 2**23).astype(np.int32)
     offsets = rng.integers(-1, 512, len(TENSORS)).astype(np.int32)
     prices = np.zeros(len(TENSORS), dtype=np.int64)
     return update_native.run(True, TENSORS, offsets, symbols, None, prices)
 
 
 def _read(run: Any, data: bytes) -> tuple[Read | None, str]:
-    n = int((TENSORS[:, 0] * TENSORS[:, 1]).sum())
-    offsets, symbols = np.zeros(len(TENSORS), np.int32), np.zeros(n, np.int32)
+    offsets, symbols = np.zeros(len(TENSORS), np.int32), np.zeros(N, np.int32)
     try:
         run(False, TENSORS, offsets, symbols, None, np.zeros(len(TENSORS), np.int64), data)
     except BitstreamError as error:

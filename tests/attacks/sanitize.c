@@ -6,18 +6,7 @@
  * length of what its symbols are written to; then these bytes, and the symbols (m, c) int. Native
  * byte order. Made and fed by tests/attacks/sanitized.py. */
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "coder.c"
-
-static void *filled(size_t n_bytes)
-{
-    void *memory = malloc(n_bytes);
-    if (!memory || fread(memory, 1, n_bytes, stdin) != n_bytes)
-        exit(3);
-    return memory;
-}
+#include "sanitize.h"
 
 int main(void)
 {

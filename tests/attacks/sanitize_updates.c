@@ -6,19 +6,8 @@
  * what `update_code` returns (int), and where that is not negative the offsets and the symbols
  * (int). Native byte order. Made and fed by tests/attacks/fuzz_updates.py. */
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "coder.c"
+#include "sanitize.h"
 #include "updates.c"
-
-static void *filled(size_t n_bytes)
-{
-    void *memory = malloc(n_bytes);
-    if (!memory || fread(memory, 1, n_bytes, stdin) != n_bytes)
-        exit(3);
-    return memory;
-}
 
 int main(void)
 {

@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,10 @@ DRIVER = Path(__file__).parent / "sanitize.c"
 FLAGS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", "-std=c99")
 
 
-def built(folder: Path) -> tuple[Path | None, str]:
-    """The driver of the blobs' coder, compiled into a folder; or None, and why not."""
-    return compiled_with_sanitizers(DRIVER, folder)
-
-
-def compiled_with_sanitizers(driver: Path, folder: Path) -> tuple[Path | None, str]:
-    """A driver that includes `coder.c`, compiled into a folder; or None, and why not."""
+def built(folder: Path, driver: Path = DRIVER) -> tuple[Path | None, str]:
+    """A driver, that of the blobs' coder for instance, compiled into a folder; or None, and why
+    not.
+    """
     compiler = next(filter(None, map(shutil.which, ("clang", "gcc", "cc"))), None)
     if compiler is None:
         return None, "there is no C compiler"
@@ -41,45 +39,37 @@ def compiled_with_sanitizers(driver: Path, folder: Path) -> tuple[Path | None, s
     return program, ""
 
 
-class Sanitized:
-    """The driver, with a prior.
+class Driver:
+    """A driver in a process of its own.
 
     Args:
         program: from `built`.
+        start: what it reads first.
     """
 
-    def __init__(self, program: Path, prior: IntegerPrior) -> None:
-        network = prior.network
-        self._shape = (network.side**2, network.n_channels)
-        sizes = (*self._shape, network.hidden.shape[1], len(network.passes), network.n_qualities)
-        kept = native._arrays(network, prior.tables)
+    def __init__(self, program: Path, start: bytes) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
         self._process: Any = subprocess.Popen(
             [str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said
         )
-        start = b"".join(kept[name].tobytes() for name in native._POINTERS)
-        self._process.stdin.write(struct.pack("=5i", *sizes) + start)
+        self._process.stdin.write(start)
 
-    def read(self, payload: bytes, quality: int) -> tuple[NDArray[np.int32], bytes] | None:
-        """The symbols (M, C) of a payload and what they are written to; None where it is refused.
+    def ask(self, question: bytes, n_bytes: Callable[[int], int]) -> bytes | None:
+        """What it answers: the bytes behind a number, of which `n_bytes` says how many they are;
+        None where the number is negative, as the payload is refused.
 
         Raises:
             AssertionError: a sanitizer ended the program; the message is what it said.
         """
         try:
-            self._process.stdin.write(struct.pack("=2i", quality, len(payload)) + payload)
+            self._process.stdin.write(question)
             self._process.stdin.flush()
-            (n,) = struct.unpack("=i", read_whole(self._process.stdout, 4))
-            if n < 0:
-                return None
-            written = read_whole(self._process.stdout, n)
-            n_bytes = 4 * self._shape[0] * self._shape[1]
-            symbols = np.frombuffer(read_whole(self._process.stdout, n_bytes), np.int32)
+            (n,) = struct.unpack("=i", self._whole(4))
+            return None if n < 0 else self._whole(n_bytes(n))
         except (OSError, struct.error) as error:
             self._said.seek(0)
             said = self._said.read().decode("utf-8", "replace")
             raise AssertionError(f"the C coder was ended by a sanitizer: {said[:2000]}") from error
-        return symbols.reshape(self._shape), written
 
     def close(self) -> None:
         """End the program."""
@@ -88,14 +78,31 @@ class Sanitized:
         self._process.stdout.close()
         self._said.close()
 
+    def _whole(self, n: int) -> bytes:
+        data: bytes = self._process.stdout.read(n)
+        if len(data) != n:
+            raise OSError("the program ended")
+        return data
 
-def read_whole(stream: Any, n: int) -> bytes:
-    """The next n bytes that a program writes.
 
-    Raises:
-        OSError: it ended before that.
-    """
-    data: bytes = stream.read(n)
-    if len(data) != n:
-        raise OSError("the program ended")
-    return data
+class Sanitized(Driver):
+    """The driver of the blobs' coder, with a prior."""
+
+    def __init__(self, program: Path, prior: IntegerPrior) -> None:
+        network = prior.network
+        self._shape = (network.side**2, network.n_channels)
+        sizes = (*self._shape, network.hidden.shape[1], len(network.passes), network.n_qualities)
+        kept = native._arrays(network, prior.tables)
+        start = b"".join(kept[name].tobytes() for name in native._POINTERS)
+        super().__init__(program, struct.pack("=5i", *sizes) + start)
+
+    def read(self, payload: bytes, quality: int) -> tuple[NDArray[np.int32], bytes] | None:
+        """The symbols (M, C) of a payload and what they are written to; None where it is refused.
+        Errors as `ask`.
+        """
+        size = 4 * self._shape[0] * self._shape[1]
+        question = struct.pack("=2i", quality, len(payload)) + payload
+        said = self.ask(question, lambda n: n + size)
+        if said is None:
+            return None
+        return np.frombuffer(said[-size:], np.int32).reshape(self._shape), said[:-size]
