@@ -37,9 +37,11 @@ def run(recipe: CodecRecipe, out: Path) -> FeatureCodec:
         task.set_stage("match")
         pictures = open_match_data(recipe, preprocess, objective.data)
         if recipe.match.fresh_epochs is not None:  # they come again
-            task.remember(out.parent / "head-tokens", pictures)
+            task.remember(out.parent, pictures)
         train(task, pictures, recipe.match, out / "match")
     task.set_stage("answer")
+    if recipe.answer.fresh_epochs is not None:
+        task.remember(out.parent, objective.data)
     train(task, objective.data, recipe.answer, out / "answer", validate=validation)
     task.to("cpu")
     if not is_first_process():

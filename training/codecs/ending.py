@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -40,6 +41,9 @@ def write_final(made: Prepared, command: str, out: Path) -> FeatureCodec:
         out: the folder that is written.
     """
     codec, recipe = made.codec, made.task.recipe
+    if recipe.frozen_stages:
+        stages: Any = codec.encoder.layers
+        stages.requires_grad_(True)  # they are the codec's own all the same
     for tail in codec.tails.values():
         set_attention(tail, "sdpa")  # as it is when loaded
     with torch.compiler.set_stance("force_eager"):  # from here on batches are of all sizes

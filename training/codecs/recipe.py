@@ -51,6 +51,9 @@ class CodecRecipe:
             `start` has as many qualities, each goes on from its own.
         encoder_start: file, folder or hub id of a mobile network's weights, whose first stages the
             encoder starts from (`training.backbones.mobile_start`).
+        frozen_stages: these stages stay as they are, and only the projection behind them learns:
+            for few pictures, which stages that learn would know by heart. What they make of the
+            pictures is kept on disk where pictures come again (`fresh_epochs`).
         n_questions: asked of each picture in a step, where the task is to answer questions.
         label_weight: share of the true label, or word, in the target of stage 2; the rest is the
             uncut model's answer. 0 needs no labels.
@@ -98,6 +101,7 @@ class CodecRecipe:
     student_depths: tuple[int, ...] = ()
     mobile: MobileShape | None = None
     encoder_start: str | None = None
+    frozen_stages: bool = False
     synthesis_depth: int = 1
     adapter_rank: int = 16
     match_weight: float = 0.3
@@ -132,6 +136,8 @@ class CodecRecipe:
                 )
         if self.encoder_start is not None and self.mobile is None:
             raise ValueError("encoder_start is for a mobile encoder, and `mobile` gives no shape")
+        if self.frozen_stages and self.encoder_start is None:
+            raise ValueError("frozen_stages is for stages that `encoder_start` gives weights to")
         if self.even_from is not None and not 0 <= self.even_from < len(self.rate_weights) - 1:
             raise ValueError(
                 f"even_from is a quality below the finest, {len(self.rate_weights) - 1}, or null, "

@@ -21,6 +21,7 @@ from codec.model import FeatureCodec
 from codec.model.density import ContextPrior
 from codec.model.networks import digest
 from codec.model.split import split
+from codec.model.transforms import latent_of
 from training.codecs.building import first_of
 from training.codecs.objective import Objective
 from training.codecs.recipe import CodecRecipe
@@ -43,6 +44,10 @@ class CodecTask(nn.Module):
         self._head = [split(first_of(objective.uncut), recipe.k).head]
         self.adapters = [p for p in codec.tail.parameters() if p.requires_grad]
         self.tokens_of = Remembered(self._head[0], (), None, 0, "")
+        self.features_of = Remembered(self._features, (), None, 0, "")
+        if recipe.frozen_stages:
+            stages: Any = codec.encoder.layers
+            stages.requires_grad_(False)
         self.stage = "match"
         self.rate_weights: torch.Tensor
         self.turns: torch.Tensor
@@ -60,7 +65,7 @@ class CodecTask(nn.Module):
         factors: dict[float, list[nn.Parameter]] = {
             FAST: [self.codec.log_gain, *self.prior.parameters()]
         }
-        if self.recipe.encoder_start is not None:
+        if self.recipe.encoder_start is not None and not self.recipe.frozen_stages:
             layers: Any = self.codec.encoder.layers
             factors[SLOW] = list(layers.parameters())
         return factors
@@ -90,18 +95,37 @@ class CodecTask(nn.Module):
         self.spread.copy_(self._head[0](x).var(dim=(0, 1)) + 1e-6)
         self.prior.recentre(self.codec.encoder(x))
 
-    def remember(self, folder: Path, data: Keyed) -> None:
-        """Keep what stage 1 aims at on disk: the backbone's tokens (B, N, D) behind block k, of
-        the pictures of `data`.
+    def remember(self, runs: Path, data: Keyed) -> None:
+        """Keep what frozen networks make of the pictures of `data` in folders of `runs`: what stage
+        1 aims at, the backbone's tokens (B, N, D) behind block k; and features (B, W, s, s) of
+        frozen stages.
         """
-        head, grid = self._head[0], self.codec.synthesis.grid
-        about = f"{digest(head.state_dict())} {data.digest} {self.codec.config.preprocess}"
-        shape = grid.n_tokens, grid.width
-        self.tokens_of = Remembered(head, shape, folder, len(data), f"{about} {self.recipe.shift}")
+        about = f"{data.digest} {self.codec.config.preprocess} {self.recipe.shift}"
+        if self.stage == "match":
+            head, grid = self._head[0], self.codec.synthesis.grid
+            shape: tuple[int, ...] = grid.n_tokens, grid.width
+            named = f"{digest(head.state_dict())} {about}"
+            self.tokens_of = Remembered(head, shape, runs / "head-tokens", len(data), named)
+        if self.recipe.frozen_stages:
+            layers: Any = self.codec.encoder.layers
+            mobile = self.recipe.mobile
+            assert mobile is not None
+            side = mobile.side(self.codec.config.preprocess.size)
+            named = f"{digest(layers.state_dict())} {mobile} {about}"
+            self.features_of = Remembered(
+                self._features,
+                (mobile.width, side, side),
+                runs / "encoder-features",
+                len(data),
+                named,
+            )
 
     def set_stage(self, stage: Literal["match", "answer"]) -> None:
-        """Only the stage's own parameters want gradients: in `match` the adapters rest."""
+        """Only the stage's own parameters want gradients: in `match` the adapters rest. Nothing is
+        remembered of the stage's pictures yet.
+        """
         self.stage = stage
+        self.features_of = Remembered(self._features, (), None, 0, "")
         for p in self.adapters:
             p.requires_grad_(stage == "answer")
 
@@ -112,7 +136,7 @@ class CodecTask(nn.Module):
         x = normalise(self.objective.augment(pixels, keys), codec.config.preprocess)
         x = x.contiguous(memory_format=torch.channels_last)
         quality = self.turns[torch.arange(len(x), device=x.device) % len(self.turns)]
-        scaled = codec.scale(self._latent(x), quality)
+        scaled = codec.scale(self._latent(x, keys), quality)
         noise = uniform(keys, scaled[0].numel(), stream=1).view_as(scaled) - 0.5
         # straight through; the rate sees noise (Minnen, Singh 2020, 2007.08739)
         rounded = scaled + (scaled.round() - scaled).detach()
@@ -133,10 +157,20 @@ class CodecTask(nn.Module):
         """
         return self.codec.scale(self.codec.encoder(x).float(), quality).round()
 
-    def _latent(self, x: torch.Tensor) -> torch.Tensor:
+    def _latent(self, x: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        encoder: Any = self.codec.encoder
         with encoder_precision(self.recipe.mobile, x.device):
-            latent: torch.Tensor = self.codec.encoder(x)
+            if self.recipe.frozen_stages:
+                square = encoder.project(self.features_of(x, keys))
+                return latent_of(square, encoder.fold).float()
+            latent: torch.Tensor = encoder(x)
         return latent.float()
+
+    def _features(self, x: torch.Tensor) -> torch.Tensor:
+        with encoder_precision(self.recipe.mobile, x.device):
+            stages: Any = self.codec.encoder.layers
+            features: torch.Tensor = stages(x)
+        return features
 
     def _match(self, tokens: torch.Tensor, x: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """Squared error of the tokens over their variance, per channel: (B,)."""
