@@ -18,6 +18,7 @@ from codec.model.alone import DeviceAlone, save_alone
 from codec.tasks import LABELS
 from training.codecs.alone import AloneTask, build_alone
 from training.codecs.building import load_models
+from training.codecs.features import frozen_features
 from training.codecs.opening import open_objective
 from training.codecs.recipe import CodecRecipe
 from training.data.images import Images
@@ -42,7 +43,13 @@ def run(recipe: CodecRecipe, out: Path) -> DeviceAlone:
     classifier: Any = uncut[LABELS]
     alone = build_alone(recipe, int(classifier.config.num_labels))
     objective = open_objective(recipe, uncut, preprocess, recipe.train_split, out.parent)
-    task = AloneTask(alone, preprocess, objective)
+    kept = objective.data if recipe.answer.fresh_epochs is not None else None
+    frozen = (
+        frozen_features(alone.layers, recipe, preprocess, kept, out.parent)
+        if recipe.frozen_stages
+        else None
+    )
+    task = AloneTask(alone, preprocess, objective, frozen)
     compile_networks([uncut[LABELS]], recipe.compile)
     train(task, objective.data, recipe.answer, out / "answer")
     task.to("cpu")

@@ -62,7 +62,10 @@ class DeviceAlone(nn.Module):
         self.head = nn.Linear(2 * width, shape.n_labels)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        features = self.layers(pixel_values)
+        return self.answer(self.layers(pixel_values))
+
+    def answer(self, features: torch.Tensor) -> torch.Tensor:
+        """What the stages make of pictures (B, width, s, s) -> logits (B, n_labels)."""
         pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
         logits: torch.Tensor = self.head(pooled)
         return logits

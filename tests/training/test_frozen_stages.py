@@ -13,6 +13,7 @@ import torch
 from codec import FeatureCodec
 from codec.model.mobile_shape import MobileShape
 from tests.tiny_mobile import STAGES, write_network
+from training.alone import run as run_alone
 from training.codecs.building import build
 from training.codecs.preparing import prepare
 from training.codecs.recipe import CodecRecipe
@@ -60,12 +61,22 @@ def test_what_frozen_stages_make_of_pictures_is_made_once(
         task.remember(tmp_path, task.objective.data)
         first = task(**batch)["loss"]
         with monkeypatch.context() as patch:
-            patch.setattr(task.codec.encoder.layers, "forward", None)  # not to be called again
+            patch.setattr(task._stages, "forward", None)  # not to be called again
             again = task(**batch)["loss"]
         assert torch.equal(first, again)
         np.testing.assert_allclose(plain.item(), first.item(), rtol=5e-3)  # kept in float16
     files = list((tmp_path / "encoder-features").glob("*/*.npy"))
     assert len(files) == 1, "both stages show these pictures to the same stages"
+
+
+def test_the_device_alone_keeps_frozen_stages_too(recipe: CodecRecipe, tmp_path: Path) -> None:
+    started = build(recipe).encoder.state_dict()
+    alone = run_alone(recipe, tmp_path / "runs" / "alone")
+    trained = alone.state_dict()
+    for name in (name for name in started if name.startswith("layers.")):
+        assert torch.equal(started[name], trained[name]), name
+    assert trained["head.weight"].abs().max() > 0
+    assert list((tmp_path / "runs" / "encoder-features").glob("*/*.npy"))
 
 
 def test_frozen_stages_need_weights(recipe: CodecRecipe) -> None:

@@ -12,15 +12,29 @@ from training.backbones.mobile_start import start_mobile
 from training.codecs.objective import Objective, divergence
 from training.codecs.recipe import CodecRecipe
 from training.data.images import normalise
+from training.data.remembered import Remembered
 from training.engine.precision import encoder_precision
 
 
 class AloneTask(nn.Module):
-    """A batch -> KL divergence from the uncut model's answers, with a share of the true labels."""
+    """A batch -> KL divergence from the uncut model's answers, with a share of the true labels.
 
-    def __init__(self, alone: DeviceAlone, preprocess: Preprocess, objective: Objective) -> None:
+    Args:
+        features_of: what the stages make of pictures, where they stay as they are; else None.
+    """
+
+    def __init__(
+        self,
+        alone: DeviceAlone,
+        preprocess: Preprocess,
+        objective: Objective,
+        features_of: Remembered | None = None,
+    ) -> None:
         super().__init__()
         self.alone, self.preprocess, self.objective = alone, preprocess, objective
+        self.features_of = features_of
+        if features_of is not None:
+            alone.layers.requires_grad_(False)
 
     def forward(
         self, pixels: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor
@@ -28,7 +42,10 @@ class AloneTask(nn.Module):
         x = normalise(self.objective.augment(pixels, keys), self.preprocess)
         x = x.contiguous(memory_format=torch.channels_last)
         with encoder_precision(self.alone.shape.mobile, x.device):
-            logits = self.alone(x)
+            if self.features_of is None:
+                logits = self.alone(x)
+            else:
+                logits = self.alone.answer(self.features_of(x, keys))
         right = (logits.argmax(1) == labels).float().mean()
         loss = divergence(logits, self.objective.target(x, labels, keys)).mean()
         return {"loss": loss, "train_accuracy": right}

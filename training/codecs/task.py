@@ -23,6 +23,7 @@ from codec.model.networks import digest
 from codec.model.split import split
 from codec.model.transforms import latent_of
 from training.codecs.building import first_of
+from training.codecs.features import frozen_features
 from training.codecs.objective import Objective
 from training.codecs.recipe import CodecRecipe
 from training.data.images import Keyed, normalise
@@ -44,10 +45,10 @@ class CodecTask(nn.Module):
         self._head = [split(first_of(objective.uncut), recipe.k).head]
         self.adapters = [p for p in codec.tail.parameters() if p.requires_grad]
         self.tokens_of = Remembered(self._head[0], (), None, 0, "")
-        self.features_of = Remembered(self._features, (), None, 0, "")
+        self.features_of: Remembered | None = None
         if recipe.frozen_stages:
-            stages: Any = codec.encoder.layers
-            stages.requires_grad_(False)
+            self._stages.requires_grad_(False)
+            self.features_of = frozen_features(self._stages, recipe, codec.config.preprocess)
         self.stage = "match"
         self.rate_weights: torch.Tensor
         self.turns: torch.Tensor
@@ -66,9 +67,15 @@ class CodecTask(nn.Module):
             FAST: [self.codec.log_gain, *self.prior.parameters()]
         }
         if self.recipe.encoder_start is not None and not self.recipe.frozen_stages:
-            layers: Any = self.codec.encoder.layers
-            factors[SLOW] = list(layers.parameters())
+            factors[SLOW] = list(self._stages.parameters())
         return factors
+
+    @property
+    def _stages(self) -> nn.Module:
+        """The encoder without the projection behind it."""
+        stages: Any = self.codec.encoder.layers
+        assert isinstance(stages, nn.Module)
+        return stages
 
     def _apply(self, *args: Any, **kwargs: Any) -> CodecTask:
         for model in self.objective.uncut.values():
@@ -100,32 +107,24 @@ class CodecTask(nn.Module):
         1 aims at, the backbone's tokens (B, N, D) behind block k; and features (B, W, s, s) of
         frozen stages.
         """
-        about = f"{data.digest} {self.codec.config.preprocess} {self.recipe.shift}"
+        preprocess = self.codec.config.preprocess
         if self.stage == "match":
             head, grid = self._head[0], self.codec.synthesis.grid
-            shape: tuple[int, ...] = grid.n_tokens, grid.width
-            named = f"{digest(head.state_dict())} {about}"
-            self.tokens_of = Remembered(head, shape, runs / "head-tokens", len(data), named)
+            about = f"{digest(head.state_dict())} {data.digest} {preprocess} {self.recipe.shift}"
+            shape = grid.n_tokens, grid.width
+            self.tokens_of = Remembered(head, shape, runs / "head-tokens", len(data), about)
         if self.recipe.frozen_stages:
-            layers: Any = self.codec.encoder.layers
-            mobile = self.recipe.mobile
-            assert mobile is not None
-            side = mobile.side(self.codec.config.preprocess.size)
-            named = f"{digest(layers.state_dict())} {mobile} {about}"
-            self.features_of = Remembered(
-                self._features,
-                (mobile.width, side, side),
-                runs / "encoder-features",
-                len(data),
-                named,
-            )
+            self.features_of = frozen_features(self._stages, self.recipe, preprocess, data, runs)
 
     def set_stage(self, stage: Literal["match", "answer"]) -> None:
         """Only the stage's own parameters want gradients: in `match` the adapters rest. Nothing is
         remembered of the stage's pictures yet.
         """
         self.stage = stage
-        self.features_of = Remembered(self._features, (), None, 0, "")
+        if self.recipe.frozen_stages:
+            self.features_of = frozen_features(
+                self._stages, self.recipe, self.codec.config.preprocess
+            )
         for p in self.adapters:
             p.requires_grad_(stage == "answer")
 
@@ -160,17 +159,11 @@ class CodecTask(nn.Module):
     def _latent(self, x: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         encoder: Any = self.codec.encoder
         with encoder_precision(self.recipe.mobile, x.device):
-            if self.recipe.frozen_stages:
-                square = encoder.project(self.features_of(x, keys))
-                return latent_of(square, encoder.fold).float()
-            latent: torch.Tensor = encoder(x)
+            if self.features_of is None:
+                latent: torch.Tensor = encoder(x)
+            else:
+                latent = latent_of(encoder.project(self.features_of(x, keys)), encoder.fold)
         return latent.float()
-
-    def _features(self, x: torch.Tensor) -> torch.Tensor:
-        with encoder_precision(self.recipe.mobile, x.device):
-            stages: Any = self.codec.encoder.layers
-            features: torch.Tensor = stages(x)
-        return features
 
     def _match(self, tokens: torch.Tensor, x: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """Squared error of the tokens over their variance, per channel: (B,)."""
