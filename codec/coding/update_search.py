@@ -1,5 +1,6 @@
-"""wanted changes and a rate -> steps, symbols and payload: the common step is searched for, each
-tensor's step is fitted to its symbols, and each symbol is chosen for squared error and bits.
+"""wanted changes and a rate -> steps, symbols and payload: the common step and the price of a bit
+are searched for, each tensor's step is fitted to its symbols, and each symbol is chosen for squared
+error and bits.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from codec.coding.update_wants import Wants, coder, sampled
 
 PRICE = 500
 """What 1/256 of a bit costs, in squares of 1/1024 of the common step."""
+FILLED, MOST_MOVED = 0.008, 0.4
+"""A rate is met where so little of it is left, in the logarithm; and so far, in the logarithm too,
+the price of a bit may be moved for the rest.
+"""
 MOST_STEPS = 1 << 19
 """The largest change is at most so many common steps: those of a tensor may be twice as fine, and
 symbols that are wanted end at 2**20.
@@ -73,18 +78,48 @@ def searched(wants: Wants, rate: Budget | Distortion) -> Coded:
     for _ in range(9):
         coded = quantised(sample, search.exponent, offsets)
         offsets = fitted(sample, coded, offsets)
-        if not search.learn(coded, share):
+        if not search.learn(_found(rate, coded, share)):
             break
     search.begin_again()
     best = least if least.relative_mse <= _bound(rate) else None
     for _ in range(20):
         coded = quantised(wants, search.exponent, offsets)
-        if search.fits(coded) and (best is None or search.better(coded, best)):
-            best = coded
-        if not search.learn(coded, 1.0):
+        best = _better(rate, coded, best)
+        if not search.learn(_found(rate, coded, 1.0)):
             break
     if best is None:
         raise ValueError(f"no step keeps {rate}")
+    return best if best is least else filled(wants, sample, rate, best, offsets)
+
+
+def filled(
+    wants: Wants,
+    sample: Wants,
+    rate: Budget | Distortion,
+    best: Coded,
+    offsets: NDArray[np.int32],
+) -> Coded:
+    """The best update of a rate at the same steps: from one common step to the next, bytes may go
+    up by a sixth, and the price of a bit fills what is left.
+
+    How much it does is seen on the sample. Two tries at most: each costs as much as decoding does.
+    """
+    left = _found(rate, best, 1.0)
+    if left > -FILLED:
+        return best
+    at_price, cheaper = (quantised(sample, best.exponent, offsets, p) for p in (1.0, 0.9))
+    here, price, found = 0.0, 0.0, left
+    slope = (_found(rate, cheaper, 1.0) - _found(rate, at_price, 1.0)) / math.log(0.9)
+    for _ in range(2):
+        if not slope or abs(found / slope) > MOST_MOVED:
+            break
+        here, price = price, price - (found + 0.4 * FILLED) / slope
+        coded = quantised(wants, best.exponent, offsets, math.exp(price))
+        before, found = found, _found(rate, coded, 1.0)
+        best = _better(rate, coded, best) or best
+        if -FILLED < found <= 0:
+            break
+        slope = (found - before) / (price - here)
     return best
 
 
@@ -92,13 +127,33 @@ def _bound(rate: Budget | Distortion) -> float:
     return math.inf if isinstance(rate, Budget) else rate.relative_mse
 
 
+def _found(rate: Budget | Distortion, coded: Coded, share: float) -> float:
+    """How far an update is from a rate: at most 0 where it keeps it. Logarithm of bytes over bytes,
+    those of all weights `share` times those of the sample, or of error over error.
+    """
+    if isinstance(rate, Budget):
+        return math.log((len(coded.payload) * share + HEADER_BYTES) / rate.n_bytes)
+    return math.log(max(coded.relative_mse, 1e-12) / max(rate.relative_mse, 1e-12))
+
+
+def _better(rate: Budget | Distortion, one: Coded, best: Coded | None) -> Coded | None:
+    """The best update so far, after one more."""
+    if _found(rate, one, 1.0) > 0:
+        return best
+    if best is None:
+        return one
+    if isinstance(rate, Budget):
+        return one if one.relative_mse < best.relative_mse else best
+    return one if len(one.payload) < len(best.payload) else best
+
+
 class _Search:
     """Where the exponent of a rate lies: an interval that shrinks, by the secant of logarithms."""
 
     def __init__(self, rate: Budget | Distortion, guess: int, finest: int) -> None:
-        self.rate, self.finest = rate, max(finest - 1, 0)
+        self.rises, self.finest = isinstance(rate, Distortion), max(finest - 1, 0)
         self.exponent = min(max(guess, self.finest + 1), N_STEPS - 2)
-        self.slope = -0.03 if isinstance(rate, Budget) else 0.04
+        self.slope = 0.04 if self.rises else -0.03
         self.begin_again()
 
     def begin_again(self) -> None:
@@ -106,25 +161,10 @@ class _Search:
         self.low, self.high, self.tries = self.finest, N_STEPS - 1, 0
         self.last: tuple[int, float] | None = None
 
-    def fits(self, coded: Coded) -> bool:
-        if isinstance(self.rate, Budget):
-            return len(coded.payload) + HEADER_BYTES <= self.rate.n_bytes
-        return coded.relative_mse <= self.rate.relative_mse
-
-    def better(self, one: Coded, other: Coded) -> bool:
-        if isinstance(self.rate, Budget):
-            return one.relative_mse < other.relative_mse
-        return len(one.payload) < len(other.payload)
-
-    def learn(self, coded: Coded, share: float) -> bool:
+    def learn(self, found: float) -> bool:
         """Choose the next exponent by what this one led to; whether it is worth a try."""
-        budget = isinstance(self.rate, Budget)
-        if isinstance(self.rate, Budget):
-            found = math.log((len(coded.payload) * share + HEADER_BYTES) / self.rate.n_bytes)
-        else:
-            found = math.log(max(coded.relative_mse, 1e-12) / max(self.rate.relative_mse, 1e-12))
         fits, here = found <= 0, self.exponent
-        if fits == budget:
+        if fits != self.rises:
             self.high = min(self.high, here)
         else:
             self.low = max(self.low, here)
@@ -139,16 +179,16 @@ class _Search:
             return False
         self.tries += 1
         move = -(found + 0.005) / self.slope
-        away = int(math.floor(move) if not budget else math.ceil(move))
-        wanted = here + (away or (1 if (found > 0) == budget else -1))
+        away = int(math.floor(move) if self.rises else math.ceil(move))
+        wanted = here + (away or (1 if (found > 0) != self.rises else -1))
         if self.tries > 5:  # the secant does not get there: halve what is left
             wanted = (self.low + self.high) // 2
         self.exponent = min(max(wanted, self.low + 1), self.high - 1)
         return True
 
 
-def quantised(wants: Wants, exponent: int, offsets: NDArray[np.int32]) -> Coded:
-    """The update with these steps."""
+def quantised(wants: Wants, exponent: int, offsets: NDArray[np.int32], price: float = 1.0) -> Coded:
+    """The update with these steps, at so many times `PRICE`."""
     n = sum(change.size for change in wants.changes)
     wanted, prices = np.empty(n, dtype=np.int32), np.zeros(len(wants.tensors), dtype=np.int64)
     steps_of, at = tensor_steps(exponent, offsets), 0
@@ -160,7 +200,7 @@ def quantised(wants: Wants, exponent: int, offsets: NDArray[np.int32]) -> Coded:
             scaled = change * np.float32(np.float32(1024) / steps_of[i])
             part[:] = np.rint(np.clip(scaled, -(2.0**30), 2.0**30, out=scaled), out=scaled)
             # the same price of squared error for all tensors: 2 eighths of an octave halve it
-            prices[i] = int(PRICE * float(np.float32(steps()[exponent]) / steps_of[i]) ** 2)
+            prices[i] = int(price * PRICE * float(np.float32(steps()[exponent]) / steps_of[i]) ** 2)
         at += change.size
     symbols, offsets = np.zeros(n, dtype=np.int32), offsets.copy()
     offsets += 8 * wants.octaves
