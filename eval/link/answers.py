@@ -35,6 +35,10 @@ class Sent(NamedTuple):
     least: bool = False
 
 
+class NoQualityError(ValueError):
+    """A codec loses more than is asked for at all of its qualities."""
+
+
 OTHERS = tuple(
     Sent(f"{one.name} at {one.points[0][1]:g}% (published)", one.points[0][0]) for one in PUBLISHED
 )
@@ -46,7 +50,8 @@ def codec_sent(name: str, drop: float) -> list[Sent]:
     most `drop` points below the uncut model.
 
     Raises:
-        ValueError: no quality of the codec keeps to the drop, or its sweep cannot be read.
+        NoQualityError: no quality of the codec keeps to the drop.
+        ValueError: its sweep cannot be read.
     """
     tasks = by_task(read_rows(checkpoint.shipped_root() / name / "sweep.jsonl"))
     own = [rows_of(rows, name) for rows in tasks.values()]
@@ -56,7 +61,7 @@ def codec_sent(name: str, drop: float) -> list[Sent]:
             quality = same[0]["quality"]
             break
     else:
-        raise ValueError(f"no quality of {name} loses at most {drop:g} points")
+        raise NoQualityError(f"no quality of {name} loses at most {drop:g} points")
     rate, form = best_image(tasks, "drop", dict.fromkeys(tasks, drop))
     alone = [row for rows in tasks.values() for row in rows_of(rows, ALONE) if row["drop"] <= drop]
     return [
@@ -104,8 +109,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         links = [profile(name) for name in args.profile or SHOWN]
         names = checkpoint.shipped_names()
-        sent = [one for name in names for one in codec_sent(name, args.drop)]
+        sent, lossier = [], []
+        for name in names:
+            try:
+                sent += codec_sent(name, args.drop)
+            except NoQualityError as error:
+                lossier.append(str(error))
         print(table([*sent, *OTHERS], links))
+        for line in lossier:
+            print(line)
     except (ValueError, OSError) as error:
         return failed(parser.prog, error)
     return 0
