@@ -34,9 +34,15 @@ PROMISED = {
     "vit-tiny-cifar10": ((0.2, 100), (1.0, 56)),
     "blip-tiny-easyvqa": ((0.2, 48),),
     "blip-tiny-scenes": ((0.1, 100),),
+    "vit-small-caltech101": ((1.0, 222), (3.0, 51)),
 }
 """Points that may be lost, for every task from the same blobs, and in how many bytes."""
-N_IMAGES = {"vit-tiny-cifar10": 10_000, "blip-tiny-easyvqa": 1_000, "blip-tiny-scenes": 2_000}
+N_IMAGES = {
+    "vit-tiny-cifar10": 10_000,
+    "blip-tiny-easyvqa": 1_000,
+    "blip-tiny-scenes": 2_000,
+    "vit-small-caltech101": 2_465,
+}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -212,18 +218,23 @@ def test_the_rates_of_the_classifier_span_eight_to_one() -> None:
 
 @pytest.mark.long
 def test_a_thousand_budgets_are_kept_and_mostly_filled(codec: FeatureCodec) -> None:
-    """Random budgets for random flips and shifts of the bundled pictures."""
+    """Random budgets for random flips and shifts of the bundled pictures; of photographs, which
+    take longer to encode, 120.
+    """
+    n = 1000 if codec.config.preprocess.size < 128 else 120
     paths = [picture.path for picture in sent_pictures(codec)]
     pixels = torch.stack(
         [torch.tensor(codec.config.preprocess.pixels(path)).permute(2, 0, 1) for path in paths]
     )
     rng, filled = np.random.default_rng(0), []
-    for seed in range(1000 // 40):
+    for seed in range(n // 40):
         chosen = torch.from_numpy(rng.choice(len(pixels), 40, replace=len(pixels) < 40))
         x = normalise(
             augment(pixels[chosen], torch.arange(40) + (seed << 32), 4), codec.config.preprocess
         )
-        sizes = np.array([[len(blob) for blob in codec.encode(x, q)] for q in codec.qualities])
+        latent = codec.latent(x)
+        coded = [codec.code(codec.quantise(latent, q), q) for q in codec.qualities]
+        sizes = np.array([[len(blob) for blob in blobs] for blobs in coded])
         for i, (least, most) in enumerate(
             zip(sizes.min(0).tolist(), sizes.max(0).tolist(), strict=True)
         ):
@@ -232,17 +243,19 @@ def test_a_thousand_budgets_are_kept_and_mostly_filled(codec: FeatureCodec) -> N
             assert len(blob) <= budget
             if unpack(blob, codec.fingerprint).quality < codec.qualities[-1]:
                 filled.append(len(blob) / budget)
-    assert len(filled) > 900
-    assert np.mean(filled) >= 0.85
+    assert len(filled) > 0.9 * n
+    # eight sizes lie further apart than sixteen
+    assert np.mean(filled) >= (0.85 if len(codec.qualities) > 8 else 0.75)
 
 
 def test_noise_and_saturated_latents_stay_below_the_cap(codec: FeatureCodec) -> None:
     size, generator = codec.config.preprocess.size, torch.Generator().manual_seed(0)
+    n = 64 if size < 128 else 4
     noise = normalise(
-        torch.randint(0, 256, (64, 3, size, size), dtype=torch.uint8, generator=generator),
+        torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=generator),
         codec.config.preprocess,
     )
-    shape = (64, codec.config.side**2, codec.config.n_channels)
+    shape = (n, codec.config.side**2, codec.config.n_channels)
     saturated = torch.randn(shape, generator=generator) * 1e6
     for q in codec.qualities:
         for blobs in (codec.encode(noise, q), codec.code(codec.quantise(saturated, q), q)):

@@ -111,14 +111,12 @@ def filled(
     here, price, found = 0.0, 0.0, left
     slope = (_found(rate, cheaper, 1.0) - _found(rate, at_price, 1.0)) / math.log(0.9)
     for _ in range(2):
-        if not slope or abs(found / slope) > MOST_MOVED:
+        if -FILLED < found <= 0 or not slope or abs(found / slope) > MOST_MOVED:
             break
         here, price = price, price - (found + 0.4 * FILLED) / slope
         coded = quantised(wants, best.exponent, offsets, math.exp(price))
         before, found = found, _found(rate, coded, 1.0)
         best = _better(rate, coded, best) or best
-        if -FILLED < found <= 0:
-            break
         slope = (found - before) / (price - here)
     return best
 
