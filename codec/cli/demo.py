@@ -39,7 +39,7 @@ def demo(
     check_out(out)
     silence_libraries()
     shipped = sorted(checkpoint.shipped_names(), key=lambda shipped: shipped == MAIN)
-    names = shipped if name is None else [name]
+    names = _whole(shipped) if name is None else [name]
     for place, one in enumerate(names):
         checkpoint.find_checkpoint(one)  # says so at once where there is none
         from codec.model import FeatureCodec
@@ -53,6 +53,20 @@ def demo(
         show = _show_labels if LABELS in codec.config.tasks else _show_words
         show(codec, file, limit)
         typer.echo(str(file))
+
+
+def _whole(names: list[str]) -> list[str]:
+    """The codecs whose backbone is here too; of the others it is said that they are left out."""
+    from codec.model.facts import summary
+
+    kept, root = [], checkpoint.shipped_root()
+    for name in names:
+        backbone = summary(root / name)["backbone"]
+        if (root / backbone).is_dir():
+            kept.append(name)
+        else:
+            typer.echo(f"{name} is left out: only a checkout has its backbone, {backbone}")
+    return kept
 
 
 def _show_labels(codec: FeatureCodec, out: Path, limit: int | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from codec.model.checkpoint import shipped_root
+from codec.model.checkpoint import shipped_names, shipped_root
 from eval.measuring.rows import KEYS, LATER, Row, read_rows, write_rows
 
 
@@ -49,5 +49,5 @@ def test_a_later_key_that_is_no_number_is_refused(
 
 def test_every_shipped_sweep_is_read() -> None:
     files = sorted(shipped_root().glob("*/sweep.jsonl"))
-    assert len(files) == 3
-    assert all(len(read_rows(file)) > 20 for file in files)
+    assert [file.parent.name for file in files] == shipped_names()
+    assert all(len(read_rows(file)) > 10 for file in files)
