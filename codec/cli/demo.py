@@ -62,10 +62,10 @@ def _whole(names: list[str]) -> list[str]:
     kept, root = [], checkpoint.shipped_root()
     for name in names:
         backbone = summary(root / name)["backbone"]
-        if (root / backbone).is_dir():
-            kept.append(name)
-        else:
+        if backbone.startswith("backbones/") and not (root / backbone).is_dir():
             typer.echo(f"{name} is left out: only a checkout has its backbone, {backbone}")
+        else:
+            kept.append(name)
     return kept
 
 
