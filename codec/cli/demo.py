@@ -57,12 +57,13 @@ def demo(
 
 def _whole(names: list[str]) -> list[str]:
     """The codecs whose backbone is here too; of the others it is said that they are left out."""
+    from codec.model.backbone import SHIPPED
     from codec.model.facts import summary
 
     kept, root = [], checkpoint.shipped_root()
     for name in names:
         backbone = summary(root / name)["backbone"]
-        if backbone.startswith("backbones/") and not (root / backbone).is_dir():
+        if backbone.startswith(SHIPPED) and not (root / backbone).is_dir():
             typer.echo(f"{name} is left out: only a checkout has its backbone, {backbone}")
         else:
             kept.append(name)

@@ -10,7 +10,7 @@ from eval.link import answers
 from eval.link.answers import Sent, codec_sent, table
 
 PHOTOGRAPHS = "vit-small-caltech101"
-"""Its 95% of blobs are larger than such a frame, and picked by budget they fit one."""
+"""No quality of it keeps to half a point, so it has no row."""
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_names() if name != PHOTOGRAPHS])

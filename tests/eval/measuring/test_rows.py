@@ -50,4 +50,6 @@ def test_a_later_key_that_is_no_number_is_refused(
 def test_every_shipped_sweep_is_read() -> None:
     files = sorted(shipped_root().glob("*/sweep.jsonl"))
     assert [file.parent.name for file in files] == shipped_names()
-    assert all(len(read_rows(file)) > 10 for file in files)
+    # that of photographs has two sizes of one picture codec so far
+    least = {"vit-small-caltech101": 14}
+    assert all(len(read_rows(file)) > least.get(file.parent.name, 20) for file in files)
